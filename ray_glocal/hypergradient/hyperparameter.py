@@ -1,0 +1,128 @@
+"""A continuous hyperparameter: its name, start value, bounds, and the coordinate in which it moves."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import get_args
+
+import torch
+from torch import Tensor, nn
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient.coordinates import Coordinate, Scale, coordinate
+
+# Decay rates: what matters is their distance from one, so their logit always spans (0, 1) and bounds only clip.
+DECAY_RATES = frozenset({"momentum", "beta1", "beta2", "alpha", "dampening"})
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """One continuous hyperparameter of the outer problem.
+
+    Args:
+        name: An option of the optimizer (`lr`, `momentum`, `weight_decay`, `beta1`, ...) or a key that the
+            losses read from their third argument.
+        start: Value at the first step: a number, or a tensor of any shape.
+        lower: Smallest allowed value.
+        upper: Largest allowed value.
+        scale: Coordinate in which it moves: `log`, `logit`, `softplus`, `identity` or `simplex`.
+        field: Option of the optimizer that it sets, where that is not `name` (say `lr` for `lr_head`).
+        groups: Indices of the parameter groups whose option it sets; `None` for all of them.
+
+    Raises:
+        ArgumentError: An unknown scale, bounds out of order or outside the scale's domain, or a start value
+            that is not finite or not between the bounds.
+    """
+
+    name: str
+    start: float | Tensor
+    lower: float = -math.inf
+    upper: float = math.inf
+    scale: Scale = "identity"
+    field: str | None = None
+    groups: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.scale not in get_args(Scale):
+            raise ArgumentError("scale", f"be one of {', '.join(get_args(Scale))} for {self.name!r}", self.scale)
+        self._check_bounds()
+        self._check_start()
+
+    def _check_bounds(self) -> None:
+        if not self.lower < self.upper:
+            raise ArgumentError("lower", f"be below `upper`, {self.upper:g}, for {self.name!r}", self.lower)
+        if self.scale == "logit" and self.field_name not in DECAY_RATES and math.isinf(self.upper - self.lower):
+            raise ArgumentError(
+                "scale", f"be 'logit' only where both bounds of {self.name!r} are finite", self.scale, "Give both."
+            )
+
+    def _check_start(self) -> None:
+        value = self.value
+        inside = bool(torch.all((value >= self.lower) & (value <= self.upper)))  # False for NaN
+        if not inside or not bool(torch.isfinite(value).all()):
+            rule = f"lie between {self.lower:g} and {self.upper:g} for hyperparameter {self.name!r}"
+            raise ArgumentError("start", rule, self.start, "Widen the bounds or move the start value.")
+        if self.scale in ("log", "softplus", "simplex") and not bool(torch.all(value > 0)):
+            rule = f"be positive on the {self.scale} scale of {self.name!r}"
+            raise ArgumentError("start", rule, self.start, "Start above zero or choose another scale.")
+        if self.scale == "simplex" and abs(float(value.sum()) - 1) > 1e-6:
+            raise ArgumentError("start", f"sum to one on the simplex of {self.name!r}", float(value.sum()))
+
+    @property
+    def field_name(self) -> str:
+        """Option of the optimizer that this hyperparameter sets, if it sets one."""
+        return self.field or self.name
+
+    @cached_property
+    def value(self) -> Tensor:
+        """The start value as a float64 tensor of the hyperparameter's shape."""
+        return torch.as_tensor(self.start, dtype=torch.float64, device="cpu").detach().clone()
+
+    @cached_property
+    def coordinate(self) -> Coordinate:
+        """The map between values and the real line."""
+        if self.field_name in DECAY_RATES:
+            return coordinate(self.scale, 0.0, 1.0)
+        return coordinate(self.scale, self.lower, self.upper)
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return self.value.numel()
+
+    def clip(self, value: Tensor) -> Tensor:
+        """The nearest value inside the bounds."""
+        return value.clamp(self.lower, self.upper)
+
+
+def module_hyperparameters(name: str, module: nn.Module) -> tuple[Hyperparameter, ...]:
+    """The parameters of a module, a weighting network say, as hyperparameters `name/<parameter>`.
+
+    In a loss, `torch.func.functional_call(module, hyper.under(name), inputs)` evaluates it at their present values.
+    """
+    return tuple(Hyperparameter(f"{name}/{key}", tensor.detach()) for key, tensor in module.named_parameters())
+
+
+class HyperValues(Mapping[str, Tensor]):
+    """Present values of the hyperparameters, as a loss reads them: by name, or all under a common prefix."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        self._values = dict(values)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Tensor:
+        value = self._values[name]
+        self.read.add(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def under(self, prefix: str) -> dict[str, Tensor]:
+        """The values whose names begin with `prefix/`, by the rest of their names."""
+        start = prefix + "/"
+        return {name.removeprefix(start): self[name] for name in self._values if name.startswith(start)}

@@ -1,0 +1,87 @@
+"""The truth: the exact hypergradient of a whole remaining run, and finite differences of real runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient.adjoint import adjoint_trajectory
+from ray_glocal.hypergradient.problem import Problem, Values
+from ray_glocal.hypergradient.window import Trajectory, record_window
+
+
+@dataclass(frozen=True)
+class FiniteDifferences:
+    """Central differences of the final validation loss on the line, one row per step size.
+
+    Args:
+        step_sizes: Half widths of the differences, in coordinates.
+        derivatives: Shape [step size, q].
+    """
+
+    step_sizes: tuple[float, ...]
+    derivatives: Tensor
+
+
+def global_hypergradient(
+    problem: Problem, batches: Sequence[Any], val_batches: Sequence[Any], values: Values
+) -> Trajectory:
+    """Exact h_R: train on all R `batches` and differentiate through every step; memory grows with R.
+
+    Args:
+        problem: The bilevel problem. Its model, optimizer and random generators come back as they were.
+        batches: The R batches that remain.
+        val_batches: Batches of the outer loss.
+        values: Hyperparameter values that hold throughout.
+
+    Returns:
+        Lag trajectory [R, q] whose last row is h_R, in values; `problem.pull_back` carries it to coordinates.
+    """
+    with problem.rewound():
+        return adjoint_trajectory(problem, record_window(problem, batches, val_batches, values))
+
+
+def final_loss(problem: Problem, batches: Sequence[Any], val_batches: Sequence[Any], values: Values) -> float:
+    """Validation loss after training on `batches` at `values`; model, optimizer and generators come back."""
+    with problem.rewound():
+        problem.write_options(None, values)
+        for batch in batches:
+            problem.advance(batch, values)
+        return problem.mean_val_loss(val_batches, values)
+
+
+def finite_differences(
+    problem: Problem,
+    batches: Sequence[Any],
+    val_batches: Sequence[Any],
+    values: Values,
+    step_sizes: Sequence[float] = (1e-2, 1e-3, 1e-4),
+) -> FiniteDifferences:
+    """Central differences of the final loss in every coordinate: 2 q runs for each step size.
+
+    Args:
+        problem: The bilevel problem; comes back as it was.
+        batches: The batches that remain.
+        val_batches: Batches of the outer loss.
+        values: Point at which to differentiate.
+        step_sizes: Half widths on the line; agreement over several of them is what makes a difference credible.
+
+    Raises:
+        ArgumentError: A step size is not positive.
+    """
+    if not step_sizes or min(step_sizes) <= 0:
+        raise ArgumentError("step_sizes", "be positive", tuple(step_sizes))
+    line = problem.to_line(values)
+
+    def slope(index: int, size: float) -> float:
+        shift = torch.zeros_like(line)
+        shift[index] = size
+        ends = [problem.to_values(line + sign * shift, clip=False) for sign in (1.0, -1.0)]
+        high, low = (final_loss(problem, batches, val_batches, end) for end in ends)
+        return (high - low) / (2 * size)
+
+    rows = [[slope(index, size) for index in range(problem.size)] for size in step_sizes]
+    return FiniteDifferences(tuple(step_sizes), torch.tensor(rows, dtype=torch.float64))

@@ -1,0 +1,203 @@
+"""Derivatives of one inner step: pulled back (adjoint) and pushed forward (tangent).
+
+An inner step is two maps: parameters and loss hyperparameters to a gradient, then an elementwise update rule. The
+first needs Hessian products, the second only elementwise derivatives; each is differentiated on its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ray_glocal.hypergradient.kernels import twice_differentiable
+from ray_glocal.hypergradient.problem import Problem, Snapshot
+from ray_glocal.hypergradient.rules import Slots
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """An adjoint (or tangents stacked in the first dimension) of parameters and optimizer buffers."""
+
+    parameters: tuple[Tensor, ...]
+    slots: tuple[Slots, ...]
+
+
+def vector_jacobian(outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequence[Tensor]) -> list[Tensor]:
+    """Vector-Jacobian product with zeros where nothing depends; the graph is kept."""
+    live = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
+    if not live:
+        return [torch.zeros_like(x) for x in inputs]
+    found = torch.autograd.grad(
+        [o for o, _ in live], inputs, [c for _, c in live], allow_unused=True, retain_graph=True
+    )
+    return [torch.zeros_like(x) if f is None else f for x, f in zip(inputs, found, strict=True)]
+
+
+@dataclass(frozen=True)
+class GradientField:
+    """Training gradient of one inner step with its graph; None where a parameter takes no part in the loss."""
+
+    problem: Problem
+    leaves: Mapping[str, Tensor]
+    gradients: tuple[Tensor | None, ...]
+
+    @classmethod
+    def at(cls, problem: Problem, snapshot: Snapshot) -> "GradientField":
+        """Place the model at a snapshot and differentiate the training loss there, graph kept."""
+        problem.place(snapshot.state)
+        leaves = problem.leaves(snapshot.values, differentiable=True)
+        with twice_differentiable():
+            loss = problem.train(snapshot.batch, leaves)
+            found = torch.autograd.grad(loss, problem.parameters, create_graph=True, allow_unused=True)
+        return cls(problem, leaves, found)
+
+    def pull_back(self, cotangents: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Cotangents in the parameters (a Hessian product) and in the hyperparameters, from ones in the gradient."""
+        inputs = [*self.problem.parameters, *self.leaves.values()]
+        used = [(g, c) for g, c in zip(self.gradients, cotangents, strict=True) if g is not None]
+        found = vector_jacobian([g for g, _ in used], inputs, [c for _, c in used])
+        count = len(self.problem.parameters)
+        return found[:count], found[count:]
+
+    def push_forward(self, tangents: Sequence[Tensor]) -> list[Tensor]:
+        """Tangents [q, ...] of the gradient: Hessian products (the Hessian is its own transpose) plus direct terms."""
+        rows = [self.pull_back([t[i] for t in tangents])[0] for i in range(self.problem.size)]
+        moved = [torch.stack(column) for column in zip(*rows, strict=True)]
+        for index, row in self._direct_columns():
+            for tangent, column in zip(moved, row, strict=True):
+                tangent[index] += column
+        return moved
+
+    def _direct_columns(self) -> list[tuple[int, list[Tensor]]]:
+        """Derivative of the gradient in each loss hyperparameter's entry, by differentiating its transpose product."""
+        probes = [torch.zeros_like(p, requires_grad=True) for p in self.problem.parameters]
+        used = [(g, v) for g, v in zip(self.gradients, probes, strict=True) if g is not None and g.requires_grad]
+        columns, offset = [], 0
+        for binding, leaf in zip(self.problem.bindings, self.leaves.values(), strict=True):
+            if binding.field is None and used:
+                outputs, weights = [g for g, _ in used], [v for _, v in used]
+                (row,) = torch.autograd.grad(outputs, [leaf], weights, create_graph=True, allow_unused=True)
+                if row is not None and row.requires_grad:
+                    flat = row.flatten()
+                    columns += [
+                        (offset + i, vector_jacobian([e], probes, [torch.ones_like(e)])) for i, e in enumerate(flat)
+                    ]
+            offset += leaf.numel()
+        return columns
+
+
+def group_options(problem: Problem, snapshot: Snapshot, leaves: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+    """Options of each group with the adapted ones replaced by tensors; a schedule's factor stays in the lr."""
+    options = [dict(recorded) for recorded in snapshot.options]
+    for binding in problem.bindings:
+        name = binding.hyperparameter.name
+        for index in binding.groups:
+            assert binding.field is not None
+            factor = 1.0
+            if binding.field == "lr":
+                factor = float(options[index]["lr"]) / float(snapshot.values[name])
+            options[index][binding.field] = leaves[name] * factor
+    return options
+
+
+def pull_back_step(problem: Problem, snapshot: Snapshot, carrier: Carrier) -> tuple[Carrier, Tensor]:
+    """Pull an adjoint back through one inner step.
+
+    Args:
+        problem: The bilevel problem; its model is left at the snapshot.
+        snapshot: The inner step.
+        carrier: Adjoint of the state after the step.
+
+    Returns:
+        Adjoint of the state before the step, and the step's contribution to the hypergradient, shape [q].
+    """
+    field = GradientField.at(problem, snapshot)
+    leaves = problem.leaves(snapshot.values, differentiable=True)
+    options = group_options(problem, snapshot, leaves)
+    through_rule, slots, hyper = [], [], [torch.zeros_like(leaf) for leaf in leaves.values()]
+    cotangents = []
+    for i, gradient in enumerate(field.gradients):
+        if gradient is None:  # torch skips the parameter
+            through_rule.append(carrier.parameters[i])
+            slots.append(carrier.slots[i])
+            cotangents.append(torch.zeros_like(problem.parameters[i]))
+            continue
+        pulled, own = _pull_back_rule(problem, snapshot, i, gradient.detach(), options, leaves, carrier)
+        through_rule.append(pulled[0])
+        cotangents.append(pulled[1])
+        slots.append(own)
+        hyper = [total + part for total, part in zip(hyper, pulled[2:], strict=True)]
+    through_gradient, direct = field.pull_back(cotangents)
+    parameters = tuple((a + b).detach() for a, b in zip(through_rule, through_gradient, strict=True))
+    contribution = torch.cat([(a + b).detach().double().flatten() for a, b in zip(hyper, direct, strict=True)])
+    return Carrier(parameters, tuple(slots)), contribution
+
+
+def _pull_back_rule(
+    problem: Problem,
+    snapshot: Snapshot,
+    index: int,
+    gradient: Tensor,
+    options: Sequence[Mapping[str, Any]],
+    leaves: Mapping[str, Tensor],
+    carrier: Carrier,
+) -> tuple[list[Tensor], Slots]:
+    """Pull back through one parameter's update: cotangents [parameter, gradient, *hyper], and of its buffers."""
+    state = snapshot.state
+    parameter = state.parameters[index].detach().requires_grad_()
+    gradient = gradient.requires_grad_()
+    before = {name: tensor.detach().requires_grad_() for name, tensor in state.slots[index].items()}
+    after, slots = problem.rule.update(
+        parameter, gradient, before, state.steps[index], options[problem.group_of[index]]
+    )
+    names = list(slots)
+    outputs = [after, *(slots[name] for name in names)]
+    held = carrier.slots[index]
+    weights = [carrier.parameters[index], *(held.get(n, torch.zeros_like(slots[n])) for n in names)]
+    found = vector_jacobian(outputs, [parameter, gradient, *leaves.values(), *before.values()], weights)
+    count = 2 + len(leaves)
+    return found[:count], dict(zip(before, found[count:], strict=True))
+
+
+def push_forward_step(problem: Problem, snapshot: Snapshot, carrier: Carrier) -> Carrier:
+    """Push the q tangents of the state, stacked in the first dimension, forward through one inner step."""
+    field = GradientField.at(problem, snapshot)
+    moved = field.push_forward(carrier.parameters)
+    parameters, slots = [], []
+    for i, gradient in enumerate(field.gradients):
+        if gradient is None:
+            parameters.append(carrier.parameters[i])
+            slots.append(carrier.slots[i])
+            continue
+        pushed, own = _push_forward_rule(problem, snapshot, i, gradient.detach(), moved[i], carrier)
+        parameters.append(pushed)
+        slots.append(own)
+    return Carrier(tuple(parameters), tuple(slots))
+
+
+def _push_forward_rule(
+    problem: Problem, snapshot: Snapshot, index: int, gradient: Tensor, moved: Tensor, carrier: Carrier
+) -> tuple[Tensor, Slots]:
+    """Push tangents [q, ...] through one parameter's update."""
+    state, names = snapshot.state, list(snapshot.state.slots[index])
+    leaves = problem.leaves(snapshot.values, differentiable=False)
+    sizes = [leaf.numel() for leaf in leaves.values()]
+    units = torch.eye(sum(sizes), dtype=torch.float64, device=gradient.device).split(sizes, dim=1)
+    primals = (state.parameters[index], gradient, [state.slots[index][n] for n in names], list(leaves.values()))
+
+    def update(parameter: Tensor, grad: Tensor, buffers: list[Tensor], hyper: list[Tensor]) -> tuple[Tensor, Slots]:
+        options = group_options(problem, snapshot, dict(zip(leaves, hyper, strict=True)))
+        held = dict(zip(names, buffers, strict=True))
+        return problem.rule.update(parameter, grad, held, state.steps[index], options[problem.group_of[index]])
+
+    def tangent(parameter: Tensor, grad: Tensor, buffers: list[Tensor], hyper: list[Tensor]) -> tuple[Tensor, Slots]:
+        shaped = [h.reshape(leaf.shape).to(leaf.dtype) for h, leaf in zip(hyper, leaves.values(), strict=True)]
+        _, pushed = torch.func.jvp(update, primals, (parameter, grad, buffers, shaped))
+        result: tuple[Tensor, Slots] = pushed
+        return result
+
+    held = [carrier.slots[index][n] for n in names]
+    result: tuple[Tensor, Slots] = torch.func.vmap(tangent)(carrier.parameters[index], moved, held, list(units))
+    return result

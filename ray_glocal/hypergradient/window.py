@@ -1,0 +1,50 @@
+"""A recorded window of inner steps, and the trajectory of hypergradients it yields."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from ray_glocal.hypergradient.problem import InnerState, Problem, Snapshot, Values
+
+
+@dataclass(frozen=True)
+class Window:
+    """K consecutive inner steps and the state after the last of them."""
+
+    snapshots: tuple[Snapshot, ...]
+    end: InnerState
+    val_batches: Sequence[Any]
+
+    @property
+    def values(self) -> Values:
+        """Hyperparameter values that held throughout the window."""
+        return self.snapshots[0].values
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Local hypergradients of one window, in the hyperparameters' values.
+
+    Args:
+        derivatives: Shape [K, q], float64 on the CPU. Row k - 1 of a `forward` trajectory is h_k, the effect on the
+            loss after k steps of having changed the hyperparameters from the window's start; of a `lag` trajectory,
+            the effect on the loss at the window's end of having changed them over the last k steps. Both end in h_K.
+        losses: Validation loss before the window and after it.
+        kind: Which of the two.
+    """
+
+    derivatives: Tensor
+    losses: tuple[float, float]
+    kind: Literal["forward", "lag"]
+
+
+def record_window(problem: Problem, batches: Iterable[Any], val_batches: Sequence[Any], values: Values) -> Window:
+    """Train on `batches` by plain steps and record each; the model and optimizer are left after the last."""
+    problem.write_options(None, values)
+    snapshots = []
+    for batch in batches:
+        snapshots.append(problem.snapshot(batch, values))
+        problem.advance(batch, values)
+    return Window(tuple(snapshots), problem.capture(), val_batches)
