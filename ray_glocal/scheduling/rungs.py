@@ -1,0 +1,195 @@
+"""The ladder of successive halving, in exact integers, and who stands where on it.
+
+Li et al. 2020 (arXiv:1810.05934). The ladder is built by integer multiplication: float logarithms lose rungs
+(1..243 by 3 and 1..1000 by 10 lose their top one).
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from dataclasses import dataclass, field
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.scheduling.decision import Decision
+from ray_glocal.scheduling.event import Added, Errored, Reported
+from ray_glocal.scheduling.ledger import Event
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Rungs at `grace * factor**k` steps.
+
+    Args:
+        grace: Steps before which nobody is judged, at least 1.
+        factor: Reduction factor: one in `factor` trials of a rung goes on, at least 2.
+        top: Rungs at or beyond this many steps do not exist, because nobody could be pruned there; None for no end.
+
+    Raises:
+        ArgumentError: `grace` or `factor` is not a whole number in its range.
+    """
+
+    grace: int
+    factor: int = 3
+    top: float | None = None
+
+    def __post_init__(self) -> None:
+        _whole("grace_period", self.grace, 1)
+        _whole("reduction_factor", self.factor, 2)
+
+    def milestone(self, rung: int) -> int:
+        """Steps of `rung`, counted from 0."""
+        return int(self.grace * self.factor**rung)
+
+    def rung(self, step: float) -> int:
+        """The highest rung at or below `step`; -1 below the first."""
+        rung, milestone = -1, int(self.grace)
+        while milestone <= step and (self.top is None or milestone < self.top):
+            rung, milestone = rung + 1, milestone * int(self.factor)
+        return rung
+
+    def keeps(self, population: int) -> int:
+        """How many of a rung's `population` go on: all while it is smaller than `factor`, then one in `factor`."""
+        return population if population < self.factor else -(-population // int(self.factor))
+
+    def start(self) -> Rungs:
+        """An empty standing on this ladder, for `Ledger.view`."""
+        return Rungs(self)
+
+
+@dataclass
+class Place:
+    """Where one trial stands: its highest rung, its forecast there, and its newest forecast."""
+
+    rung: int
+    step: float
+    latest_step: float
+    latest: float
+    entries: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def value(self) -> float:
+        """Forecast final loss on the highest rung."""
+        return self.entries[self.rung]
+
+    @property
+    def own(self) -> float:
+        """What the trial is judged by. A newer forecast may save it; it never condemns it.
+
+        Others are represented by their forecasts at the rung, and forecasts made later differ systematically from
+        those made earlier, so a later and worse one would be an unfair comparison.
+        """
+        return min(self.value, self.latest)
+
+
+class Rungs:
+    """Sorted forecasts per rung, fed with events one at a time; a query costs a binary search.
+
+    Trials that failed for good or diverged are taken out, since they cannot win and must not condemn others. Pruned
+    trials stay in the population (they are what successive halving ranks against) but not among the survivors.
+    """
+
+    def __init__(self, ladder: Ladder) -> None:
+        self.ladder = ladder
+        self._places: dict[str, Place] = {}
+        self._population: dict[int, list[float]] = {}
+        self._survivors: dict[int, list[float]] = {}
+        self._out: set[str] = set()
+        self._pruned: set[str] = set()
+
+    def add(self, event: Event) -> None:
+        """Take one event into account."""
+        if isinstance(event, Reported):
+            self._report(event)
+        elif isinstance(event, Decision) and event.prunes:
+            self._prune(event)
+        elif isinstance(event, Errored) and event.final:
+            self._take_out(event.trial)
+        elif isinstance(event, Added):
+            self._put_back(event.trial)
+
+    def place(self, trial: str) -> Place | None:
+        """Where `trial` stands; None below the first rung or when it is out."""
+        return None if trial in self._out else self._places.get(trial)
+
+    def population(self, rung: int) -> int:
+        """How many trials have been seen on `rung`."""
+        return len(self._population.get(rung, ()))
+
+    def better(self, rung: int, value: float) -> int:
+        """How many trials of `rung` have a forecast strictly below `value`."""
+        return bisect_left(self._population.get(rung, []), value)
+
+    def outlived(self, rung: int, value: float) -> bool:
+        """Whether some trial of `rung` with a forecast below `value` has not been pruned."""
+        survivors = self._survivors.get(rung, [])
+        return bool(survivors) and survivors[0] < value
+
+    def spread(self, rung: int) -> float:
+        """Interquartile range of the forecasts on `rung`."""
+        values = self._population.get(rung, [])
+        return values[(3 * len(values)) // 4] - values[len(values) // 4] if len(values) > 1 else 0.0
+
+    def cut(self, rung: int) -> float:
+        """The worst forecast of `rung` that goes on."""
+        values = self._population[rung]
+        return values[self.ladder.keeps(len(values)) - 1]
+
+    def _report(self, event: Reported) -> None:
+        if not event.finite:
+            return self._take_out(event.trial)
+        place = self._places.get(event.trial)
+        if place is not None and event.step > place.latest_step:
+            place.latest, place.latest_step = event.final, event.step
+        rung = self.ladder.rung(event.step)
+        if rung > (-1 if place is None else place.rung):
+            self._climb(event, rung)
+        return None
+
+    def _climb(self, event: Reported, rung: int) -> None:
+        fresh = Place(rung, event.step, event.step, event.final)
+        place = self._places.setdefault(event.trial, fresh)
+        place.rung, place.step = rung, event.step
+        place.entries[rung] = event.final
+        if event.trial not in self._out:
+            insort(self._population.setdefault(rung, []), event.final)
+            if event.trial not in self._pruned:
+                insort(self._survivors.setdefault(rung, []), event.final)
+
+    def _prune(self, decision: Decision) -> None:
+        if decision.rule == "nonfinite":
+            self._take_out(decision.trial)
+        if decision.trial not in self._pruned:
+            self._pruned.add(decision.trial)
+            if decision.trial not in self._out:
+                self._remove(self._survivors, decision.trial)
+
+    def _take_out(self, trial: str) -> None:
+        if trial in self._out:
+            return
+        self._out.add(trial)
+        self._remove(self._population, trial)
+        if trial not in self._pruned:
+            self._remove(self._survivors, trial)
+
+    def _put_back(self, trial: str) -> None:
+        if trial not in self._out:
+            return
+        self._out.discard(trial)
+        for rung, value in self._entries(trial).items():
+            insort(self._population[rung], value)
+            if trial not in self._pruned:
+                insort(self._survivors.setdefault(rung, []), value)
+
+    def _remove(self, lists: dict[int, list[float]], trial: str) -> None:
+        for rung, value in self._entries(trial).items():
+            del lists[rung][bisect_left(lists[rung], value)]
+
+    def _entries(self, trial: str) -> dict[int, float]:
+        place = self._places.get(trial)
+        return {} if place is None else place.entries
+
+
+def _whole(argument: str, value: float, least: int) -> None:
+    if isinstance(value, bool) or not math.isfinite(value) or value != int(value) or value < least:
+        raise ArgumentError(argument, f"be a whole number of at least {least}", value, "The ladder is exact integers.")
