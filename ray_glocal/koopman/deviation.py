@@ -1,0 +1,75 @@
+"""Deviations that grow with the logarithm of time.
+
+Training slows down: what a window saw change in its own length, the next ten windows change about twice as much, not
+ten times. So the drift of a window is taken as a Brownian motion in log-time, and its variance at a horizon H is
+drift^2 * log(1 + H / length). All functions expect series of order one, as `answered` hands them on.
+"""
+
+import math
+
+import numpy as np
+
+from ray_glocal.forecast import Array
+
+FARTHEST = 1000.0  # windows; beyond them nothing more is known to be unknown, so that the limit's deviation is finite
+_BLOCKS = 4
+
+
+def noise_variance(series: Array) -> Array:
+    """Variance of white observation noise, from second differences, which no straight trend disturbs.
+
+    Args:
+        series: At least 3 snapshots, shape [time, channel].
+
+    Returns:
+        Shape [channel]. Noise that is correlated in time is partly missed, curvature partly counted.
+    """
+    bends = series[2:] - 2 * series[1:-1] + series[:-2]
+    variance: Array = np.mean(bends**2, axis=0) / 6  # 1 + 4 + 1
+    return variance
+
+
+def drift_variance(series: Array) -> Array:
+    """Squared change over the window: of its trend, or of its wandering, whichever is larger.
+
+    Means of four blocks are compared: their steps add up where they share a sign (a trend) and add up in squares where
+    they do not (a random walk). Noise of the block means is left in: drift below it cannot be seen.
+
+    Args:
+        series: At least 4 snapshots, shape [time, channel].
+
+    Returns:
+        Shape [channel].
+    """
+    length = len(series)
+    edges = [block * length // _BLOCKS for block in range(_BLOCKS)]
+    means = np.add.reduceat(series, edges) / np.diff([*edges, length])[:, None]
+    steps = means[1:] - means[:-1]
+    # Centres of the outer blocks are three quarters of a window apart.
+    stretch = _BLOCKS / (_BLOCKS - 1)
+    trend: Array = (stretch * steps.sum(axis=0)) ** 2
+    wandering: Array = stretch * np.sum(steps**2, axis=0)
+    return np.maximum(trend, wandering)
+
+
+def log_time(horizon: float, length: float) -> float:
+    """Log-time from the last snapshot to the horizon, log(1 + horizon / length), finite in the limit."""
+    return math.log1p(min(horizon / length, FARTHEST))
+
+
+def mean_variance(series: Array) -> Array:
+    """Variance of the mean of correlated values: s^2 / n * (1 + r) / (1 - r), with r the lag-one correlation.
+
+    Args:
+        series: At least 2 snapshots, shape [time, channel].
+
+    Returns:
+        Shape [channel]; r is held within 0 and 1 - 2 / n, so that n values count as one at least.
+    """
+    length = len(series)
+    centered = series - series.mean(axis=0)
+    square = np.sum(centered**2, axis=0)
+    lagged = np.sum(centered[1:] * centered[:-1], axis=0)
+    correlation = np.clip(lagged / np.where(square > 0, square, 1.0), 0.0, 1 - 2 / (length + 1))
+    variance: Array = square / max(length - 1, 1) / length * (1 + correlation) / (1 - correlation)
+    return variance

@@ -1,0 +1,48 @@
+"""Forecasters by name. Whoever adds one writes one file and registers it here, and only here."""
+
+from dataclasses import fields
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.forecast import Forecaster
+from ray_glocal.koopman.forecasters.affine import Affine
+from ray_glocal.koopman.forecasters.ensemble import Ensemble
+from ray_glocal.koopman.forecasters.increment import Increment
+from ray_glocal.koopman.forecasters.last import Last
+from ray_glocal.koopman.forecasters.mean import Mean
+from ray_glocal.koopman.forecasters.paper import Paper
+
+FORECASTERS: dict[str, type] = {
+    "last": Last,
+    "mean": Mean,
+    "paper": Paper,
+    "increment": Increment,
+    "affine": Affine,
+    "ensemble": Ensemble,
+}
+
+__all__ = ["FORECASTERS", "Affine", "Ensemble", "Increment", "Last", "Mean", "Paper", "forecaster"]
+
+
+def forecaster(name: str, **options: object) -> Forecaster:
+    """Make a forecaster by its registered name.
+
+    Args:
+        name: A key of `FORECASTERS`.
+        options: Fields of that forecaster.
+
+    Returns:
+        The forecaster.
+
+    Raises:
+        ArgumentError: Nothing is registered under `name`, or it has no such option.
+    """
+    if name not in FORECASTERS:
+        raise ArgumentError("name", f"be one of {', '.join(FORECASTERS)}", name, "'ensemble' suits most windows.")
+    kind = FORECASTERS[name]
+    known = [field.name for field in fields(kind)]
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        rule = f"be among {', '.join(known)} for '{name}'" if known else f"be empty for '{name}'"
+        raise ArgumentError("options", rule, ", ".join(unknown), "Leave it out for the default.")
+    made: Forecaster = kind(**options)
+    return made

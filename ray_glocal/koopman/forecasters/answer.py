@@ -1,0 +1,65 @@
+"""What every forecaster does around its own arithmetic: read, judge, rescale, and check what comes out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ray_glocal.forecast import Array, Forecast, Kind, Outcome
+from ray_glocal.koopman.window import Window, checked_horizon, checked_series, window
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A forecaster's own part of a forecast.
+
+    Args:
+        mean: Shape [channel]; ignored where the outcome is not usable.
+        deviation: Shape [channel]; ignored where the outcome is not usable.
+        outcome: How far to trust them.
+    """
+
+    mean: Array
+    deviation: Array
+    outcome: Outcome
+
+
+def answered(series: ArrayLike, horizon: float, answer: Callable[[Window, float], Answer]) -> Forecast:
+    """Forecast a series with one forecaster's arithmetic.
+
+    The arithmetic sees a judged window without spikes, every channel scaled by a power of two to order one: exact, and
+    neither 1e-300 nor 1e150 gets lost when squared.
+
+    Args:
+        series: Snapshots one step apart, oldest first, shape [time, channel].
+        horizon: Steps ahead of the last snapshot, 0 to math.inf.
+        answer: Maps a window that moves and a horizon to the answer.
+
+    Returns:
+        The forecast; for a window in which nothing moves its value, with deviation zero.
+
+    Raises:
+        ArgumentError: `series` is no real [time, channel] array, or `horizon` no number from 0 to infinity.
+    """
+    data, steps = checked_series(series), checked_horizon(horizon)
+    judged = window(data)
+    if not judged.outcome.usable:
+        return Forecast.refused(data.shape[1], steps, judged.outcome.kind, judged.outcome.sentence)
+    if judged.outcome.kind is Kind.CONSTANT:
+        return Forecast(judged.last.copy(), np.zeros(data.shape[1]), steps, judged.outcome)
+    units = _units(judged.series)
+    given = answer(Window(judged.series / units, judged.outcome, judged.spikes), steps)
+    if not given.outcome.usable:
+        return Forecast.refused(data.shape[1], steps, given.outcome.kind, given.outcome.sentence)
+    if not (np.isfinite(given.mean).all() and np.isfinite(given.deviation).all()):
+        sentence = "The arithmetic overflowed: the window does not determine a forecast; observe more snapshots."
+        return Forecast.refused(data.shape[1], steps, Kind.UNDETERMINED, sentence)
+    return Forecast(given.mean * units, given.deviation * units, steps, given.outcome)
+
+
+def _units(series: Array) -> Array:
+    """Powers of two just above the largest value of each channel, shape [channel]; one for a channel of zeros."""
+    _, exponents = np.frexp(np.abs(series).max(axis=0))
+    units: Array = np.ldexp(1.0, exponents)
+    return units

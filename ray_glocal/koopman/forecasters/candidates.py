@@ -1,0 +1,115 @@
+"""The candidates of an ensemble: plain smoothers and decompositions, fitted to one stretch of snapshots."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ray_glocal.forecast import Array
+from ray_glocal.koopman.coordinates import Coordinates, coordinates
+from ray_glocal.koopman.disk import Disk, damped_disk
+from ray_glocal.koopman.dmd import FORMS, Dynamics, Form, fit_dynamics
+from ray_glocal.koopman.prediction import trajectory
+from ray_glocal.koopman.rank import FullRank, OptimalRank
+
+# Optimal rank suits noisy windows, full rank deterministic ones; the average saves the choice.
+_RANKS = (OptimalRank(), FullRank())
+_DIRECTIONS = 12  # strongest directions, decomposed jointly; what lies outside them stays at the window's mean
+_WIDTH = 12  # columns of the wider delay vector
+_FEWEST = 5  # snapshots that a decomposition needs to be worth a try
+_BEYOND = 10.0  # ranges of the window; the damped disk carries a straight trend no further
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Coordinates shared by every decomposition of one window.
+
+    Args:
+        coordinates: Centred and scaled, the strongest directions.
+        values: The window in them, shape [time, direction].
+        offset: What the plain form adds to undo the centring, shape [direction].
+    """
+
+    coordinates: Coordinates
+    values: Array
+    offset: Array
+
+
+def framed(series: Array) -> Frame:
+    """Choose the coordinates for a window [time, channel]."""
+    chosen = coordinates(series, centered=True, most=_DIRECTIONS)
+    offset = chosen.origin / chosen.scale
+    if chosen.directions is not None:
+        offset = chosen.directions @ offset
+    return Frame(chosen, chosen.enter(series), offset)
+
+
+def delay_choices(length: int, directions: int) -> tuple[int, ...]:
+    """Delays to try on a stretch: two, and enough for vectors about twelve wide, as far as a third of it allows.
+
+    Args:
+        length: Snapshots in the stretch.
+        directions: Directions of the frame.
+
+    Returns:
+        Distinct delays; none where the stretch is too short for a decomposition.
+    """
+    if length < _FEWEST:
+        return ()
+    most = max(1, length // 3)
+    return tuple(sorted({min(2, most), min(-(-_WIDTH // directions), most)}))
+
+
+def candidate_paths(
+    series: Array, frame: Frame, stretch: int, delays: tuple[int, ...], steps: NDArray[np.float64]
+) -> Array:
+    """Forecast with every candidate from the first snapshots of a window.
+
+    Args:
+        series: The window, shape [time, channel].
+        frame: Its coordinates.
+        stretch: Snapshots to fit to.
+        delays: Delays of the decompositions; the same candidates come back for the same delays.
+        steps: Horizons ahead of the stretch's last snapshot, ascending, shape [horizon].
+
+    Returns:
+        Shape [candidate, horizon, channel], no further outside the stretch than ten times its range.
+    """
+    seen = series[:stretch]
+    smooth = [np.broadcast_to(value, (len(steps), series.shape[1])) for value in _smoothers(seen)]
+    values, disk = frame.values[:stretch], damped_disk(stretch)
+    fitted = [path for form in FORMS for delay in delays for path in _paths(values, frame, form, delay, disk, steps)]
+    paths = np.stack(smooth + [frame.coordinates.leave(path) for path in fitted])
+    low, high = seen.min(axis=0), seen.max(axis=0)
+    reach = _BEYOND * (high - low)
+    return np.clip(paths, low - reach, high + reach)
+
+
+def _smoothers(series: Array) -> list[Array]:
+    length = len(series)
+    return [series[-1], *(series[start:].mean(axis=0) for start in (3 * length // 4, length // 2, 0))]
+
+
+def _paths(values: Array, frame: Frame, form: Form, delays: int, disk: Disk, steps: NDArray[np.float64]) -> list[Array]:
+    """Paths of one form at every rank, in the frame's centred coordinates, shape [horizon, direction] each."""
+    moving = {"plain": values + frame.offset, "affine": values, "increment": values[1:] - values[:-1]}[form]
+    start = {"plain": -frame.offset, "affine": 0.0, "increment": values[-1]}[form]
+    try:
+        fits = fit_dynamics(moving, _RANKS, delays, form)
+    except np.linalg.LinAlgError:
+        # A form without a stable solution argues for nothing more than the last value.
+        return [np.repeat(values[-1:], len(steps), axis=0)] * len(_RANKS)
+    return [start + _path(fit, form, disk, steps) for fit in fits]
+
+
+def _path(fit: Dynamics, form: Form, disk: Disk, steps: NDArray[np.float64]) -> Array:
+    # Without a constant to lean on, the plain form must be allowed to keep a steady part for ever.
+    eigenvalues = (Disk(1.0, disk.oscillating) if form == "plain" else disk).clip(fit.eigenvalues)
+    amplitudes = fit.amplitudes * eigenvalues if form == "increment" else fit.amplitudes
+    parts = fit.modes * amplitudes[:, None]
+    path = trajectory(fit.ahead, eigenvalues, parts, np.maximum(steps, 1.0), form != "plain")
+    if steps[0] >= 1:
+        return path
+    present = np.zeros_like(fit.present) if form == "increment" else fit.present
+    early: Array = np.minimum(steps, 1.0)[:, None]
+    return present + early * (path - present)

@@ -1,0 +1,99 @@
+"""What the single-fit forecasters share: automatic delays, fit, deviation."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.forecast import Array
+from ray_glocal.koopman.deviation import drift_variance, log_time, noise_variance
+from ray_glocal.koopman.disk import Disk
+from ray_glocal.koopman.dmd import DMD, Form, fit_judged
+from ray_glocal.koopman.forecasters.answer import Answer
+from ray_glocal.koopman.prediction import Prediction
+from ray_glocal.koopman.rank import Rank, as_rank
+from ray_glocal.koopman.selection import Selection
+from ray_glocal.koopman.spectrum import Spectrum, spectrum
+from ray_glocal.koopman.window import Window, checked_series, window
+
+WIDTH = 12  # columns of a delay vector to aim at: enough noise directions for a threshold, cheap to decompose
+
+
+def checked_delays(delays: int | None) -> None:
+    """Refuse a number of delays that no window could satisfy.
+
+    Raises:
+        ArgumentError: `delays` below 1.
+    """
+    if delays is not None and delays < 1:
+        raise ArgumentError("delays", "be at least 1, or None to choose by the window", delays)
+
+
+def automatic_delays(length: int, channels: int) -> int:
+    """Delays that make a vector about `WIDTH` wide while keeping twice as many pairs as delays.
+
+    Args:
+        length: Snapshots in the window.
+        channels: Channels, or directions where they are fewer.
+
+    Returns:
+        1 to length / 3.
+    """
+    return max(1, min(math.ceil(WIDTH / channels), length // 3))
+
+
+def fitted(seen: Window, rank: Rank | int | None, delays: int | None, form: Form) -> DMD:
+    """Fit one form to a window.
+
+    Args:
+        seen: Any window; a refused one yields a model without modes and its outcome.
+        rank: As for `fit_dmd`.
+        delays: Delays wanted, lowered to what the window allows; None chooses them.
+        form: As for `fit_dmd`.
+
+    Returns:
+        The model.
+    """
+    length, channels = seen.series.shape
+    wanted = automatic_delays(length, min(length, channels)) if delays is None else delays
+    most = length - 2 - (form == "increment")
+    return fit_judged(seen.series, as_rank(rank), max(1, min(wanted, most)), form, seen.outcome)
+
+
+def table(
+    series: ArrayLike, fit: Callable[[Window], DMD], disk: Callable[[int], Disk], selection: Selection
+) -> Spectrum:
+    """Tabulate the fit that a forecaster would make of a series.
+
+    Args:
+        series: Snapshots one step apart, oldest first, shape [time, channel].
+        fit: The forecaster's fit.
+        disk: The forecaster's disk for a window of given length.
+        selection: The forecaster's choice of modes.
+
+    Returns:
+        The table, in the units of the series.
+
+    Raises:
+        ArgumentError: `series` is no real [time, channel] array.
+    """
+    seen = window(checked_series(series))
+    return spectrum(fit(seen), disk(seen.length), selection)
+
+
+def explained(seen: Window, prediction: Prediction, horizon: float) -> Answer:
+    """Answer a prediction, with the deviation of the noise that reaches it and of the window's drift in log-time.
+
+    Args:
+        seen: The window predicted from.
+        prediction: The prediction.
+        horizon: Steps ahead that were asked for.
+
+    Returns:
+        The answer.
+    """
+    drift = drift_variance(seen.series) * log_time(horizon, seen.length)
+    deviation: Array = np.sqrt(noise_variance(seen.series) + drift)
+    return Answer(prediction.mean, deviation, prediction.outcome)

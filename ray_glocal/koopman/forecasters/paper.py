@@ -1,0 +1,70 @@
+"""The rule of the glocal hypergradient's paper, for reproduction."""
+
+from dataclasses import dataclass, field
+
+from ray_glocal.forecast import Array, Forecast
+from ray_glocal.koopman.disk import UNIT_DISK
+from ray_glocal.koopman.dmd import DMD
+from ray_glocal.koopman.forecasters.answer import Answer, answered
+from ray_glocal.koopman.forecasters.decomposition import checked_delays, explained, fitted, table
+from ray_glocal.koopman.prediction import steady_part
+from ray_glocal.koopman.rank import OptimalRank, Rank
+from ray_glocal.koopman.selection import NearOne
+from ray_glocal.koopman.spectrum import Spectrum
+from ray_glocal.koopman.window import Window
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Keep the modes of a Hankel DMD whose eigenvalue is one, drop the rest: the value at infinity.
+
+    Abstains where no eigenvalue is one within the tolerance, which under minibatch noise is often. Whatever horizon is
+    asked, the answer is that at the end of time; kept modes are taken to last for ever.
+    Hataya & Kawahara 2024 (arXiv:2402.02741); the tolerance is ours, the paper states none.
+
+    Args:
+        tolerance: Largest |eigenvalue - 1| that counts as one, above 0.
+        rank: As for `fit_dmd`.
+        delays: Snapshots in a delay vector; None chooses them by the window.
+
+    Raises:
+        ArgumentError: `tolerance` or `delays` out of range.
+    """
+
+    tolerance: float = 0.01
+    rank: Rank | int | None = field(default_factory=OptimalRank)
+    delays: int | None = None
+
+    def __post_init__(self) -> None:
+        NearOne(self.tolerance)
+        checked_delays(self.delays)
+
+    def forecast(self, series: Array, horizon: float) -> Forecast:
+        """Predict `series` [time, channel] at the end of time.
+
+        Args:
+            series: Snapshots one step apart, oldest first.
+            horizon: Steps, 0 to math.inf; widens the deviation only.
+
+        Returns:
+            The forecast; `UNDETERMINED` where no eigenvalue is one.
+
+        Raises:
+            ArgumentError: `series` is no real [time, channel] array, or `horizon` is out of range.
+        """
+        return answered(series, horizon, self._answer)
+
+    def spectrum(self, series: Array) -> Spectrum:
+        """Tabulate the modes of `series` [time, channel]: which one is the answer, and why the others are dropped.
+
+        Raises:
+            ArgumentError: `series` is no real [time, channel] array.
+        """
+        return table(series, self._fit, lambda length: UNIT_DISK, NearOne(self.tolerance))
+
+    def _fit(self, window: Window) -> DMD:
+        return fitted(window, self.rank, self.delays, "plain")
+
+    def _answer(self, window: Window, horizon: float) -> Answer:
+        prediction = steady_part(self._fit(window), NearOne(self.tolerance))
+        return explained(window, prediction, horizon)
