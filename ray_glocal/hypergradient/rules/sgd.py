@@ -24,7 +24,8 @@ class SGDRule:
         group[field] = value
 
     def read(self, parameter: Tensor, state: Mapping[str, Any], options: Options) -> tuple[Slots, int]:
-        buffer = state.get("momentum_buffer")
+        # Without momentum torch leaves a buffer of earlier steps alone, and so does the derivative.
+        buffer = state.get("momentum_buffer") if is_on(options["momentum"]) else None
         return ({}, 0) if buffer is None else ({"momentum_buffer": buffer}, 1)
 
     def update(
@@ -40,8 +41,5 @@ class SGDRule:
             buffer = direction
         else:
             buffer = add_scaled(buffer * options["momentum"], direction, 1 - options["dampening"])
-        if options["nesterov"]:
-            direction = add_scaled(direction, buffer, options["momentum"])
-        else:
-            direction = buffer
+        direction = add_scaled(direction, buffer, options["momentum"]) if options["nesterov"] else buffer
         return add_scaled(parameter, direction, -options["lr"]), {"momentum_buffer": buffer}
