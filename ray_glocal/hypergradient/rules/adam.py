@@ -34,7 +34,8 @@ class AdamRule:
     def options(self, group: Mapping[str, Any]) -> dict[str, Any]:
         beta1, beta2 = group["betas"]
         names = ("lr", "eps", "weight_decay", "amsgrad", "maximize")
-        return {"beta1": beta1, "beta2": beta2, **{name: group[name] for name in names}}
+        decoupled = group.get("decoupled_weight_decay", self.decoupled)  # newer torch offers it in Adam, too
+        return {"beta1": beta1, "beta2": beta2, "decoupled": decoupled, **{name: group[name] for name in names}}
 
     def write(self, group: dict[str, Any], field: str, value: float) -> None:
         beta1, beta2 = group["betas"]
@@ -58,7 +59,7 @@ class AdamRule:
         if options["maximize"]:
             gradient = -gradient
         if is_on(options["weight_decay"]):
-            if self.decoupled:
+            if options["decoupled"]:
                 parameter = parameter * (1 - lr * options["weight_decay"])
             else:
                 gradient = add_scaled(gradient, parameter, options["weight_decay"])
