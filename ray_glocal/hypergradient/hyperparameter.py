@@ -31,8 +31,8 @@ class Hyperparameter:
         groups: Indices of the parameter groups whose option it sets; `None` for all of them.
 
     Raises:
-        ArgumentError: An unknown scale, bounds out of order or outside the scale's domain, or a start value
-            that is not finite or not between the bounds.
+        ArgumentError: An unknown scale, bounds out of order or that the scale cannot keep, or a start value that is
+            not finite, not between the bounds or outside the scale's domain.
     """
 
     name: str
@@ -56,6 +56,9 @@ class Hyperparameter:
             raise ArgumentError(
                 "scale", f"be 'logit' only where both bounds of {self.name!r} are finite", self.scale, "Give both."
             )
+        if self.scale == "simplex" and (self.lower > 0 or self.upper < 1):
+            rule = f"leave the shares of {self.name!r} all of [0, 1] on the simplex"
+            raise ArgumentError("lower", rule, (self.lower, self.upper), "Leave the bounds out.")
 
     def _check_start(self) -> None:
         value = self.value
@@ -66,8 +69,12 @@ class Hyperparameter:
         if self.scale in ("log", "softplus", "simplex") and not bool(torch.all(value > 0)):
             rule = f"be positive on the {self.scale} scale of {self.name!r}"
             raise ArgumentError("start", rule, self.start, "Start above zero or choose another scale.")
-        if self.scale == "simplex" and abs(float(value.sum()) - 1) > 1e-6:
-            raise ArgumentError("start", f"sum to one on the simplex of {self.name!r}", float(value.sum()))
+        if self.scale == "simplex" and (abs(float(value.sum()) - 1) > 1e-6 or value.numel() < 2):
+            rule = f"be two or more shares that sum to one on the simplex of {self.name!r}"
+            raise ArgumentError("start", rule, self.start)
+        decay = self.scale == "logit" and self.field_name in DECAY_RATES
+        if decay and not bool(torch.all((value >= 0) & (value <= 1))):
+            raise ArgumentError("start", f"lie between 0 and 1 on the logit scale of {self.name!r}", self.start)
 
     @property
     def field_name(self) -> str:
@@ -112,9 +119,12 @@ class HyperValues(Mapping[str, Tensor]):
         self.read: set[str] = set()
 
     def __getitem__(self, name: str) -> Tensor:
-        value = self._values[name]
+        if name not in self._values:
+            raise KeyError(
+                f"{name!r} is no hyperparameter of the losses; they have {', '.join(self._values) or 'none'}"
+            )
         self.read.add(name)
-        return value
+        return self._values[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
