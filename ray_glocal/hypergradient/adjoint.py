@@ -1,6 +1,7 @@
 """The adjoint engine: one backward sweep through a window, at a price that does not depend on q.
 
-Maclaurin et al. 2015 (arXiv:1502.03492) and Franceschi et al. 2017 (arXiv:1703.01785), reverse mode; the lag trajectory is this project's.
+Maclaurin et al. 2015 (arXiv:1502.03492) and Franceschi et al. 2017 (arXiv:1703.01785), reverse mode; the lag
+trajectory is this project's.
 """
 
 import torch

@@ -70,9 +70,9 @@ def finite_differences(
         step_sizes: Half widths on the line; agreement over several of them is what makes a difference credible.
 
     Raises:
-        ArgumentError: A step size is not positive.
+        ArgumentError: No step sizes, or one that is not positive.
     """
-    if not step_sizes or min(step_sizes) <= 0:
+    if not step_sizes or not all(size > 0 for size in step_sizes):
         raise ArgumentError("step_sizes", "be positive", tuple(step_sizes))
     line = problem.to_line(values)
 

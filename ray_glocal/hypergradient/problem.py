@@ -1,6 +1,5 @@
 """The inner and the outer problem: a model, its optimizer, two losses, and the hyperparameters between them."""
 
-import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,11 +11,21 @@ from torch import Tensor, nn
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.hyperparameter import Hyperparameter, HyperValues
+from ray_glocal.hypergradient.kernels import differentiable_in_eval
+from ray_glocal.hypergradient.preservation import OptimizerState, evaluating
 from ray_glocal.hypergradient.randomness import Randomness
 from ray_glocal.hypergradient.rules import Slots, rule_for
 
 Loss = Callable[..., Tensor]
 Values = Mapping[str, Tensor]  # float64 on the CPU, by name of the hyperparameter
+
+# At exactly zero a schedule's factor is lost from the learning rate, and torch keeps no momentum buffer.
+NEVER_ZERO = frozenset({"lr", "momentum"})
+SMALLEST = 1e-8
+
+# Key of a parameter group that holds the adapted rate its `lr` is a multiple of; `initial_lr`, which schedulers own,
+# stays where it was when the rate moves on.
+ADAPTED_LR = "adapted_lr"
 
 
 @dataclass(frozen=True)
@@ -69,9 +78,12 @@ class Problem:
         hyperparameters: What the outer problem adapts. A name that is an option of the optimizer sets that option;
             any other name is handed to those losses that take a third argument.
 
+    The parameters that train are read once, here. Module buffers (running statistics) are restored and replayed, but
+    no derivative passes through them: torch updates them outside the graph.
+
     Raises:
-        ArgumentError: An unsupported optimizer, no or unknown hyperparameters, names twice, groups out of range, or
-            a momentum of zero, for which torch keeps no buffer.
+        ArgumentError: An unsupported optimizer, one that trains nothing or another model, no or unknown
+            hyperparameters, names or options twice, groups out of range, or a learning rate or momentum of zero.
     """
 
     def __init__(
@@ -94,6 +106,9 @@ class Problem:
         self.parameters: tuple[Tensor, ...] = tuple(p for p, _ in owned)
         self.group_of: tuple[int, ...] = tuple(g for _, g in owned)
         self.reads: set[str] = set()  # loss hyperparameters that a loss has read so far
+        self._check_parameters()
+        for group in optimizer.param_groups:  # what an earlier problem wrote says nothing about this one
+            group.pop(ADAPTED_LR, None)
 
     # ---- binding names ----
 
@@ -121,19 +136,34 @@ class Problem:
             )
         if hyper.value.numel() != 1:
             raise ArgumentError("start", f"be one number for the optimizer's {field!r}", tuple(hyper.value.shape))
-        if field == "momentum" and float(hyper.value) == 0:
+        if field in NEVER_ZERO and float(hyper.value) == 0:
             remedy = "At zero torch keeps no momentum buffer, so nothing can be differentiated; start at 1e-3, say."
+            remedy = remedy if field == "momentum" else "At zero nothing trains; start at 1e-4, say."
             raise ArgumentError("start", f"be above zero for hyperparameter {hyper.name!r}", 0.0, remedy)
 
     def _check_names(self) -> None:
         if not self.hyperparameters:
             remedy = "Name at least one; a run without any needs no session."
             raise ArgumentError("hyper", "hold at least one hyperparameter", self.hyperparameters, remedy)
-        targets = [(b.field, g) for b in self.bindings if b.field for g in b.groups]
-        targets += [(b.hyperparameter.name, -1) for b in self.bindings if b.field is None]
-        twice = sorted({f"{name}" for name, group in targets if targets.count((name, group)) > 1})
+        names = [hyper.name for hyper in self.hyperparameters]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            remedy = "Tell them apart by name and point both to their option by `field`."
+            raise ArgumentError("hyper", "have a name of its own for each hyperparameter", twice, remedy)
+        targets = [(b.field, group) for b in self.bindings if b.field for group in b.groups]
+        twice = sorted({field for field, group in targets if targets.count((field, group)) > 1})
         if twice:
             raise ArgumentError("hyper", "set each option of a parameter group once", twice)
+
+    def _check_parameters(self) -> None:
+        kind = type(self.optimizer).__name__
+        if not self.parameters:
+            remedy = "Set `requires_grad` on what should train."
+            raise ArgumentError("optimizer", "hold at least one parameter that requires a gradient", kind, remedy)
+        known = {id(parameter) for parameter in self.model.parameters()}
+        if not any(id(parameter) in known for parameter in self.parameters):
+            remedy = "Build it from `model.parameters()`, after the model has its final parameters."
+            raise ArgumentError("optimizer", "train parameters of `model`", f"{kind} of another model's", remedy)
 
     # ---- values ----
 
@@ -157,16 +187,19 @@ class Problem:
 
     def to_values(self, line: Tensor, *, clip: bool = True) -> Values:
         """Values at coordinates `line` [q], by default clipped to their bounds."""
-        pieces = line.split([hyper.size for hyper in self.hyperparameters])
-        raw = [
-            (h, h.coordinate.to_value(p.reshape(h.value.shape)))
-            for h, p in zip(self.hyperparameters, pieces, strict=True)
-        ]
-        return {h.name: h.clip(value) if clip else value for h, value in raw}
+        values = {}
+        for binding, piece in zip(self.bindings, self._pieces(line), strict=True):
+            hyper = binding.hyperparameter
+            value = hyper.coordinate.to_value(piece.reshape(hyper.value.shape))
+            if clip:
+                value = hyper.clip(value)
+                value = torch.where(value == 0, SMALLEST, value) if binding.field in NEVER_ZERO else value
+            values[hyper.name] = value
+        return values
 
     def pull_back(self, values: Values, derivative: Tensor) -> Tensor:
         """Derivatives on the line from derivatives in the values, both [..., q]."""
-        pieces = derivative.split([hyper.size for hyper in self.hyperparameters], dim=-1)
+        pieces = self._pieces(derivative)
         lead = derivative.shape[:-1]
         pulled = [
             h.coordinate.pull_back(values[h.name], piece.reshape((*lead, *h.value.shape))).reshape((*lead, h.size))
@@ -174,18 +207,28 @@ class Problem:
         ]
         return torch.cat(pulled, dim=-1)
 
+    def _pieces(self, entries: Tensor) -> tuple[Tensor, ...]:
+        """Entries [..., q] of each hyperparameter."""
+        return torch.split(entries, [hyper.size for hyper in self.hyperparameters], dim=-1)
+
     def write_options(self, old: Values | None, new: Values) -> None:
         """Set the optimizer's options to `new`.
 
         The learning rate is multiplied by new / old, so that the factor of a schedule stays in it.
+
+        Args:
+            old: Values that the options stand at; `None` where this problem wrote them last or never did, in which
+                case a scheduler's `initial_lr`, if there is one, or else `lr` itself, is the rate so far.
+            new: Values to set.
         """
         for binding in self.bindings:
             for index in binding.groups:
                 group, value = self.optimizer.param_groups[index], float(new[binding.hyperparameter.name])
+                assert binding.field is not None
                 if binding.field == "lr":
                     before = float(old[binding.hyperparameter.name]) if old else _base_lr(group)
-                    value = float(group["lr"]) * (value / before) if value != before else float(group["lr"])
-                assert binding.field is not None
+                    group[ADAPTED_LR] = value
+                    value = _rescaled(group["lr"], before, value)
                 self.rule.write(group, binding.field, value)
 
     # ---- losses ----
@@ -210,18 +253,24 @@ class Problem:
         return self._evaluate(self.val_loss, self._val_reads, batch, leaves)
 
     def _evaluate(self, loss: Loss, reads: bool, batch: Any, leaves: Mapping[str, Tensor]) -> Tensor:
-        if not reads:
-            return loss(self.model, batch)
-        names = [b.hyperparameter.name for b in self.bindings if b.field is None]
-        hyper = HyperValues({name: leaves[name] for name in names})
-        value = loss(self.model, batch, hyper)
-        self.reads |= hyper.read
+        if reads:
+            names = [b.hyperparameter.name for b in self.bindings if b.field is None]
+            hyper = HyperValues({name: leaves[name] for name in names})
+            value = loss(self.model, batch, hyper)
+            self.reads |= hyper.read
+        else:
+            value = loss(self.model, batch)
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            got = tuple(value.shape) if isinstance(value, Tensor) else value
+            name = "train_loss" if loss is self.train_loss else "val_loss"
+            raise ArgumentError(name, "return a tensor of one entry", got, "Take the mean over the batch.")
         return value
 
     def advance(self, batch: Any, values: Values) -> Tensor:
         """One plain step of training, exactly as a loop without hypergradients takes it; the detached loss."""
         self.optimizer.zero_grad()
         loss = self.train(batch, self.leaves(values, differentiable=False))
+        _check_graph("train_loss", loss)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return loss.detach()
@@ -261,12 +310,14 @@ class Problem:
     @contextmanager
     def rewound(self) -> Iterator[None]:
         """Come back to the present model, optimizer and random generators at the end, whatever was trained between."""
-        optimizer = copy.deepcopy(self.optimizer.state_dict())
+        optimizer, gradients = OptimizerState.of(self.optimizer), [p.grad for p in self.parameters]
         with self.preserved():
             try:
                 yield
             finally:
-                self.optimizer.load_state_dict(optimizer)
+                optimizer.restore(self.optimizer)
+                for parameter, gradient in zip(self.parameters, gradients, strict=True):
+                    parameter.grad = gradient
 
     @contextmanager
     def preserved(self) -> Iterator[InnerState]:
@@ -280,35 +331,26 @@ class Problem:
     @torch.no_grad()
     def mean_val_loss(self, batches: Sequence[Any], values: Values) -> float:
         """Mean validation loss over `batches`, the model in eval mode."""
-        leaves = self.leaves(values, differentiable=False)
-        with evaluating(self.model):
-            losses = [self.validate(batch, leaves) for batch in batches]
-        return float(torch.stack(losses).mean())
+        return float(self._mean_loss(batches, self.leaves(values, differentiable=False)))
 
     def outer_gradient(self, batches: Sequence[Any], values: Values) -> OuterGradient:
         """Mean validation loss over `batches` and its derivatives, the model in eval mode."""
         leaves = self.leaves(values, differentiable=True)
-        with evaluating(self.model):
-            losses = [self.validate(batch, leaves) for batch in batches]
-            loss = torch.stack(losses).mean()
         wanted = [*self.parameters, *leaves.values()]
-        found = torch.autograd.grad(loss, wanted, allow_unused=True)
+        with differentiable_in_eval(self.model):
+            loss = self._mean_loss(batches, leaves)
+            _check_graph("val_loss", loss)
+            found = torch.autograd.grad(loss, wanted, allow_unused=True)
         grads = [torch.zeros_like(w) if f is None else f for w, f in zip(wanted, found, strict=True)]
         count = len(self.parameters)
         direct = torch.cat([g.detach().double().flatten() for g in grads[count:]])
         return OuterGradient(loss.detach(), tuple(grads[:count]), direct)
 
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode; each of its modules goes back to its own mode at the end."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    def _mean_loss(self, batches: Sequence[Any], leaves: Mapping[str, Tensor]) -> Tensor:
+        if len(batches) == 0:
+            raise ArgumentError("val_batches", "hold at least one batch", batches, "The outer loss needs data.")
+        with evaluating(self.model):
+            return torch.stack([self.validate(batch, leaves).reshape(()) for batch in batches]).mean()
 
 
 def _takes_hyper(loss: Loss) -> bool:
@@ -318,9 +360,22 @@ def _takes_hyper(loss: Loss) -> bool:
     return sum(p.kind in kinds for p in parameters) >= 3
 
 
+def _check_graph(name: str, loss: Tensor) -> None:
+    if not loss.requires_grad:
+        remedy = "Compute it with gradients: without `no_grad`, `detach`, `item` or a non-differentiable metric."
+        raise ArgumentError(name, "depend differentiably on the parameters that the optimizer trains", loss, remedy)
+
+
 def _base_lr(group: Mapping[str, Any]) -> float:
     """Learning rate of a group before any schedule's factor."""
-    return float(group.get("initial_lr", group["lr"]))
+    return float(group.get(ADAPTED_LR, group.get("initial_lr", group["lr"])))
+
+
+def _rescaled(lr: Any, before: float, value: float) -> float:
+    """A group's `lr` when the rate that it is a multiple of goes from `before` to `value`."""
+    if before == 0:  # nothing was learnt so far, and no factor can be read off
+        return value
+    return float(lr) * (value / before) if value != before else float(lr)
 
 
 def _labels(hyper: Hyperparameter) -> list[str]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 def torch_states() -> tuple[Tensor, ...]:
     """States of torch's generators: the CPU's, then each initialised CUDA device's."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     return (torch.get_rng_state(), *cuda)
 
 

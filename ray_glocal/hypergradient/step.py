@@ -48,7 +48,7 @@ class GradientField:
         """Place the model at a snapshot and differentiate the training loss there, graph kept."""
         problem.place(snapshot.state)
         leaves = problem.leaves(snapshot.values, differentiable=True)
-        with twice_differentiable():
+        with twice_differentiable(problem.model):
             loss = problem.train(snapshot.batch, leaves)
             found = torch.autograd.grad(loss, problem.parameters, create_graph=True, allow_unused=True)
         return cls(problem, leaves, found)
@@ -184,7 +184,7 @@ def _push_forward_rule(
     state, names = snapshot.state, list(snapshot.state.slots[index])
     leaves = problem.leaves(snapshot.values, differentiable=False)
     sizes = [leaf.numel() for leaf in leaves.values()]
-    units = torch.eye(sum(sizes), dtype=torch.float64, device=gradient.device).split(sizes, dim=1)
+    units = torch.split(torch.eye(sum(sizes), dtype=torch.float64, device=gradient.device), sizes, dim=1)
     primals = (state.parameters[index], gradient, [state.slots[index][n] for n in names], list(leaves.values()))
 
     def update(parameter: Tensor, grad: Tensor, buffers: list[Tensor], hyper: list[Tensor]) -> tuple[Tensor, Slots]:
@@ -194,8 +194,7 @@ def _push_forward_rule(
 
     def tangent(parameter: Tensor, grad: Tensor, buffers: list[Tensor], hyper: list[Tensor]) -> tuple[Tensor, Slots]:
         shaped = [h.reshape(leaf.shape).to(leaf.dtype) for h, leaf in zip(hyper, leaves.values(), strict=True)]
-        _, pushed = torch.func.jvp(update, primals, (parameter, grad, buffers, shaped))
-        result: tuple[Tensor, Slots] = pushed
+        result: tuple[Tensor, Slots] = torch.func.jvp(update, primals, (parameter, grad, buffers, shaped))[1]
         return result
 
     held = [carrier.slots[index][n] for n in names]

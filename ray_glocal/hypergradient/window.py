@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.problem import InnerState, Problem, Snapshot, Values
 
 
@@ -41,10 +42,25 @@ class Trajectory:
 
 
 def record_window(problem: Problem, batches: Iterable[Any], val_batches: Sequence[Any], values: Values) -> Window:
-    """Train on `batches` by plain steps and record each; the model and optimizer are left after the last."""
+    """Train on `batches` by plain steps and record each; the model and optimizer are left after the last.
+
+    Args:
+        problem: The bilevel problem.
+        batches: The K batches of the window, in order.
+        val_batches: Batches of the outer loss.
+        values: Hyperparameter values that hold throughout; written into the optimizer's options first.
+
+    Returns:
+        The window; it holds K + 1 copies of parameters and buffers.
+
+    Raises:
+        ArgumentError: There are no batches, or `train_loss` is not a scalar that depends on the parameters.
+    """
     problem.write_options(None, values)
     snapshots = []
     for batch in batches:
         snapshots.append(problem.snapshot(batch, values))
         problem.advance(batch, values)
+    if not snapshots:
+        raise ArgumentError("batches", "hold at least one batch", snapshots, "A window is one inner step or more.")
     return Window(tuple(snapshots), problem.capture(), val_batches)
