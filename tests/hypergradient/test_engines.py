@@ -1,0 +1,43 @@
+"""Both engines against one autograd graph of the whole window."""
+
+import pytest
+import torch
+
+from ray_glocal.hypergradient import adjoint_trajectory, forward_trajectory
+
+from .cases import OPTIMIZERS, VARIANTS, Case, relative
+from .twin import Unrolled
+
+EXACT = 1e-10
+
+
+def compare(case: Case, tolerance: float = EXACT) -> None:
+    case.problem.write_options(None, case.problem.start_values())
+    randomness = torch.get_rng_state()
+    twin = Unrolled(case.problem, case.batches, case.val_batches)
+    torch.set_rng_state(randomness)
+    window = case.window()
+    forward, adjoint = forward_trajectory(case.problem, window), adjoint_trajectory(case.problem, window)
+    truth, lags = twin.forward(), twin.lags()
+    errors = relative(forward.derivatives, truth), relative(adjoint.derivatives, lags)
+    ends = relative(forward.derivatives[-1], truth[-1]), relative(adjoint.derivatives[-1], truth[-1])
+    print("relative errors:", *(f"{e:.1e}" for e in (*errors, *ends)))  # noqa: T201 - shown by `pytest -rP`
+    assert max(*errors, *ends) < tolerance
+    assert forward.losses == pytest.approx(adjoint.losses, rel=tolerance)
+    assert forward.losses[1] == pytest.approx(float(twin.losses[-1].detach()), rel=tolerance)
+    assert (forward.kind, adjoint.kind) == ("forward", "lag")
+
+
+def test_engines_equal_the_unrolled_graph(case):
+    compare(case)
+
+
+def test_engines_equal_the_unrolled_graph_in_the_middle_of_training(case):
+    case.warm_up()
+    compare(case)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_engines_equal_the_unrolled_graph_on_awkward_models(variant, optimizer):
+    compare(Case.build(variant, optimizer))
