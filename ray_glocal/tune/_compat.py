@@ -1,0 +1,95 @@
+"""Every name of Ray that is not documented as public, each with the reason it is needed.
+
+`tests/tune/test_compat.py` pins each fact on the installed Ray: a Ray that changes one fails there first, by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ray.tune.experiment import Trial  # DeveloperAPI, but every scheduler's hooks receive one
+from ray.tune.result import SHOULD_CHECKPOINT, TRAINING_ITERATION  # the keys that Tune itself puts into results
+
+# DeveloperAPI: the only way to tell the kinds of domains in a user's space apart.
+from ray.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform, Normal, Uniform
+
+# DeveloperAPI: resolves `sample_from` and its dependencies exactly as Tune does for its own searchers.
+from ray.tune.search.variant_generator import generate_variants
+
+# pyarrow's names of the filesystems that `Checkpoint` can find again from an address alone, and their schemes.
+_SCHEMES = {"s3": "s3", "gcs": "gs", "abfs": "abfs"}
+
+
+def resolved(config: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """`config` with every domain left in it drawn: `sample_from`, "eval" strings, domains inside lists."""
+    _, spec = next(generate_variants({"config": config}, random_state=rng))
+    return dict(spec["config"])
+
+
+def checkpoints_kept(trial: Trial) -> int | None:
+    """`CheckpointConfig.num_to_keep` of a trial. No public property leads there."""
+    kept: int | None = trial.run_metadata.checkpoint_manager.checkpoint_config.num_to_keep
+    return kept
+
+
+def checkpoint_address(trial: Trial) -> str | None:
+    """Where the trial's last persisted checkpoint lies, as a path or a URI; None where it has none.
+
+    `Trial.checkpoint` is public on the result but not on the trial; its filesystem has to be put back into the address
+    because a configuration holds text only. Filesystems without a known scheme yield None: no weights from there.
+    """
+    checkpoint = trial.checkpoint
+    if checkpoint is None:
+        return None
+    kind = checkpoint.filesystem.type_name
+    if kind == "local":
+        return str(checkpoint.path)
+    return f"{_SCHEMES[kind]}://{checkpoint.path}" if kind in _SCHEMES else None
+
+
+def experiment_folder(trial: Trial) -> str:
+    """Folder on the driver from which Tune carries root-level *.json files into the storage and back on restore."""
+    return str(trial.local_experiment_path)
+
+
+def wrapped_searcher(search: object) -> object:
+    """The searcher inside Tune's generators and limiters, which all call what they wrap `searcher`."""
+    while hasattr(search, "searcher"):
+        search = search.searcher
+    return search
+
+
+def search_is_finished(controller: object) -> bool:
+    """Whether no further trial will come. The complete and error hooks get the raw controller, which knows."""
+    search = getattr(controller, "search_alg", None)
+    return bool(search is not None and search.is_finished())
+
+
+def grid_values(value: object) -> list[Any] | None:
+    """The values of `tune.grid_search`, which is a dict by convention; None for anything else."""
+    if isinstance(value, Mapping) and set(value) == {"grid_search"}:
+        return list(value["grid_search"])
+    return None
+
+
+__all__ = [
+    "SHOULD_CHECKPOINT",
+    "TRAINING_ITERATION",
+    "Categorical",
+    "Domain",
+    "Float",
+    "Integer",
+    "LogUniform",
+    "Normal",
+    "Trial",
+    "Uniform",
+    "checkpoint_address",
+    "checkpoints_kept",
+    "experiment_folder",
+    "grid_values",
+    "resolved",
+    "search_is_finished",
+    "wrapped_searcher",
+]

@@ -1,0 +1,85 @@
+"""From a trial's configuration to what its session adapts."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ray.tune import Checkpoint
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient import Hyperparameter
+from ray_glocal.session import Adapted
+from ray_glocal.tune.space import Continuous, split
+
+ANCESTOR = "glocal_ancestor"  # key of a configuration under which `GlocalSearch` names the trial it hands down from
+
+# Names that mean an option of the optimizer at the end of a nested name; any other is read by the losses.
+_OPTIONS = frozenset({"lr", "momentum", "dampening", "weight_decay", "beta1", "beta2", "alpha", "eps"})
+
+logger = logging.getLogger(__name__)
+
+
+def adapted(config: Mapping[str, Any], space: Mapping[str, Any], *, adapt: Sequence[str] | None = None) -> Adapted:
+    """What a session adapts: the continuous domains of the space, from the values that the trial was given.
+
+    Args:
+        config: The trial's configuration, from any searcher or scheduler.
+        space: The Tune space it was drawn from.
+        adapt: Names to adapt; None for every continuous domain.
+
+    Returns:
+        Hyperparameters with start value, bounds and scale (`loguniform`: log; `uniform`: logit between its bounds;
+        `randn`: identity), the ancestor's checkpoint where `GlocalSearch` named one, and Tune's kind of checkpoint.
+
+    Raises:
+        ArgumentError: Nothing in `space` is continuous, or `config` holds no number inside the bounds for one that is.
+    """
+    continuous = split(space, adapt=adapt).continuous
+    if not continuous:
+        raise nothing_continuous(space)
+    hyperparameters = tuple(_hyperparameter(entry, _start(config, entry)) for entry in continuous)
+    return Adapted(hyperparameters, _ancestor(config), Checkpoint.from_directory)
+
+
+def nothing_continuous(space: Mapping[str, Any]) -> ArgumentError:
+    """The complaint about a space in which nothing can be adapted."""
+    rule = "hold at least one continuous domain to adapt"
+    remedy = "Write e.g. `tune.loguniform(1e-4, 1.0)` for a value that is now fixed, a choice or quantised."
+    return ArgumentError("space", rule, sorted(space), remedy)
+
+
+def _hyperparameter(entry: Continuous, start: float) -> Hyperparameter:
+    axis = entry.axis
+    # A nested name stays whole, so that metrics and configuration agree; its last part may name an optimizer's option.
+    field = entry.path[-1] if len(entry.path) > 1 and entry.path[-1] in _OPTIONS else None
+    return Hyperparameter(axis.name, start, axis.lower, axis.upper, axis.scale, field=field)
+
+
+def _start(config: Mapping[str, Any], entry: Continuous) -> float:
+    value: Any = config
+    for key in entry.path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        rule = f"hold a start value, a number, for {entry.name!r}"
+        raise ArgumentError("config", rule, value, "Pass the configuration that Tune gave to the trial.")
+    axis = entry.axis
+    if not axis.lower <= value <= axis.upper:
+        rule = f"hold a value between {axis.lower:g} and {axis.upper:g} for {entry.name!r}"
+        raise ArgumentError("config", rule, value, "Widen the domain in the space or move the value.")
+    return float(value)
+
+
+def _ancestor(config: Mapping[str, Any]) -> Checkpoint | None:
+    named = config.get(ANCESTOR) or {}
+    address = named.get("checkpoint")
+    if not address:
+        return None
+    if "://" in address:
+        return Checkpoint(address)
+    if not os.path.isdir(address):
+        logger.warning("The checkpoint %s of ancestor %s is gone: starting afresh.", address, named.get("trial"))
+        return None
+    return Checkpoint.from_directory(address)

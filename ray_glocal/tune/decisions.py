@@ -1,0 +1,54 @@
+"""Decisions for people: rows in the user's own units, and a parquet file of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ray_glocal.scheduling.decision import Decision
+from ray_glocal.scheduling.ledger import Ledger
+from ray_glocal.tune.reading import Reading
+
+SCHEMA = pa.schema(
+    [
+        ("trial", pa.string()),
+        ("step", pa.float64()),
+        ("action", pa.string()),
+        ("rule", pa.string()),
+        ("reason", pa.string()),
+        ("forecast", pa.float64()),
+        ("deviation", pa.float64()),
+    ]
+)
+
+
+def rows(ledger: Ledger, reading: Reading) -> list[dict[str, Any]]:
+    """One row per decision, oldest first; `forecast` is in the units and the direction of the metric."""
+    return [_row(decision, reading) for decision in ledger.decisions]
+
+
+def write(ledger: Ledger, reading: Reading, path: Path) -> Path:
+    """Write all decisions to `path`, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    pq.write_table(pa.Table.from_pylist(rows(ledger, reading), schema=SCHEMA), temporary)
+    temporary.replace(path)
+    return path
+
+
+def _row(decision: Decision, reading: Reading) -> dict[str, Any]:
+    # Reasons quote losses, as the rules see them: a maximised metric appears there with its sign turned.
+    note = "" if reading.mode == "min" else f" (The loss is minus {reading.metric}.)"
+    return {
+        "trial": decision.trial,
+        "step": float(decision.step),
+        "action": decision.action.value,
+        "rule": decision.rule,
+        "reason": decision.reason + note,
+        "forecast": None if decision.mean is None else reading.sign * decision.mean,
+        "deviation": decision.deviation,
+    }

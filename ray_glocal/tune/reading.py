@@ -1,0 +1,126 @@
+"""Reading Tune's results: one metric as a loss, one clock, and what a glocal session adds to them.
+
+The direction of the metric is handled here and nowhere else: inside, everything is a loss.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.scheduling.event import Reported, Scalar
+from ray_glocal.tune._compat import TRAINING_ITERATION
+
+MEAN, DEVIATION, POTENTIAL, COST, TOTAL = (
+    "forecast/final_loss",
+    "forecast/deviation",
+    "potential",
+    "cost/steps",
+    "total_steps",
+)
+_HYPER = "hyper/"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How results are read.
+
+    Args:
+        metric: Key of the value that is optimised.
+        mode: "min" or "max".
+        time_attr: Key of the trial's clock; `training_iteration` where a result lacks it.
+        forecast_of: The metric whose end a session's own forecast tells; for any other metric that forecast is of no
+            use, and the reported values themselves are forecast.
+
+    Raises:
+        ArgumentError: No metric, or a mode that is neither.
+    """
+
+    metric: str
+    mode: str
+    time_attr: str = "step"
+    forecast_of: str = "val_loss"
+
+    def __post_init__(self) -> None:
+        if not self.metric or not isinstance(self.metric, str):
+            remedy = 'Pass metric="val_loss" to GlocalScheduler, GlocalSearch or Tune.'
+            raise ArgumentError("metric", "name the reported value to optimise", self.metric, remedy)
+        if self.mode not in ("min", "max"):
+            remedy = f"Say whether a small or a large {self.metric!r} is good."
+            raise ArgumentError("mode", "be 'min' or 'max'", self.mode, remedy)
+
+    @property
+    def sign(self) -> float:
+        """What turns the metric into a loss, and back."""
+        return 1.0 if self.mode == "min" else -1.0
+
+    def has_metric(self, result: Mapping[str, Any]) -> bool:
+        """Whether `result` holds a number under the metric's name."""
+        return number(result.get(self.metric)) is not None
+
+    def step(self, result: Mapping[str, Any]) -> float:
+        """The trial's clock: an int wherever it is whole."""
+        step = number(result.get(self.time_attr))
+        if step is None or not math.isfinite(step):
+            step = number(result.get(TRAINING_ITERATION)) or 0.0
+        return int(step) if step == int(step) else step
+
+    def report(self, trial: str, result: Mapping[str, Any]) -> Reported | None:
+        """The event that a flat `result` stands for; None where it lacks the metric."""
+        value = number(result.get(self.metric))
+        if value is None:
+            return None
+        mean, deviation = self._forecast(result)
+        hyper = {k.removeprefix(_HYPER): x for k, v in result.items() if (x := _hyper(k, v)) is not None}
+        potential, cost = finite(result.get(POTENTIAL)), finite(result.get(COST))
+        return Reported(trial, self.step(result), self.sign * value, mean, deviation, potential, hyper=hyper, cost=cost)
+
+    def _forecast(self, result: Mapping[str, Any]) -> tuple[float | None, float | None]:
+        mean = finite(result.get(MEAN)) if self.metric == self.forecast_of else None
+        if mean is None:
+            return None, None
+        deviation = finite(result.get(DEVIATION))
+        return self.sign * mean, None if deviation is None else abs(deviation)
+
+
+def number(value: object) -> float | None:
+    """`value` as a float where it is a real number (NumPy's and one-element tensors included); None otherwise."""
+    if isinstance(value, bool | str | None):
+        return None
+    if isinstance(value, numbers.Real):
+        return float(value)
+    item = getattr(value, "item", None)
+    if not callable(item):
+        return None
+    try:
+        return float(item())
+    except (TypeError, ValueError, RuntimeError):
+        return None  # a hook must not raise because a trainable reported something odd
+
+
+def finite(value: object) -> float | None:
+    """`value` as a finite float; None otherwise."""
+    converted = number(value)
+    return converted if converted is not None and math.isfinite(converted) else None
+
+
+def flat_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
+    """A configuration for the ledger: names joined by "/", values that JSON can hold, the others by `repr`."""
+    flat: dict[str, Scalar] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat.update(flat_config(value, name + "/"))
+        elif isinstance(value, bool | int | str | None) or (isinstance(value, float) and math.isfinite(value)):
+            flat[name] = value
+        else:
+            flat[name] = repr(value)
+    return flat
+
+
+def _hyper(key: str, value: object) -> float | None:
+    return finite(value) if key.startswith(_HYPER) else None

@@ -1,0 +1,381 @@
+"""The scheduler: Tune's hooks become events, rules answer, answers become CONTINUE or STOP.
+
+Nothing is paused and no trial is cloned in place: a pruned trial ends, and the searcher starts another from an
+ancestor's values and checkpoint. A hook that raises would end the user's whole experiment, so hooks are total; what is
+wrong with the configuration is said at the first hook of all, before any compute is spent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.forecast import Forecaster
+from ray_glocal.koopman import forecaster as named_forecaster
+from ray_glocal.scheduling import journal
+from ray_glocal.scheduling.decision import FINISHED, Action, Decision
+from ray_glocal.scheduling.event import Added, Completed, Errored, Reported, Settled
+from ray_glocal.scheduling.ledger import Event, Ledger
+from ray_glocal.scheduling.rules import Rule, judge, rules_named
+from ray_glocal.scheduling.rungs import Ladder
+from ray_glocal.tune import decisions as table
+from ray_glocal.tune._compat import (
+    TRAINING_ITERATION,
+    Trial,
+    checkpoint_address,
+    checkpoints_kept,
+    experiment_folder,
+    search_is_finished,
+    wrapped_searcher,
+)
+from ray_glocal.tune.outlook import outlook
+from ray_glocal.tune.reading import TOTAL, Reading, finite, flat_config
+from ray_glocal.tune.search import GlocalSearch
+
+LEDGER_FILE = "glocal-ledger.json"  # root-level *.json: the only kind of file that Tune brings back on restore
+DECISIONS_FILE = "decisions.parquet"
+_RUNGS_BELOW_TOP = 3  # rungs below the end of training, where nobody says how long the grace period shall be
+
+logger = logging.getLogger(__name__)
+
+
+class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
+    """Prunes trials that can no longer win by their forecast final loss, and non-finite ones at once.
+
+    Works for any trainable: trials of a `GlocalSession` report their own forecast; for others the reported metric is
+    forecast. Answers CONTINUE and STOP only. Its memory, the ledger, is shared with a `GlocalSearch`, which saves it;
+    beside another searcher it is kept in the experiment's folder. Either way it survives `Tuner.restore`.
+
+    Args:
+        metric: Key of the value that is optimised; None to take it from the searcher or from Tune.
+        mode: "min" or "max", likewise.
+        search: The searcher to share the ledger with; found by itself where it is left out.
+        time_attr: Key of the trial's clock; `training_iteration` where a result lacks it.
+        max_t: Steps after which a trial is done; None to leave that to the trainable.
+        grace_period: Steps before which nobody is judged; None for the end of training over `reduction_factor` ** 3
+            (1 where the end is not known: neither `max_t`, nor a stopping criterion, nor `total_steps` in the results).
+        reduction_factor: One in this many trials of a rung goes on.
+        rules: Names of pruning rules, or rules.
+        forecaster: Name of a forecaster of `ray_glocal.koopman`, or a forecaster.
+        forecast_of: The metric whose end a session's own `forecast/final_loss` tells.
+
+    Raises:
+        ArgumentError: An argument is out of its range or contradicts the searcher's.
+    """
+
+    _supports_buffered_results = False  # a buffered result would be judged after the trial had gone on
+
+    def __init__(
+        self,
+        metric: str | None = None,
+        mode: str | None = None,
+        *,
+        search: Any = None,
+        time_attr: str = "step",
+        max_t: float | None = None,
+        grace_period: int | None = None,
+        reduction_factor: int = 3,
+        rules: Sequence[str | Rule] = ("nonfinite", "rung"),
+        forecaster: str | Forecaster = "ensemble",
+        forecast_of: str = "val_loss",
+    ) -> None:
+        super().__init__()
+        if max_t is not None and not max_t > 0:
+            raise ArgumentError("max_t", "be positive", max_t, "Leave it out to let the trainable end by itself.")
+        rules_named(rules, Ladder(grace_period or 1, reduction_factor))  # complain now, not in a hook
+        self._grace, self._factor, self._max_t = grace_period, reduction_factor, max_t
+        self._rule_names = tuple(rules)
+        self._forecaster = named_forecaster(forecaster) if isinstance(forecaster, str) else forecaster
+        self._time_attr, self._forecast_of = time_attr, forecast_of
+        self._stop: dict[str, Any] = {}  # Tune's own stopping criterion
+        self._rules: tuple[Rule, ...] = ()
+        self._ladder: Ladder | None = None
+        self._folder: Path | None = None
+        self._journaled = 0  # events already in the ledger's file; -1 where the searcher saves the ledger
+        self._tabled = 0  # decisions already in the table's file
+        self._metrics_seen: dict[str, frozenset[str]] = {}
+        self._metric: str | None = None
+        self._mode: str | None = None
+        self.reading: Reading | None = None
+        self.ledger = Ledger()
+        self._search: GlocalSearch | None = None
+        self._find_search(search)
+        self._agree(metric, mode)
+
+    # Configuration: everything that may raise.
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Take what Tune was told; called before anything runs.
+
+        Raises:
+            ArgumentError: No metric or no mode, or one that contradicts the scheduler's or the searcher's own.
+        """
+        self._agree(metric, mode)
+        stop = spec.get("stop")
+        self._stop = dict(stop) if isinstance(stop, dict) else {}
+        self._read_by(Reading(self._metric or "", self._mode or "", self._time_attr, self._forecast_of))
+        return True
+
+    def _agree(self, metric: str | None, mode: str | None) -> None:
+        search = self._search
+        for told in (metric, search.metric if search else None):
+            self._metric = _agreed("metric", self._metric, told)
+        for told in (mode, search.mode if search else None):
+            self._mode = _agreed("mode", self._mode, told)
+
+    def _read_by(self, reading: Reading) -> None:
+        self.reading = reading
+        if self._search is not None:
+            self._search.link(reading)
+
+    def _find_search(self, search: object) -> None:
+        found = wrapped_searcher(search)
+        if isinstance(found, GlocalSearch):
+            self._search, self.ledger = found, found.ledger
+            self._journaled = -1
+        elif search is not None:
+            remedy = "Leave it out beside another searcher; the scheduler then keeps its own memory."
+            raise ArgumentError("search", "be a GlocalSearch", search, remedy)
+
+    def _begin(self, controller: Any, trial: Trial) -> None:
+        """Once per experiment, at its first trial."""
+        found = wrapped_searcher(getattr(controller, "search_alg", None))
+        if self._search is None and isinstance(found, GlocalSearch):
+            self._find_search(found)
+            self._agree(None, None)
+        if self.reading is None:
+            self.set_search_properties(None, None)
+        elif self._search is not None:
+            self._search.link(self.reading)
+        self._check_checkpoints(trial)
+        self._folder = Path(experiment_folder(trial))
+        if self._journaled >= 0:
+            self._load(self._folder / LEDGER_FILE)
+
+    def _check_checkpoints(self, trial: Trial) -> None:
+        kept = checkpoints_kept(trial)
+        if self._search is not None and self._search.weights and kept is not None and kept <= 2:
+            rule = "be None or at least 3 while weights are handed down"
+            remedy = (
+                "A trial that is resumed after a failure would delete the checkpoint that its descendants start from. "
+                "Set CheckpointConfig(num_to_keep=3) or more, or GlocalSearch(..., weights=False)."
+            )
+            raise ArgumentError("num_to_keep", rule, kept, remedy)
+
+    # Hooks.
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Record a new trial, one that came back after an error, or one that is restored."""
+        if self._folder is None:
+            self._begin(tune_controller, trial)
+        record = self.ledger.trial(trial.trial_id)
+        over = trial.status in (Trial.TERMINATED, Trial.ERROR)
+        if record is None:
+            self._record(Added(trial.trial_id, flat_config(trial.config)))
+        elif record.status != "live" and not over:
+            self._record(Added(trial.trial_id, record.added.config, record.attempt + 1))
+        if over:
+            self._end(trial, error=trial.status == Trial.ERROR)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """STOP where a rule says so, CONTINUE otherwise."""
+        decision = self._judge(trial.trial_id, result)
+        stops = decision is not None and decision.stops
+        # Tune compares with `is`, so the class constants themselves go back.
+        return TrialScheduler.STOP if stops else TrialScheduler.CONTINUE  # type: ignore[no-any-return]
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """Record the end of a trial, with its last result: a stopper may have kept that from `on_trial_result`."""
+        report = self._report(trial.trial_id, result)
+        if report is not None:
+            self._record(report)
+        self._warn_of_missing_metric(trial.trial_id)
+        self._end(trial, error=False)
+        self._write_table_when_idle(tune_controller)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """Record a failure. Tune has already set the status to ERROR where it is going to retry."""
+        self._end(trial, error=True, final=trial.status != Trial.ERROR)
+        self._write_table_when_idle(tune_controller)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
+        """Record the end of a trial that was stopped before it ran."""
+        self._end(trial, error=False)
+        self._write_table_when_idle(tune_controller)
+
+    def debug_string(self) -> str:
+        """One line on where the experiment stands."""
+        pruned = sum(record.pruned for record in self.ledger.trials.values())
+        best = self.ledger.best()
+        leader = f", best forecast {self._shown(best)} ({best})" if best else ""
+        return f"GlocalScheduler: {len(self.ledger.live)} live, {pruned} pruned of {len(self.ledger.trials)}{leader}"
+
+    # What the user may ask for.
+
+    def decisions(self) -> list[dict[str, Any]]:
+        """Every decision so far: trial, step, action, rule, reason, forecast, deviation; oldest first."""
+        return table.rows(self.ledger, self.reading) if self.reading is not None else []
+
+    def write_decisions(self, path: str | Path | None = None) -> Path:
+        """Write the decisions as parquet, to the experiment's folder on the driver where no `path` is given.
+
+        Raises:
+            ArgumentError: No `path` is given before an experiment has begun.
+        """
+        if self.reading is None or (path is None and self._folder is None):
+            raise ArgumentError("path", "be given before an experiment has begun", path, "Run the experiment first.")
+        target = Path(path) if path is not None else Path(self._folder or "", DECISIONS_FILE)
+        return table.write(self.ledger, self.reading, target)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write the ledger."""
+        Path(checkpoint_path).write_text(journal.write(self.ledger), encoding="utf-8")
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Fill the ledger from a file written by `save`.
+
+        Raises:
+            ArgumentError: The file is not a ledger of this version.
+        """
+        self.ledger.replace(journal.read(Path(checkpoint_path).read_text(encoding="utf-8")))
+
+    # From results to decisions.
+
+    def _judge(self, trial: str, result: dict[str, Any]) -> Decision | None:
+        report = self._report(trial, result)
+        if report is None:
+            return None
+        self._settle_ladder(result)
+        report = self._forecast(report, result)
+        self._record(report)
+        decision = judge(self.ledger, report, self._rules)
+        if decision is None or not decision.stops:
+            decision = self._finished(report) or decision
+        if decision is not None:
+            self._record(decision)
+        return decision
+
+    def _report(self, trial: str, result: dict[str, Any]) -> Reported | None:
+        report = self.reading.report(trial, result) if self.reading is not None else None
+        if report is None:
+            self._metrics_seen.setdefault(trial, frozenset(result))
+        return report
+
+    def _settle_ladder(self, result: dict[str, Any]) -> None:
+        """Fix the ladder at the first result: it may depend on `total_steps`, and must outlive a restore."""
+        if self._ladder is not None:
+            return
+        end = self._end_of_training(result)
+        grace = self._grace or max(1, int((end or 0) // self._factor**_RUNGS_BELOW_TOP))
+        self._record(Settled("grace_period", grace))
+        self._ladder = Ladder(int(self.ledger.settled("grace_period") or grace), self._factor, self._max_t)
+        self._rules = rules_named(self._rule_names, self._ladder)
+
+    def _end_of_training(self, result: dict[str, Any]) -> float | None:
+        clock = self._time_attr if self._time_attr in result else TRAINING_ITERATION
+        ends = (self._max_t, finite(self._stop.get(clock)), finite(result.get(TOTAL)))
+        return min((end for end in ends if end is not None), default=None)
+
+    def _forecast(self, report: Reported, result: dict[str, Any]) -> Reported:
+        """The report with a forecast of our own where it has none and stands on a new rung: forecasts cost time."""
+        record, ladder = self.ledger.trial(report.trial), self._ladder
+        if report.mean is not None or not report.finite or record is None or ladder is None:
+            return report
+        rung = ladder.rung(report.step)
+        if rung < 0 or (record.latest is not None and rung <= ladder.rung(record.latest.step)):
+            return report
+        # Where nobody says when training ends, trials are compared by what they will have reached at the next rung.
+        target = self._end_of_training(result) or ladder.milestone(rung + 1)
+        mean, deviation = outlook(self._forecaster, [*record.losses, (report.step, report.loss)], target)
+        return dataclasses.replace(report, mean=mean, deviation=deviation)
+
+    def _finished(self, report: Reported) -> Decision | None:
+        if self._max_t is None or report.step < self._max_t:
+            return None
+        reason = f"Step {report.step:g} reaches max_t, {self._max_t:g}: the trial is done."
+        return Decision(report.trial, report.step, Action.STOP, FINISHED, reason, report.mean, report.deviation)
+
+    def _end(self, trial: Trial, error: bool, final: bool = True) -> None:
+        record = self.ledger.trial(trial.trial_id)
+        attempt = record.attempt if record is not None else 0
+        if error:
+            self._record(Errored(trial.trial_id, attempt, final))
+        else:
+            self._record(Completed(trial.trial_id, attempt, checkpoint_address(trial)))
+
+    def _warn_of_missing_metric(self, trial: str) -> None:
+        """Tune itself refuses such a result, unless it was told not to; then the trial ran unjudged, and we say so."""
+        record, reported = self.ledger.trial(trial), self._metrics_seen.pop(trial, None)
+        if reported is not None and self.reading is not None and (record is None or record.latest is None):
+            names = sorted(name for name in reported if not name.startswith("config/"))
+            logger.error("Trial %s never reported the metric `%s`; it reported %s.", trial, self.reading.metric, names)
+
+    def _shown(self, trial: str) -> str:
+        record = self.ledger.trial(trial)
+        sign = self.reading.sign if self.reading is not None else 1.0
+        return f"{sign * record.latest.final:.6g}" if record is not None and record.latest is not None else "none"
+
+    # Memory on disk.
+
+    def _record(self, event: Event) -> None:
+        if self.ledger.record(event) and self._journaled >= 0 and self._folder is not None:
+            self._append()
+
+    def _append(self) -> None:
+        """Append what is new to the ledger's own file. A full disk costs the memory of a restore, not the run."""
+        path = Path(self._folder or "", LEDGER_FILE)
+        head = journal.HEADER + "\n" if self._journaled == 0 else ""
+        try:
+            with path.open("a" if self._journaled else "w", encoding="utf-8") as file:
+                file.write(head + journal.lines(self.ledger.since(self._journaled)))
+        except OSError as error:
+            logger.error("The ledger could not be written to %s: %s", path, error)
+            return
+        self._journaled = len(self.ledger)
+
+    def _load(self, path: Path) -> None:
+        """Refill the ledger from its file where a restored experiment left one, and write it whole again."""
+        if path.exists():
+            self.ledger.replace(_read_or_set_aside(path))
+        self._journaled = 0
+        if len(self.ledger):
+            self._append()
+
+    def _write_table_when_idle(self, controller: Any) -> None:
+        """Write the table when nothing is live: at the end for sure, in between only where it has grown enough."""
+        count = len(self.ledger.decisions)
+        grown = count > 1.1 * self._tabled
+        if self.ledger.live or self.reading is None or not (grown or search_is_finished(controller)):
+            return
+        try:
+            self.write_decisions()
+        except OSError as error:
+            logger.error("The decisions could not be written: %s", error)
+        self._tabled = count
+
+
+def _read_or_set_aside(path: Path) -> Ledger:
+    """The ledger in `path`; a damaged one is set aside, and said: raising here would make Tune run it all again."""
+    try:
+        restored = journal.read(path.read_text(encoding="utf-8"))
+    except ArgumentError as error:
+        aside = path.with_suffix(".damaged")
+        path.replace(aside)
+        logger.error("The memory of earlier decisions is lost; it is kept as %s. %s", aside, error)
+        return Ledger()
+    if restored.torn:
+        logger.warning("%s: %s", path, restored.torn)
+    return restored
+
+
+def _agreed(argument: str, own: str | None, told: str | None) -> str | None:
+    if own and told and own != told:
+        remedy = "Scheduler, searcher and Tune must optimise the same thing: say it in one place."
+        raise ArgumentError(argument, f"be the same everywhere, {own!r} so far", told, remedy)
+    return own or told
