@@ -9,8 +9,8 @@ Tu et al. 2014 (arXiv:1312.0041), algorithm 2; they differ in what the map acts 
 - increment: the differences. A steady part cannot show up at all, and the forecast sums predicted increments.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal, get_args
 
 import numpy as np
@@ -177,32 +177,30 @@ def fit_dmd(series: ArrayLike, rank: Rank | int | None = None, delays: int = 1, 
     return fit_judged(data, rule, delays, form, outcome)
 
 
-def fit_dynamics(values: Array, ranks: Sequence[Rank], delays: int, form: Form) -> list[Dynamics]:
-    """Fit one form at several ranks in coordinates that are scaled already, sharing one decomposition.
+def fit_dynamics(values: Array, rule: Rank, delays: int, form: Form) -> Dynamics:
+    """Fit one form in coordinates that are scaled already.
 
     Args:
         values: Snapshots (for increments: differences of them), shape [time, direction].
-        ranks: Rules; rules that agree share one fit.
+        rule: Rule for the number of modes.
         delays: Snapshots stacked into one vector, 1 to time - 1.
         form: As for `fit_dmd`.
 
     Returns:
-        One fit for each rule, in the order of `ranks`.
+        The fit.
 
     Raises:
         numpy.linalg.LinAlgError: LAPACK did not converge, or the eigenvectors are linearly dependent.
     """
     pairs = _pairs(values, delays, centered=form == "affine")
     shape = (len(pairs.left), len(pairs.last))
-    chosen = [chosen_rank(rank, pairs.singular_values, shape) for rank in ranks]
-    fits = {rank: _dynamics(pairs, rank, form) for rank in set(chosen)}
-    return [fits[rank] for rank in chosen]
+    return _dynamics(pairs, chosen_rank(rule, pairs.singular_values, shape), form)
 
 
 def _check_delays(delays: int, time: int, form: Form) -> None:
     most = time - 2 - (form == "increment")
-    if not 1 <= delays <= most:
-        rule = f"be between 1 and {most} for {time} snapshots"
+    if not isinstance(delays, Integral) or not 1 <= delays <= most:
+        rule = f"be a whole number between 1 and {most} for {time} snapshots"
         raise ArgumentError("delays", rule, delays, "A fit needs two pairs of successive delay vectors.")
 
 
@@ -224,7 +222,7 @@ def fit_judged(data: Array, rule: Rank, delays: int, form: Form, outcome: Outcom
     moving = np.diff(data, axis=0) if form == "increment" else data
     frame = coordinates(moving, centered=form == "affine")
     try:
-        (dynamics,) = fit_dynamics(frame.enter(moving), [rule], delays, form)
+        dynamics = fit_dynamics(frame.enter(moving), rule, delays, form)
     except np.linalg.LinAlgError as error:
         sentence = f"The eigenvalue problem has no stable solution ({error}); use fewer delays or a lower rank."
         return _without_modes(data, delays, form, Outcome(Kind.UNDETERMINED, sentence))

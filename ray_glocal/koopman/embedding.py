@@ -1,6 +1,6 @@
 """Delay embedding: a few noisy channels become enough coordinates for linear dynamics."""
 
-from numpy.lib.stride_tricks import sliding_window_view
+import numpy as np
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array
@@ -22,12 +22,11 @@ def delay_embedding(series: Array, delays: int) -> Array:
     Raises:
         ArgumentError: `delays` out of range.
     """
-    time, channels = series.shape
+    time = len(series)
     if not 1 <= delays <= time:
         rule = f"be between 1 and the number of snapshots, {time}"
         raise ArgumentError("delays", rule, delays, "Observe more snapshots or stack fewer.")
     if delays == 1:
         return series
-    # The window axis comes last: [row, channel, delay] -> [row, delay, channel].
-    rows: Array = sliding_window_view(series, delays, axis=0).swapaxes(1, 2).reshape(-1, delays * channels)
-    return rows
+    rows = time - delays + 1
+    return np.concatenate([series[delay : delay + rows] for delay in range(delays)], axis=1)

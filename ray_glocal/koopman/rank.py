@@ -4,6 +4,7 @@ Whoever adds a rule writes one frozen dataclass with a `choose` method; anything
 """
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Protocol
 
 import numpy as np
@@ -31,14 +32,16 @@ class FixedRank:
         size: Directions to keep, at least 1.
 
     Raises:
-        ArgumentError: `size` below 1.
+        ArgumentError: `size` below 1, or not whole.
     """
 
     size: int
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise ArgumentError("size", "be at least 1", self.size, "Use `OptimalRank()` to let the data choose.")
+        if not isinstance(self.size, Integral) or self.size < 1:
+            raise ArgumentError(
+                "size", "be a whole number of at least 1", self.size, "Use `OptimalRank()` to let the data choose."
+            )
 
     def choose(self, singular_values: Array, shape: tuple[int, int]) -> int:
         """Answer `size`, at most as many as there are."""
@@ -116,8 +119,12 @@ def as_rank(rank: Rank | int | None) -> Rank:
     """Read the short forms of a rank: a number is a `FixedRank`, None is the `FullRank`.
 
     Raises:
-        ArgumentError: A number below 1.
+        ArgumentError: A number below 1, or neither a number nor a rule.
     """
     if rank is None:
         return FullRank()
-    return FixedRank(rank) if isinstance(rank, int) else rank
+    if isinstance(rank, Integral):
+        return FixedRank(int(rank))
+    if not hasattr(rank, "choose"):
+        raise ArgumentError("rank", "be a whole number, None or a rule with a `choose` method", rank)
+    return rank

@@ -6,7 +6,7 @@ from ray_glocal.forecast import Array, Forecast
 from ray_glocal.koopman.disk import damped_disk
 from ray_glocal.koopman.dmd import DMD
 from ray_glocal.koopman.forecasters.answer import Answer, answered
-from ray_glocal.koopman.forecasters.decomposition import checked_delays, explained, fitted, table
+from ray_glocal.koopman.forecasters.decomposition import check_settings, explained, fitted, table
 from ray_glocal.koopman.prediction import predict
 from ray_glocal.koopman.rank import OptimalRank, Rank
 from ray_glocal.koopman.selection import EVERY
@@ -26,14 +26,14 @@ class Affine:
         delays: Snapshots in a delay vector, lowered where the window is short; None chooses them by the window.
 
     Raises:
-        ArgumentError: `delays` out of range.
+        ArgumentError: `rank` or `delays` out of range.
     """
 
     rank: Rank | int | None = field(default_factory=OptimalRank)
     delays: int | None = None
 
     def __post_init__(self) -> None:
-        checked_delays(self.delays)
+        check_settings(self.rank, self.delays)
 
     def forecast(self, series: Array, horizon: float) -> Forecast:
         """Predict `series` [time, channel] `horizon` steps ahead of its last snapshot.

@@ -10,10 +10,8 @@ from ray_glocal.koopman.coordinates import Coordinates, coordinates
 from ray_glocal.koopman.disk import Disk, damped_disk
 from ray_glocal.koopman.dmd import FORMS, Dynamics, Form, fit_dynamics
 from ray_glocal.koopman.prediction import trajectory
-from ray_glocal.koopman.rank import FullRank, OptimalRank
+from ray_glocal.koopman.rank import FullRank, OptimalRank, Rank
 
-# Optimal rank suits noisy windows, full rank deterministic ones; the average saves the choice.
-_RANKS = (OptimalRank(), FullRank())
 _DIRECTIONS = 12  # strongest directions, decomposed jointly; what lies outside them stays at the window's mean
 _WIDTH = 12  # columns of the wider delay vector
 _FEWEST = 5  # snapshots that a decomposition needs to be worth a try
@@ -35,6 +33,15 @@ class Frame:
     offset: Array
 
 
+@dataclass(frozen=True)
+class Setting:
+    """One decomposition: a form, how many delays, and a rule for its rank."""
+
+    form: Form
+    delays: int
+    rank: Rank
+
+
 def framed(series: Array) -> Frame:
     """Choose the coordinates for a window [time, channel]."""
     chosen = coordinates(series, centered=True, most=_DIRECTIONS)
@@ -44,24 +51,27 @@ def framed(series: Array) -> Frame:
     return Frame(chosen, chosen.enter(series), offset)
 
 
-def delay_choices(length: int, directions: int) -> tuple[int, ...]:
-    """Delays to try on a stretch: two, and enough for vectors about twelve wide, as far as a third of it allows.
+def settings(length: int, directions: int) -> tuple[Setting, ...]:
+    """Settings to try on a stretch: two delays at full rank, and a vector about twelve wide at optimal rank.
+
+    Full rank suits deterministic windows, optimal rank noisy ones; the average saves the choice.
 
     Args:
         length: Snapshots in the stretch.
         directions: Directions of the frame.
 
     Returns:
-        Distinct delays; none where the stretch is too short for a decomposition.
+        The settings; none where the stretch is too short for a decomposition.
     """
     if length < _FEWEST:
         return ()
     most = max(1, length // 3)
-    return tuple(sorted({min(2, most), min(-(-_WIDTH // directions), most)}))
+    pairs = ((min(2, most), FullRank()), (min(-(-_WIDTH // directions), most), OptimalRank()))
+    return tuple(Setting(form, delays, rank) for form in FORMS for delays, rank in pairs)
 
 
 def candidate_paths(
-    series: Array, frame: Frame, stretch: int, delays: tuple[int, ...], steps: NDArray[np.float64]
+    series: Array, frame: Frame, stretch: int, tried: tuple[Setting, ...], steps: NDArray[np.float64]
 ) -> Array:
     """Forecast with every candidate from the first snapshots of a window.
 
@@ -69,7 +79,7 @@ def candidate_paths(
         series: The window, shape [time, channel].
         frame: Its coordinates.
         stretch: Snapshots to fit to.
-        delays: Delays of the decompositions; the same candidates come back for the same delays.
+        tried: Decompositions beside the smoothers, in this order.
         steps: Horizons ahead of the stretch's last snapshot, ascending, shape [horizon].
 
     Returns:
@@ -78,7 +88,7 @@ def candidate_paths(
     seen = series[:stretch]
     smooth = [np.broadcast_to(value, (len(steps), series.shape[1])) for value in _smoothers(seen)]
     values, disk = frame.values[:stretch], damped_disk(stretch)
-    fitted = [path for form in FORMS for delay in delays for path in _paths(values, frame, form, delay, disk, steps)]
+    fitted = [_path(values, frame, setting, disk, steps) for setting in tried]
     paths = np.stack(smooth + [frame.coordinates.leave(path) for path in fitted])
     low, high = seen.min(axis=0), seen.max(axis=0)
     reach = _BEYOND * (high - low)
@@ -90,19 +100,21 @@ def _smoothers(series: Array) -> list[Array]:
     return [series[-1], *(series[start:].mean(axis=0) for start in (3 * length // 4, length // 2, 0))]
 
 
-def _paths(values: Array, frame: Frame, form: Form, delays: int, disk: Disk, steps: NDArray[np.float64]) -> list[Array]:
-    """Paths of one form at every rank, in the frame's centred coordinates, shape [horizon, direction] each."""
+def _path(values: Array, frame: Frame, setting: Setting, disk: Disk, steps: NDArray[np.float64]) -> Array:
+    """Path of one decomposition in the frame's centred coordinates, shape [horizon, direction]."""
+    form = setting.form
     moving = {"plain": values + frame.offset, "affine": values, "increment": values[1:] - values[:-1]}[form]
     start = {"plain": -frame.offset, "affine": 0.0, "increment": values[-1]}[form]
     try:
-        fits = fit_dynamics(moving, _RANKS, delays, form)
+        fit = fit_dynamics(moving, setting.rank, setting.delays, form)
     except np.linalg.LinAlgError:
         # A form without a stable solution argues for nothing more than the last value.
-        return [np.repeat(values[-1:], len(steps), axis=0)] * len(_RANKS)
-    return [start + _path(fit, form, disk, steps) for fit in fits]
+        return np.repeat(values[-1:], len(steps), axis=0)
+    path: Array = start + _continued(fit, form, disk, steps)
+    return path
 
 
-def _path(fit: Dynamics, form: Form, disk: Disk, steps: NDArray[np.float64]) -> Array:
+def _continued(fit: Dynamics, form: Form, disk: Disk, steps: NDArray[np.float64]) -> Array:
     # Without a constant to lean on, the plain form must be allowed to keep a steady part for ever.
     eigenvalues = (Disk(1.0, disk.oscillating) if form == "plain" else disk).clip(fit.eigenvalues)
     amplitudes = fit.amplitudes * eigenvalues if form == "increment" else fit.amplitudes

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,14 +22,15 @@ from ray_glocal.koopman.window import Window, checked_series, window
 WIDTH = 12  # columns of a delay vector to aim at: enough noise directions for a threshold, cheap to decompose
 
 
-def checked_delays(delays: int | None) -> None:
-    """Refuse a number of delays that no window could satisfy.
+def check_settings(rank: Rank | int | None, delays: int | None) -> None:
+    """Refuse a rank or a number of delays that no window could satisfy.
 
     Raises:
-        ArgumentError: `delays` below 1.
+        ArgumentError: `rank` is not as `fit_dmd` takes it, or `delays` is below 1 or not whole.
     """
-    if delays is not None and delays < 1:
-        raise ArgumentError("delays", "be at least 1, or None to choose by the window", delays)
+    as_rank(rank)
+    if delays is not None and (not isinstance(delays, Integral) or delays < 1):
+        raise ArgumentError("delays", "be a whole number of at least 1, or None to choose by the window", delays)
 
 
 def automatic_delays(length: int, channels: int) -> int:

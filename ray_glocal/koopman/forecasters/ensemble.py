@@ -8,7 +8,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array, Forecast
 from ray_glocal.koopman.deviation import drift_variance, log_time, noise_variance
 from ray_glocal.koopman.forecasters.answer import Answer, answered
-from ray_glocal.koopman.forecasters.candidates import candidate_paths, delay_choices, framed
+from ray_glocal.koopman.forecasters.candidates import candidate_paths, framed, settings
 from ray_glocal.koopman.window import Window
 
 _FAR = 1e4  # windows; every clipped mode is gone by then, so the limit is this horizon
@@ -65,10 +65,10 @@ class Ensemble:
         series, length = window.series, window.length
         head = length - max(2, length // 3)
         frame = framed(series)
-        delays = delay_choices(head, frame.values.shape[1])
-        tests = candidate_paths(series, frame, head, delays, np.arange(1.0, length - head + 1))
+        tried = settings(head, frame.values.shape[1])
+        tests = candidate_paths(series, frame, head, tried, np.arange(1.0, length - head + 1))
         ahead = np.array([min(horizon, _FAR * length)])
-        answers = candidate_paths(series, frame, length, delays, ahead)[:, 0]
+        answers = candidate_paths(series, frame, length, tried, ahead)[:, 0]
         errors = np.mean((tests - series[head:]) ** 2, axis=1)
         weights = _weights(errors, self.sharpness)
         mean = np.sum(weights * answers, axis=0)

@@ -6,7 +6,7 @@ from ray_glocal.forecast import Array, Forecast
 from ray_glocal.koopman.disk import UNIT_DISK
 from ray_glocal.koopman.dmd import DMD
 from ray_glocal.koopman.forecasters.answer import Answer, answered
-from ray_glocal.koopman.forecasters.decomposition import checked_delays, explained, fitted, table
+from ray_glocal.koopman.forecasters.decomposition import check_settings, explained, fitted, table
 from ray_glocal.koopman.prediction import steady_part
 from ray_glocal.koopman.rank import OptimalRank, Rank
 from ray_glocal.koopman.selection import NearOne
@@ -28,7 +28,7 @@ class Paper:
         delays: Snapshots in a delay vector; None chooses them by the window.
 
     Raises:
-        ArgumentError: `tolerance` or `delays` out of range.
+        ArgumentError: `tolerance`, `rank` or `delays` out of range.
     """
 
     tolerance: float = 0.01
@@ -37,7 +37,7 @@ class Paper:
 
     def __post_init__(self) -> None:
         NearOne(self.tolerance)
-        checked_delays(self.delays)
+        check_settings(self.rank, self.delays)
 
     def forecast(self, series: Array, horizon: float) -> Forecast:
         """Predict `series` [time, channel] at the end of time.
