@@ -70,7 +70,7 @@ class WithSpare(nn.Module):
 
 def mlp(dropout: float = 0.0) -> nn.Module:
     layers: list[nn.Module] = [nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 5), nn.GELU(), nn.Linear(5, CLASSES)]
-    return nn.Sequential(*(layers[:2] + [nn.Dropout(dropout)] + layers[2:] if dropout else layers))
+    return nn.Sequential(*([*layers[:2], nn.Dropout(dropout), *layers[2:]] if dropout else layers))
 
 
 def normalised() -> nn.Module:
@@ -128,8 +128,13 @@ OPTIMIZERS: Mapping[str, Kind] = {
     "rmsprop": Kind(
         torch.optim.RMSprop,
         {"momentum": 0.5},
-        (_rate(0.02), _decay("alpha", 0.9), _decay("momentum", 0.5), Hyperparameter("eps", 1e-3, scale="log"))
-        + (WEIGHT_DECAY,),
+        (
+            _rate(0.02),
+            _decay("alpha", 0.9),
+            _decay("momentum", 0.5),
+            Hyperparameter("eps", 1e-3, scale="log"),
+            WEIGHT_DECAY,
+        ),
     ),
 }
 IN_LOSS = (

@@ -1,5 +1,4 @@
 import random
-from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
@@ -13,11 +12,10 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def seeded() -> Iterator[None]:
+def seeded() -> None:
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - the library must preserve the global generator
     random.seed(0)
-    yield
 
 
 @pytest.fixture(params=list(product(MODELS, OPTIMIZERS)), ids="-".join)
