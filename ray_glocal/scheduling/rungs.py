@@ -67,19 +67,13 @@ class Place:
     latest: float
     entries: dict[int, float] = field(default_factory=dict)
 
-    @property
-    def value(self) -> float:
-        """Forecast final loss on the highest rung."""
-        return self.entries[self.rung]
-
-    @property
-    def own(self) -> float:
-        """What the trial is judged by. A newer forecast may save it; it never condemns it.
+    def own(self, rung: int) -> float:
+        """What the trial is judged by on `rung`. A newer forecast may save it; it never condemns it.
 
         Others are represented by their forecasts at the rung, and forecasts made later differ systematically from
         those made earlier, so a later and worse one would be an unfair comparison.
         """
-        return min(self.value, self.latest)
+        return min(self.entries[rung], self.latest)
 
 
 class Rungs:
@@ -177,7 +171,7 @@ class Rungs:
             return
         self._out.discard(trial)
         for rung, value in self._entries(trial).items():
-            insort(self._population[rung], value)
+            insort(self._population.setdefault(rung, []), value)
             if trial not in self._pruned:
                 insort(self._survivors.setdefault(rung, []), value)
 

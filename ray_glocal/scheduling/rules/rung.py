@@ -1,7 +1,7 @@
 """Asynchronous successive halving on the forecast final loss.
 
 Li et al. 2020 (arXiv:1810.05934), with two differences. Trials are ranked by what they are forecast to end at, not by
-where they are. And a trial is judged again at each report against the rung that it stands on, so that one that passed
+where they are. And a trial is judged at each report against every rung that it has been on, so that one that passed
 because it came first is stopped once enough others have been there and were better.
 """
 
@@ -33,32 +33,32 @@ class Rung:
     name: str = "rung"
 
     def __call__(self, ledger: Ledger, event: Reported) -> Decision | None:
-        """STOP where too many of the rung are better; CONTINUE, once, where a rung is passed; None in between."""
+        """STOP where too many of a rung are better; CONTINUE, once, where a rung is passed; None in between."""
         rungs = ledger.view(self.ladder)
         place = rungs.place(event.trial)
         if place is None or event.step < self.ladder.grace:
             return None
-        judged = self._optimistic(rungs, place, event)
-        better = rungs.better(place.rung, judged)
-        population = rungs.population(place.rung)
-        if better >= self.ladder.keeps(population) and rungs.outlived(place.rung, judged):
-            return self._answer(Action.STOP, rungs, place, event, judged)
-        passed = event.step == place.step
-        return self._answer(Action.CONTINUE, rungs, place, event, judged) if passed else None
+        for rung in sorted(place.entries, reverse=True):
+            judged = self._optimistic(rungs, rung, place, event)
+            if self._behind(rungs, rung, judged) and rungs.outlived(rung, judged):
+                return self._answer(Action.STOP, rungs, rung, place, event)
+        return self._answer(Action.CONTINUE, rungs, place.rung, place, event) if event.step == place.step else None
 
-    def _optimistic(self, rungs: Rungs, place: Place, event: Reported) -> float:
-        spread = rungs.spread(place.rung)
+    def _optimistic(self, rungs: Rungs, rung: int, place: Place, event: Reported) -> float:
+        spread = rungs.spread(rung)
         deviation = spread if event.deviation is None else min(event.deviation, spread)
-        return place.own - self.caution * deviation
+        return place.own(rung) - self.caution * deviation
 
-    def _answer(self, action: Action, rungs: Rungs, place: Place, event: Reported, judged: float) -> Decision:
-        population = rungs.population(place.rung)
-        keeps = self.ladder.keeps(population)
-        behind = rungs.better(place.rung, judged) >= keeps
+    def _behind(self, rungs: Rungs, rung: int, judged: float) -> bool:
+        return rungs.better(rung, judged) >= self.ladder.keeps(rungs.population(rung))
+
+    def _answer(self, action: Action, rungs: Rungs, rung: int, place: Place, event: Reported) -> Decision:
+        judged, population = self._optimistic(rungs, rung, place, event), rungs.population(rung)
+        behind = self._behind(rungs, rung, judged)
         spared = ", but nobody better is left to win" if behind and action is Action.CONTINUE else ""
         reason = (
-            f"At rung {self.ladder.milestone(place.rung)} the forecast final loss {place.own:.6g} "
-            f"(optimistically {judged:.6g}) {'is' if behind else 'is not'} behind the best {keeps} of {population}, "
-            f"which end at {rungs.cut(place.rung):.6g}{spared}."
+            f"At rung {self.ladder.milestone(rung)} the forecast final loss {place.own(rung):.6g} "
+            f"(optimistically {judged:.6g}) {'is' if behind else 'is not'} behind the best "
+            f"{self.ladder.keeps(population)} of {population}, which end at {rungs.cut(rung):.6g}{spared}."
         )
         return Decision(event.trial, event.step, action, self.name, reason, event.final, event.deviation)

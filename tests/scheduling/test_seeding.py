@@ -1,0 +1,178 @@
+import itertools
+import math
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ray_glocal.scheduling.axis import Axis
+from ray_glocal.scheduling.coverage import covering, quantiles
+from ray_glocal.scheduling.event import Added, Errored, Reported
+from ray_glocal.scheduling.ledger import Ledger
+from ray_glocal.scheduling.seeding import Factor, Space, propose, sampled
+
+LR = Axis("lr", "log", 1e-4, 1.0)
+MOMENTUM = Axis("momentum", "logit", 0.0, 0.99)
+SHIFT = Axis("shift", "identity", -math.inf, math.inf, 1.0, 2.0)
+SPACE = Space((Factor("optimizer", 2, decisive=True), Factor("width", 3)), (LR, MOMENTUM, SHIFT))
+
+sizes = st.lists(st.integers(1, 6), min_size=1, max_size=4)
+
+
+@given(sizes, st.integers(0, 99))
+def test_coverage_visits_every_configuration_once_a_round(levels, seed):
+    total = math.prod(levels)
+    for round_ in range(2):
+        seen = {covering(levels, round_ * total + i, seed) for i in range(total)}
+        assert seen == set(itertools.product(*map(range, levels)))
+
+
+@given(sizes, st.integers(0, 99))
+def test_coverage_shows_each_value_equally_often_from_the_start(levels, seed):
+    orbit = math.lcm(*levels)
+    rows = [covering(levels, i, seed) for i in range(orbit)]
+    for factor, n in enumerate(levels):
+        for start in range(0, orbit, n):
+            window = [row[factor] for row in rows[start : start + n]]
+            assert sorted(window) == list(range(n))
+
+
+def test_coverage_of_an_astronomical_space_is_immediate():
+    levels = [10] * 40
+    assert len({covering(levels, i, 0) for i in range(100)}) == 100
+
+
+@given(st.integers(1, 5), st.integers(0, 99), st.integers(5, 60))
+def test_start_values_are_stratified(dimensions, seed, count):
+    points = np.array([quantiles(dimensions, i, seed) for i in range(count)])
+    assert ((points > 0) & (points < 1)).all()
+    if dimensions == 1:  # the golden ratio's gaps: at most 1 + golden ratio of the mean
+        gaps = np.diff(np.sort(points[:, 0]), append=np.sort(points[:, 0])[0] + 1)
+        assert gaps.max() <= 2.7 / count
+
+
+@given(st.sampled_from([LR, MOMENTUM]), st.floats(0, 1), st.floats(-50, 50))
+def test_varied_values_stay_inside_the_bounds(axis, share, amount):
+    value = axis.lower + share * (axis.upper - axis.lower)
+    assert axis.lower <= axis.vary(value, amount) <= axis.upper
+    assert MOMENTUM.vary(0.0, amount) > 0.0
+
+
+@given(st.floats(1e-6, 1 - 1e-6))
+def test_drawn_values_have_the_domains_quantiles(share):
+    assert math.log(LR.draw(share)) == pytest.approx(math.log(1e-4) + share * math.log(1e4))
+    assert MOMENTUM.draw(share) == pytest.approx(0.99 * share)
+    assert 0.5 * math.erfc(-(SHIFT.draw(share) - 1) / 2 / math.sqrt(2)) == pytest.approx(share)
+
+
+def test_variation_is_a_step_in_coordinates():
+    assert LR.vary(0.01, 1.0) == pytest.approx(0.01 * math.e)
+    assert Axis("p", "logit", 0.0, 1.0).vary(0.5, 1.0) == pytest.approx(1 / (1 + math.exp(-1)))
+    assert SHIFT.vary(0.0, 1.0) == 2.0
+
+
+def trial(name, levels, start=None, origin="cover"):
+    return Added(name, levels=levels, start=start or {"lr": 0.1, "momentum": 0.5, "shift": 0.0}, origin=origin)
+
+
+def test_values_are_handed_down_from_the_nearest_kin_and_never_across_optimizers():
+    ledger = Ledger()
+    for i, levels in enumerate(itertools.product(range(2), range(3))):
+        ledger.record(trial(f"t{i}", levels))
+        ledger.record(Reported(f"t{i}", 9, 1.0 + i, hyper={"lr": 10.0 ** -(1 + levels[0]), "momentum": 0.9}))
+    seeded = []
+    for i in range(40):
+        proposal = propose(ledger, SPACE, seed=3, cover=6)
+        assert proposal.origin in ("seed", "explore")
+        if proposal.origin == "seed":
+            kin = ledger.trial(proposal.ancestor)
+            assert kin.added.levels == proposal.levels  # all configurations are covered, so the nearest is equal
+            handed = kin.latest.hyper.get("lr")
+            assert abs(math.log(proposal.start["lr"] / handed)) < 5 * 0.2
+            seeded.append(tuple(proposal.start.values()))
+        else:
+            assert proposal.ancestor is None
+        ledger.record(trial(f"new{i}", proposal.levels, proposal.start, proposal.origin))
+    assert len(set(seeded)) == len(seeded) > 20
+
+
+def test_the_best_of_equally_near_kin_hands_down():
+    space = Space((Factor("optimizer", 1, decisive=True),), (LR,))
+    ledger = Ledger()
+    for name, loss in (("bad", 2.0), ("good", 1.0), ("dead", 0.1), ("nan", math.nan)):
+        ledger.extend([trial(name, (0,), {"lr": 0.1}), Reported(name, 1, loss)])
+    ledger.record(Errored("dead"))
+    ancestors = set()
+    for i in range(20):
+        ancestors.add(propose(ledger, space, 0, 0).ancestor)
+        ledger.record(trial(f"x{i}", (0,), {"lr": 0.1}, "seed"))
+    assert ancestors == {"good", None}
+
+
+def test_without_kin_of_the_same_optimizer_values_are_drawn_afresh():
+    ledger = Ledger([trial("a", (0, 0)), Reported("a", 1, 1.0)])
+    proposals = []
+    for i in range(30):
+        proposals.append(propose(ledger, SPACE, 0, 1))
+        ledger.record(trial(f"x{i}", proposals[-1].levels))
+    assert {p.origin for p in proposals if p.levels[0] == 1} == {"explore"}
+
+
+def test_thompson_sampling_learns_additive_effects_and_still_tries_others():
+    rng = np.random.default_rng(0)
+    effects = [np.array([0.0, 1.0]), np.array([2.0, 0.0, 1.0])]
+    ledger = Ledger()
+    for i, (a, b) in enumerate(itertools.product(range(2), range(3))):
+        ledger.record(trial(f"t{i}", (a, b)))
+        ledger.record(Reported(f"t{i}", 1, 5.0, 5.0 + effects[0][a] + effects[1][b], 1.5))
+    draws = Counter(sampled(SPACE, ledger.trials, rng) for _ in range(400))
+    assert draws.most_common(1)[0][0] == (0, 1)
+    assert len(draws) >= 3
+
+
+def test_failed_configurations_are_avoided():
+    ledger = Ledger()
+    for i, (a, b) in enumerate(itertools.product(range(2), range(3))):
+        ledger.record(trial(f"t{i}", (a, b)))
+        ledger.record(Errored(f"t{i}") if a == 0 else Reported(f"t{i}", 1, 1.0 + 0.01 * b))
+    draws = Counter(sampled(SPACE, ledger.trials, np.random.default_rng(1))[0] for _ in range(200))
+    assert draws[1] > draws[0]
+
+
+def test_covering_goes_on_while_nothing_is_known():
+    ledger = Ledger(trial(f"t{i}", (0, 0)) for i in range(9))
+    assert propose(ledger, SPACE, 0, 6).origin == "cover"
+    ledger.record(Reported("t0", 1, math.nan))
+    assert propose(ledger, SPACE, 0, 6).origin == "cover"
+
+
+def test_a_ledger_of_another_space_is_not_learned_from():
+    ledger = Ledger([trial("a", (7, 7)), Reported("a", 1, 1.0), trial("b", (0,)), Reported("b", 1, 1.0)])
+    assert propose(ledger, SPACE, 0, 0).origin == "cover"
+
+
+SCRIPT = """
+from ray_glocal.scheduling.axis import Axis
+from ray_glocal.scheduling.event import Added, Reported
+from ray_glocal.scheduling.ledger import Ledger
+from ray_glocal.scheduling.seeding import Factor, Space, propose
+space = Space((Factor("optimizer", 2, True), Factor("width", 3)), (Axis("lr", "log", 1e-4, 1.0),))
+ledger = Ledger()
+for i in range(12):
+    p = propose(ledger, space, 5, 6)
+    print(p.levels, repr(p.start["lr"]), p.origin, p.ancestor)
+    ledger.record(Added(str(i), levels=p.levels, start=p.start, origin=p.origin))
+    ledger.record(Reported(str(i), 1, float(i * 7 % 5)))
+"""
+
+
+def test_another_process_makes_the_same_proposals(capsys):
+    exec(SCRIPT, {})
+    here = capsys.readouterr().out
+    there = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True).stdout
+    assert there == here
+    assert "seed" in here
