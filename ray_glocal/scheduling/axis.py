@@ -44,19 +44,30 @@ class Axis:
         return self._inside(_between(self.lower, self.upper, quantile))
 
     def vary(self, value: float, amount: float) -> float:
-        """`value` moved by `amount` in coordinates, and inside the bounds."""
+        """`value` moved by `amount` in coordinates, reflected at the bounds: clipping would propose a bound twice."""
         if self.scale == "identity":
             return value + amount * self.deviation
         if self.scale == "log":
-            return self._inside(self._inside(value) * math.exp(amount))
+            lower, upper = math.log(self.lower), math.log(self.upper)
+            return self._inside(math.exp(_reflected(math.log(self._inside(value)) + amount, lower, upper)))
         share = (value - self.lower) / (self.upper - self.lower)
-        share = min(max(share, _MARGIN), 1 - _MARGIN)
-        moved = 1 / (1 + (1 - share) / share * math.exp(-amount))
-        return _between(self.lower, self.upper, min(max(moved, _MARGIN), 1 - _MARGIN))
+        coordinate = _logit(min(max(share, _MARGIN), 1 - _MARGIN))
+        moved = _reflected(coordinate + amount, _logit(_MARGIN), _logit(1 - _MARGIN))
+        return _between(self.lower, self.upper, 1 / (1 + math.exp(-moved)))
 
     def _inside(self, value: float) -> float:
         """`value` against the rounding of exp and log at the bounds."""
         return min(max(value, self.lower), self.upper)
+
+
+def _logit(share: float) -> float:
+    return math.log(share / (1 - share))
+
+
+def _reflected(value: float, lower: float, upper: float) -> float:
+    """`value` folded into the bounds as if both were mirrors."""
+    offset = (value - lower) % (2 * (upper - lower))
+    return lower + min(offset, 2 * (upper - lower) - offset)
 
 
 def _between(lower: float, upper: float, share: float) -> float:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,19 +13,46 @@ from ray.tune.experiment import Trial  # DeveloperAPI, but every scheduler's hoo
 from ray.tune.result import SHOULD_CHECKPOINT, TRAINING_ITERATION  # the keys that Tune itself puts into results
 
 # DeveloperAPI: the only way to tell the kinds of domains in a user's space apart.
-from ray.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform, Normal, Uniform
+from ray.tune.search.sample import Categorical, Domain, Float, Function, Integer, LogUniform, Normal, Uniform
 
 # DeveloperAPI: resolves `sample_from` and its dependencies exactly as Tune does for its own searchers.
-from ray.tune.search.variant_generator import generate_variants
+from ray.tune.search.variant_generator import assign_value, generate_variants
 
 # pyarrow's names of the filesystems that `Checkpoint` can find again from an address alone, and their schemes.
 _SCHEMES = {"s3": "s3", "gcs": "gs", "abfs": "abfs"}
 
 
 def resolved(config: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-    """`config` with every domain left in it drawn: `sample_from`, "eval" strings, domains inside lists."""
-    _, spec = next(generate_variants({"config": config}, random_state=rng))
-    return dict(spec["config"])
+    """`config` with every domain left in it drawn: "eval" strings and domains inside lists, then `sample_from`.
+
+    `tune.run` evaluates functions last and hands them the configuration, in order of appearance; so do we.
+    """
+    functions = dict(_functions(config, ()))
+    _, spec = next(generate_variants({"config": _without(config, functions, ())}, random_state=rng))
+    drawn = dict(spec["config"])
+    for path, function in functions.items():
+        assign_value(drawn, path, function.sample(config=drawn, random_state=rng))
+    return drawn
+
+
+def _functions(node: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Function]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _functions(value, (*path, key))
+        elif isinstance(value, Function):
+            yield (*path, key), value
+
+
+def _without(node: Mapping[str, Any], paths: Container[tuple[str, ...]], path: tuple[str, ...]) -> dict[str, Any]:
+    """A copy of nested dicts with None at `paths`."""
+    return {
+        key: None
+        if (*path, key) in paths
+        else _without(value, paths, (*path, key))
+        if isinstance(value, dict)
+        else value
+        for key, value in node.items()
+    }
 
 
 def checkpoints_kept(trial: Trial) -> int | None:

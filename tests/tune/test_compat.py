@@ -1,0 +1,121 @@
+"""Facts about Ray that the code relies on. A Ray that changes one fails here first, by name."""
+
+import inspect
+import math
+
+import numpy as np
+import pyarrow.fs
+import pytest
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, Searcher, SearchGenerator
+
+from ray_glocal.tune import GlocalScheduler, GlocalSearch, _compat
+from ray_glocal.tune._compat import Categorical, Domain, Float, Integer, LogUniform, Normal, Uniform
+
+
+def test_domains_tell_their_kinds_bounds_and_samplers():
+    assert isinstance(tune.uniform(0, 1), Float)
+    assert isinstance(tune.uniform(0, 1).get_sampler(), Uniform)
+    assert isinstance(tune.loguniform(1, 2).get_sampler(), LogUniform)
+    assert (tune.loguniform(1, 2).lower, tune.loguniform(1, 2).upper) == (1, 2)
+    normal = tune.randn(3, 4).get_sampler()
+    assert isinstance(normal, Normal)
+    assert (normal.mean, normal.sd) == (3, 4)
+    assert tune.randn().lower == -math.inf
+    assert isinstance(tune.randint(0, 5), Integer)
+    assert tune.choice([1, 2]).categories == [1, 2]
+    assert isinstance(tune.choice([1]), Categorical)
+    assert isinstance(tune.sample_from(lambda: 1), Domain)
+    assert not isinstance(tune.sample_from(lambda: 1), Float | Integer | Categorical)
+
+
+def test_quantised_samplers_are_none_of_the_continuous_ones():
+    for domain in (tune.quniform(0, 1, 0.1), tune.qloguniform(0.1, 1, 0.1), tune.qrandn(0, 1, 0.1)):
+        assert isinstance(domain, Float)
+        assert not isinstance(domain.get_sampler(), Uniform | LogUniform | Normal)
+
+
+def test_domains_are_sampled_from_a_numpy_generator_reproducibly():
+    for domain in (tune.randint(0, 1000), tune.quniform(0, 1, 0.01), tune.uniform(0, 1)):
+        draws = [domain.sample(random_state=np.random.default_rng(5)) for _ in range(2)]
+        assert draws[0] == draws[1]
+
+
+def test_grid_search_is_a_dict_of_one_key():
+    assert _compat.grid_values(tune.grid_search([1, 2])) == [1, 2]
+    assert _compat.grid_values({"a": 1}) is None
+
+
+def test_the_variant_generator_resolves_dependencies():
+    config = {"a": 2, "b": tune.sample_from(lambda config: config["a"] + 1), "c": [tune.choice([7])]}
+    assert _compat.resolved(config, np.random.default_rng(0)) == {"a": 2, "b": 3, "c": [7]}
+
+
+class Stub:
+    def __init__(self, **attributes):
+        self.__dict__.update(attributes)
+
+
+def test_a_trial_tells_how_many_checkpoints_it_keeps_and_where_its_files_are():
+    trial = Trial("stub", stub=True, checkpoint_config=tune.CheckpointConfig(num_to_keep=3))
+    assert _compat.checkpoints_kept(trial) == 3
+    assert _compat.checkpoint_address(trial) is None
+    trial.storage = Stub(experiment_driver_staging_path="/staging")
+    assert _compat.experiment_folder(trial) == "/staging"
+
+
+@pytest.mark.parametrize(
+    ("kind", "address"), [("local", "/b/c"), ("s3", "s3:///b/c"), ("gcs", "gs:///b/c"), ("py::fsspec+x", None)]
+)
+def test_checkpoint_addresses_carry_their_filesystem(kind, address):
+    trial = Stub(checkpoint=Stub(path="/b/c", filesystem=Stub(type_name=kind)))
+    assert _compat.checkpoint_address(trial) == address
+
+
+def test_filesystems_are_named_as_we_expect(tmp_path):
+    assert tune.Checkpoint.from_directory(tmp_path).filesystem.type_name == "local"
+    assert pyarrow.fs.S3FileSystem(anonymous=True, region="us-east-1").type_name == "s3"
+
+
+def test_wrappers_call_what_they_wrap_searcher():
+    search = GlocalSearch({"a": tune.choice([1]), "b": tune.uniform(0, 1)}, "x", "min")
+    assert _compat.wrapped_searcher(SearchGenerator(ConcurrencyLimiter(search, 2))) is search
+    assert not hasattr(BasicVariantGenerator(), "searcher")
+    assert _compat.search_is_finished(Stub(search_alg=Stub(is_finished=lambda: True)))
+    assert not _compat.search_is_finished(Stub())
+
+
+def test_hooks_have_the_signatures_that_we_override():
+    hooks = (
+        "on_trial_add",
+        "on_trial_error",
+        "on_trial_result",
+        "on_trial_complete",
+        "on_trial_remove",
+        "debug_string",
+    )
+    for ours, theirs, names in (
+        (GlocalScheduler, TrialScheduler, (*hooks, "save", "restore")),
+        (GlocalSearch, Searcher, ("suggest", "on_trial_result", "on_trial_complete", "save", "restore")),
+    ):
+        for name in names:
+            expected = inspect.signature(getattr(theirs, name)).parameters
+            assert list(inspect.signature(getattr(ours, name)).parameters) == list(expected), name
+
+
+def test_answers_are_class_constants_and_results_are_not_buffered():
+    assert TrialScheduler.STOP is FIFOScheduler.STOP
+    assert not GlocalScheduler("x", "min").supports_buffered_results
+    assert issubclass(GlocalScheduler, FIFOScheduler)
+
+
+def test_the_public_specification_holds_samples_and_stopping_criteria():
+    from ray.tune.experiment import Experiment
+
+    assert {"stop", "num_samples"} <= Experiment.PUBLIC_KEYS
+
+
+def test_keys_of_results():
+    assert (_compat.TRAINING_ITERATION, _compat.SHOULD_CHECKPOINT) == ("training_iteration", "should_checkpoint")

@@ -1,0 +1,205 @@
+import copy
+import json
+import pickle
+from collections import Counter
+
+import pytest
+from ray import tune
+from ray.tune.search import ConcurrencyLimiter
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.scheduling.event import Completed
+from ray_glocal.tune import GlocalSearch
+from ray_glocal.tune.adapt import ANCESTOR
+
+SPACE = {
+    "optimizer": tune.choice(["sgd", "adamw"]),
+    "net": {"width": tune.choice([8, 16, 32])},
+    "lr": tune.loguniform(1e-4, 1.0),
+    "steps": 10,
+}
+
+
+def told(search, samples=24, config=None):
+    search.set_search_properties(None, None, config or {}, num_samples=samples)
+    return search
+
+
+def run(search, count, loss=lambda config: config["lr"], begin=0):
+    """The hooks as Tune calls them, one trial after the other."""
+    configs = []
+    for i in range(begin, begin + count):
+        config = search.suggest(f"t{i}")
+        result = {"val_loss": loss(config), "training_iteration": 1, "hyper/lr": config["lr"]}
+        search.on_trial_result(f"t{i}", result)
+        search.on_trial_complete(trial_id=f"t{i}", result=result)
+        configs.append(config)
+    return configs
+
+
+def discrete(config):
+    return config["optimizer"], config["net"]["width"]
+
+
+def test_all_configurations_come_once_before_any_repeats_and_no_start_ever_does():
+    configs = run(told(GlocalSearch(SPACE, "val_loss", "min", seed=1)), 24)
+    assert len({discrete(c) for c in configs[:6]}) == 6
+    assert Counter(c["optimizer"] for c in configs[:2]) == {"sgd": 1, "adamw": 1}
+    assert len({c["lr"] for c in configs}) == 24
+    assert all(1e-4 <= c["lr"] <= 1.0 and c["steps"] == 10 for c in configs)
+    assert not any(ANCESTOR in c for c in configs[:6])
+    assert sum(ANCESTOR in c for c in configs[6:]) > 9
+
+
+def test_a_space_larger_than_the_samples_is_covered_by_half_of_them():
+    search = told(GlocalSearch(SPACE, "val_loss", "min"), samples=4)
+    run(search, 4)
+    assert [record.added.origin for record in search.ledger.trials.values()][:3] == [
+        "cover",
+        "cover",
+        search_third(search),
+    ]
+
+
+def search_third(search):
+    origin = list(search.ledger.trials.values())[2].added.origin
+    assert origin in ("seed", "explore")
+    return origin
+
+
+@pytest.mark.parametrize("samples", [-1, None, 10**30])
+def test_without_a_number_of_samples_small_spaces_are_covered(samples):
+    search = told(GlocalSearch(SPACE, "val_loss", "min"), samples=None if samples == -1 else samples)
+    run(search, 8)
+    assert Counter(r.added.origin for r in search.ledger.trials.values())["cover"] == 6
+
+
+def test_values_come_from_the_best_and_stay_near_it():
+    search = told(GlocalSearch(SPACE, "val_loss", "max", seed=2), samples=60)
+    configs = run(search, 60, loss=lambda c: -abs(c["lr"] - 0.01) - (c["optimizer"] == "sgd"))
+    late = Counter(c["optimizer"] for c in configs[30:])
+    assert late["adamw"] > late["sgd"]
+    assert all(search.ledger.trial(c[ANCESTOR]["trial"]) for c in configs if ANCESTOR in c)
+
+
+def test_proposals_are_reproducible_and_survive_save_and_restore(tmp_path):
+    whole = run(told(GlocalSearch(SPACE, "val_loss", "min", seed=7)), 20)
+    first = told(GlocalSearch(SPACE, "val_loss", "min", seed=7))
+    run(first, 9)
+    first.save(str(tmp_path / "state.pkl"))
+    second = told(GlocalSearch(SPACE, "val_loss", "min", seed=7))
+    held = second.ledger
+    second.restore(str(tmp_path / "state.pkl"))
+    assert held is second.ledger
+    assert run(second, 11, begin=9) == whole[9:]
+    lines = (tmp_path / "state.pkl").read_text().splitlines()
+    assert all(json.loads(line) for line in lines)  # plain data: nothing to unpickle
+
+
+def test_a_pickled_search_is_the_same_search():
+    search = told(GlocalSearch(SPACE, "val_loss", "min", seed=7))
+    run(search, 9)
+    again = pickle.loads(pickle.dumps(search))
+    assert run(again, 3, begin=9) == run(search, 3, begin=9)
+
+
+def test_a_torn_save_is_said(tmp_path, caplog):
+    search = told(GlocalSearch(SPACE, "val_loss", "min"))
+    run(search, 2)
+    path = tmp_path / "state"
+    search.save(str(path))
+    path.write_text(path.read_text()[:-5])
+    search.restore(str(path))
+    assert "torn by a crash and is dropped" in caplog.text
+
+
+def test_weights_come_from_ended_trials_with_a_checkpoint_only():
+    search = told(GlocalSearch({"w": tune.choice([1]), "lr": tune.uniform(0, 1)}, "val_loss", "min"))
+    run(search, 1)
+    handed = [c[ANCESTOR] for c in run(search, 9, begin=1) if ANCESTOR in c]
+    assert handed
+    assert {a["checkpoint"] for a in handed} == {None}  # nobody has told where checkpoints are
+    config = search.suggest("best")
+    search.on_trial_result("best", {"val_loss": -9.0, "training_iteration": 1})
+    assert not any(c[ANCESTOR]["checkpoint"] for c in run(search, 6, begin=20) if ANCESTOR in c)  # "best" is running
+    search.ledger.record(Completed("best", 0, "/somewhere"))
+    handed = [c[ANCESTOR] for c in run(search, 6, begin=30) if ANCESTOR in c]
+    assert {(a["trial"], a["checkpoint"]) for a in handed} == {("best", "/somewhere")}
+    search._weights = False
+    assert {c[ANCESTOR]["checkpoint"] for c in run(search, 6, begin=40) if ANCESTOR in c} == {None}
+    assert config["w"] == 1
+
+
+@pytest.mark.parametrize("wrap", [False, True])
+def test_the_limit_of_concurrent_trials_holds_and_lets_go(wrap):
+    search = GlocalSearch(SPACE, "val_loss", "min", max_concurrent=None if wrap else 2)
+    outer = ConcurrencyLimiter(search, 2) if wrap else search
+    assert outer.suggest("a")
+    assert outer.suggest("b")
+    assert outer.suggest("c") is None
+    outer.on_trial_complete(trial_id="a", error=True)
+    assert outer.suggest("d")
+    assert outer.suggest("e") is None
+
+
+def test_errors_and_unknown_trials_are_recorded_or_ignored():
+    search = GlocalSearch(SPACE, "val_loss", "min")
+    search.on_trial_complete(trial_id="never heard of", result={"val_loss": 1.0})
+    search.suggest("a")
+    search.on_trial_complete(trial_id="a", result=None, error=True)
+    assert search.ledger.trial("a").status == "errored"
+    search.on_trial_complete(trial_id="a", result={"val_loss": 1.0, "training_iteration": 1})
+    assert search.ledger.trial("a").status == "errored"
+
+
+def test_odd_results_are_no_events():
+    search = GlocalSearch(SPACE, "val_loss", "min")
+    search.suggest("a")
+    for value in (None, "text", True, object(), [1.0]):
+        search.on_trial_result("a", {"val_loss": value, "training_iteration": 1})
+    assert search.ledger.trial("a").latest is None
+    assert [type(e).__name__ for e in search.ledger.events] == ["Added"]
+
+
+def test_tune_may_pass_the_same_space_or_constants():
+    class Marker:
+        pass
+
+    space = {**SPACE, "kind": tune.choice([Marker, int])}
+    search = GlocalSearch(space, "val_loss", "min")
+    passed = copy.deepcopy(space)
+    passed["kind"].categories = ["placeholder", int]  # what Tune makes of objects that it cannot save
+    assert search.set_search_properties("val_loss", "min", passed, num_samples=12)
+    assert {str(c["kind"]) for c in run(search, 12)} == {"placeholder", "<class 'int'>"}
+    assert search.set_search_properties(None, None, {"steps": 3}, num_samples=12)
+    assert Marker in {c["kind"] for c in run(search, 12, begin=12)}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: GlocalSearch({"a": tune.choice([1])}), r"`space` must hold at least one continuous domain to adapt"),
+        (lambda: GlocalSearch({"a": tune.uniform(0, 1)}), r"`space` must hold at least one discrete domain.*choice"),
+        (lambda: GlocalSearch(SPACE, seed=-1), r"`seed` must be a whole number of at least 0; got -1"),
+        (
+            lambda: GlocalSearch(SPACE, max_concurrent=0),
+            r"`max_concurrent` must be a whole number of at least 1; got 0",
+        ),
+        (lambda: GlocalSearch(SPACE).suggest("a"), r"`metric` must name the reported value to optimise; got ''"),
+        (
+            lambda: GlocalSearch(SPACE, "loss").suggest("a"),
+            r"`mode` must be 'min' or 'max'; got ''. Say whether a small",
+        ),
+        (
+            lambda: GlocalSearch(SPACE, "a", "min").set_search_properties("b", None, {}),
+            r"`metric` must be what the searcher was given, 'a'; got 'b'",
+        ),
+        (
+            lambda: GlocalSearch(SPACE).set_search_properties("b", "min", {"lr": tune.uniform(0, 1)}),
+            r"`config` must hold the same domains as the searcher's space, \['lr', 'net/width', 'optimizer'\]",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_runs(call, message):
+    with pytest.raises(ArgumentError, match=message):
+        call()
