@@ -11,7 +11,6 @@ from ray_glocal.koopman.window import SMALLEST
 
 Values = TypeVar("Values", Array, NDArray[np.complex128])
 _ROUNDING = 1e-14  # movement below this share of a channel's size is rounding error
-_NEGLIGIBLE = 1e-13  # a direction below this share of the first one is rounding error
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +78,6 @@ def _principal(scaled: Array, most: int) -> Array:
     """Strongest orthonormal directions of the rows, by QR first: cost linear in the channels."""
     tall = scaled.shape[1] > scaled.shape[0]
     basis, triangle = np.linalg.qr(scaled.T) if tall else (None, scaled.T)
-    left, singular_values, _ = np.linalg.svd(triangle, full_matrices=False)
-    keep = min(most, max(1, int(np.count_nonzero(singular_values > _NEGLIGIBLE * singular_values[0]))))
-    directions = left[:, :keep] if basis is None else basis @ left[:, :keep]
-    return np.ascontiguousarray(directions.T)
+    # Directions of rounding error stay: they are the noise floor by which a rank is chosen later.
+    left = np.linalg.svd(triangle, full_matrices=False)[0][:, :most]
+    return np.ascontiguousarray((left if basis is None else basis @ left).T)

@@ -123,7 +123,7 @@ def as_rank(rank: Rank | int | None) -> Rank:
     """
     if rank is None:
         return FullRank()
-    if isinstance(rank, Integral):
+    if isinstance(rank, int | Integral):
         return FixedRank(int(rank))
     if not hasattr(rank, "choose"):
         raise ArgumentError("rank", "be a whole number, None or a rule with a `choose` method", rank)

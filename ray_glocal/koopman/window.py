@@ -15,7 +15,8 @@ FEW = 8  # snapshots; below that an answer is given, and called weak
 LARGEST = 1e150  # squares beyond it overflow, here and wherever a deviation or a ratio is squared later
 SMALLEST = 1e-305  # below it numbers lose digits: such a channel is read as standing still
 _STILL = 1e-14  # a channel that moves less than this share of its size moves by rounding error only
-_SPIKE_RANGES = 3.0  # ranges of the neighbours that a snapshot may lie outside of them
+_SPIKE_RANGES = 2.5  # ranges of the neighbours that a snapshot may lie outside of them
+_SPIKE_STEPS = 6.3  # median steps of the channel that it may: six deviations of white noise
 _NEIGHBOURS = 3  # on each side
 
 
@@ -122,9 +123,10 @@ def is_still(series: Array) -> NDArray[np.bool_]:
 def without_spikes(series: Array) -> tuple[Array, int]:
     """Replace isolated outliers by the median of their neighbours.
 
-    A value is a spike where it lies outside its six neighbours (three on each side, fewer at the ends) by more than
-    three times their range: about nine deviations of white noise. Decays, oscillations and steps that last lie inside;
-    a step or a burst of the very last snapshot alone cannot be told from a spike, and is taken for one.
+    A value is a spike where it lies outside its six neighbours (three on each side, fewer at the ends) both by more
+    than two and a half times their range and by more than six deviations of noise, judged by the channel's median
+    step. Decays by less than two thirds a step, oscillations and steps that last lie inside; a step of the very last
+    snapshot alone cannot be told from a spike, and is taken for one.
 
     Args:
         series: Snapshots, shape [time, channel].
@@ -136,13 +138,17 @@ def without_spikes(series: Array) -> tuple[Array, int]:
         return series, 0
     low, high = _neighbour_bounds(series)
     slack = _SPIKE_RANGES * (high - low)
-    spike = (series > high + slack) | (series < low - slack)
-    if not spike.any():
+    suspects = np.argwhere((series > high + slack) | (series < low - slack))
+    if not len(suspects):
         return series, 0
-    calm = series.copy()
-    for time, channel in np.argwhere(spike):
-        calm[time, channel] = _neighbour_median(series[:, channel], int(time))
-    return calm, int(np.count_nonzero(spike))
+    excess = np.maximum(series - high, low - series)
+    calm, count = series.copy(), 0
+    for time, channel in suspects:
+        step = np.median(np.abs(np.diff(series[:, channel])))
+        if excess[time, channel] > _SPIKE_STEPS * step:
+            calm[time, channel] = _neighbour_median(series[:, channel], int(time))
+            count += 1
+    return (calm, count) if count else (series, 0)
 
 
 def _neighbour_bounds(series: Array) -> tuple[Array, Array]:
