@@ -50,5 +50,5 @@ def contract(outer: OuterGradient, carrier: Carrier) -> torch.Tensor:
     """Local hypergradient [q] from tangents of the parameters and the outer gradient."""
     total = outer.direct.clone()
     for gradient, tangent in zip(outer.parameters, carrier.parameters, strict=True):
-        total += (tangent.flatten(1) @ gradient.flatten()).double()
+        total += (tangent.reshape(len(tangent), -1) @ gradient.flatten()).double()
     return total
