@@ -39,7 +39,8 @@ def powers(lr, momentum, steps):
 def complex_step(function, *at):
     """Derivatives to machine precision (Squire & Trapp 1998)."""
     tiny = 1e-30
-    return np.array([np.imag(function(*(a + 1j * tiny * (i == j) for j, a in enumerate(at)))) / tiny for i in range(len(at))])
+    shifted = [[a + 1j * tiny * (i == j) for j, a in enumerate(at)] for i in range(len(at))]
+    return np.array([np.imag(function(*point)) / tiny for point in shifted])
 
 
 def quadratic(momentum):

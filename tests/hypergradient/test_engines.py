@@ -5,7 +5,7 @@ import torch
 
 from ray_glocal.hypergradient import adjoint_trajectory, forward_trajectory
 
-from .cases import OPTIMIZERS, VARIANTS, Case, relative
+from .cases import MODELS, VARIANTS, Case, relative
 from .twin import Unrolled
 
 EXACT = 1e-10
@@ -37,7 +37,46 @@ def test_engines_equal_the_unrolled_graph_in_the_middle_of_training(case):
     compare(case)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_engines_equal_the_unrolled_graph_on_awkward_models(variant, optimizer):
     compare(Case.build(variant, optimizer))
+
+
+def both(case: Case) -> tuple[torch.Tensor, torch.Tensor]:
+    window = case.window()
+    return (
+        forward_trajectory(case.problem, window).derivatives,
+        adjoint_trajectory(case.problem, window).derivatives,
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop"])
+@pytest.mark.parametrize("model", MODELS)
+def test_single_precision_agrees_with_double(model, optimizer):
+    truth = both(Case.build(model, optimizer))
+    single = Case.build(model, optimizer, dtype=torch.float32)
+    found = both(single)
+    errors = [relative(a, b) for a, b in zip(found, truth, strict=True)]
+    print("relative errors:", *(f"{e:.1e}" for e in errors))  # noqa: T201 - shown by `pytest -rP`
+    assert max(errors) < 1e-3
+    assert all(a.dtype == torch.float64 for a in found)
+    # The options are double precision, and must not lift the parameters to theirs.
+    assert all(p.dtype == torch.float32 for p in single.window().end.parameters)
+
+
+cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+
+
+@pytest.mark.gpu
+@cuda
+def test_engines_equal_the_unrolled_graph_on_a_gpu():
+    compare(Case.build("attention", "adamw", device="cuda"))
+
+
+@pytest.mark.gpu
+@cuda
+@pytest.mark.parametrize("model", MODELS)
+def test_a_gpu_finds_what_the_cpu_finds(model):
+    for found, truth in zip(both(Case.build(model, "sgd", device="cuda")), both(Case.build(model, "sgd")), strict=True):
+        assert relative(found, truth) < 1e-8
