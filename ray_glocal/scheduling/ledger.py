@@ -118,7 +118,10 @@ class Ledger:
         return len(self._events)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Ledger) and self._events == other._events
+        if not isinstance(other, Ledger):
+            return NotImplemented
+        # NaN is not equal to itself, but a ledger with a NaN in it is.
+        return self._events == other._events or repr(self._events) == repr(other._events)
 
     __hash__ = None  # type: ignore[assignment]  # mutable
 

@@ -123,7 +123,7 @@ def sampled(space: Space, kin: Mapping[str, Record], rng: np.random.Generator) -
     """
     sizes = [factor.levels for factor in space.factors]
     told = [r for r in kin.values() if r.usable or _failed(r)]
-    design = np.stack([_indicators(sizes, r.added.levels) for r in told])
+    design = _indicators(sizes, np.array([r.added.levels for r in told]))
     losses, variances = _standardised(told)
     precision = np.eye(design.shape[1]) + design.T @ (design / variances[:, None])
     mean = np.linalg.solve(precision, design.T @ (losses / variances))
@@ -132,9 +132,10 @@ def sampled(space: Space, kin: Mapping[str, Record], rng: np.random.Generator) -
     return tuple(int(np.argmin(effect)) for effect in effects)
 
 
-def _indicators(sizes: list[int], levels: tuple[int, ...]) -> NDArray[np.float64]:
-    blocks = [np.eye(n)[level] for n, level in zip(sizes, levels, strict=True)]
-    return np.concatenate([[1.0], *blocks])
+def _indicators(sizes: list[int], levels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """A column of ones and one column per value of each factor, for trials [trial, factor]."""
+    blocks = [np.eye(n)[levels[:, factor]] for factor, n in enumerate(sizes)]
+    return np.hstack([np.ones((len(levels), 1)), *blocks])
 
 
 def _standardised(told: list[Record]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -33,7 +33,6 @@ def rows(ledger: Ledger, reading: Reading) -> list[dict[str, Any]]:
 
 def write(ledger: Ledger, reading: Reading, path: Path) -> Path:
     """Write all decisions to `path`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     pq.write_table(pa.Table.from_pylist(rows(ledger, reading), schema=SCHEMA), temporary)
     temporary.replace(path)

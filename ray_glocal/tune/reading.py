@@ -91,14 +91,12 @@ def number(value: object) -> float | None:
     """`value` as a float where it is a real number (NumPy's and one-element tensors included); None otherwise."""
     if isinstance(value, bool | str | None):
         return None
-    if isinstance(value, numbers.Real):
-        return float(value)
-    item = getattr(value, "item", None)
+    item = (lambda: value) if isinstance(value, numbers.Real) else getattr(value, "item", None)
     if not callable(item):
         return None
     try:
         return float(item())
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         return None  # a hook must not raise because a trainable reported something odd
 
 

@@ -114,12 +114,13 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         """Take what Tune was told; called before anything runs.
 
         Raises:
-            ArgumentError: No metric or no mode, or one that contradicts the scheduler's or the searcher's own.
+            ArgumentError: `metric` or `mode` contradict the scheduler's or the searcher's own.
         """
         self._agree(metric, mode)
         stop = spec.get("stop")
         self._stop = dict(stop) if isinstance(stop, dict) else {}
-        self._read_by(Reading(self._metric or "", self._mode or "", self._time_attr, self._forecast_of))
+        if self._metric and self._mode:
+            self._read_results()
         return True
 
     def _agree(self, metric: str | None, mode: str | None) -> None:
@@ -129,10 +130,11 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         for told in (mode, search.mode if search else None):
             self._mode = _agreed("mode", self._mode, told)
 
-    def _read_by(self, reading: Reading) -> None:
-        self.reading = reading
+    def _read_results(self) -> None:
+        """Fix how results are read, for the searcher too; complain where nobody has said which metric counts."""
+        self.reading = Reading(self._metric or "", self._mode or "", self._time_attr, self._forecast_of)
         if self._search is not None:
-            self._search.link(reading)
+            self._search.link(self.reading)
 
     def _find_search(self, search: object) -> None:
         found = wrapped_searcher(search)
@@ -144,17 +146,19 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
             raise ArgumentError("search", "be a GlocalSearch", search, remedy)
 
     def _begin(self, controller: Any, trial: Trial) -> None:
-        """Once per experiment, at its first trial."""
+        """Once per experiment, at its first trial.
+
+        Raises:
+            ArgumentError: No metric or no mode anywhere, or too few checkpoints are kept to hand down weights.
+        """
         found = wrapped_searcher(getattr(controller, "search_alg", None))
         if self._search is None and isinstance(found, GlocalSearch):
             self._find_search(found)
             self._agree(None, None)
-        if self.reading is None:
-            self.set_search_properties(None, None)
-        elif self._search is not None:
-            self._search.link(self.reading)
+        self._read_results()
         self._check_checkpoints(trial)
         self._folder = Path(experiment_folder(trial))
+        self._ladder, self._tabled = None, 0
         if self._journaled >= 0:
             self._load(self._folder / LEDGER_FILE)
 
@@ -172,7 +176,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Record a new trial, one that came back after an error, or one that is restored."""
-        if self._folder is None:
+        if self._folder is None or str(self._folder) != experiment_folder(trial):
             self._begin(tune_controller, trial)
         record = self.ledger.trial(trial.trial_id)
         over = trial.status in (Trial.TERMINATED, Trial.ERROR)
@@ -231,6 +235,8 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         if self.reading is None or (path is None and self._folder is None):
             raise ArgumentError("path", "be given before an experiment has begun", path, "Run the experiment first.")
         target = Path(path) if path is not None else Path(self._folder or "", DECISIONS_FILE)
+        if path is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
         return table.write(self.ledger, self.reading, target)
 
     def save(self, checkpoint_path: str) -> None:
@@ -340,9 +346,11 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._journaled = len(self.ledger)
 
     def _load(self, path: Path) -> None:
-        """Refill the ledger from its file where a restored experiment left one, and write it whole again."""
-        if path.exists():
-            self.ledger.replace(_read_or_set_aside(path))
+        """Refill the ledger from its file where a restored experiment left one, and write it whole again.
+
+        Where there is none, an experiment begins, and nothing is known of it: the scheduler may have served another.
+        """
+        self.ledger.replace(_read_or_set_aside(path) if path.exists() else Ledger())
         self._journaled = 0
         if len(self.ledger):
             self._append()

@@ -17,7 +17,7 @@ def answers(ledger: Ledger) -> dict[str, object]:
     places = {trial: rungs.place(trial) for trial in ledger.trials}
     return {
         "trials": ledger.trials,
-        "live": ledger.live,
+        "live": sorted(ledger.live),
         "proposals": ledger.proposals,
         "decisions": ledger.decisions,
         "best": ledger.best(),
@@ -35,8 +35,8 @@ def test_a_replayed_event_changes_nothing(history, data):
     before, known = answers(ledger), ledger.events
     again = data.draw(st.lists(st.sampled_from(history), max_size=10) if history else st.just([]))
     assert [ledger.record(event) for event in again] == [False] * len(again)
-    assert answers(ledger) == before
-    assert ledger.events == known
+    assert repr(answers(ledger)) == repr(before)
+    assert repr(ledger.events) == repr(known)
 
 
 @given(histories)
@@ -45,7 +45,7 @@ def test_a_loaded_ledger_is_indistinguishable_from_the_one_dumped(history):
     restored = journal.read(journal.write(ledger))
     assert restored == ledger
     assert restored.torn == ""
-    assert answers(restored) == answers(ledger)
+    assert repr(answers(restored)) == repr(answers(ledger))
 
 
 @given(histories)
@@ -53,7 +53,7 @@ def test_views_kept_up_to_date_equal_views_made_afterwards(history):
     early = Ledger()
     early.view(Ladder(1, 3))
     early.extend(history)
-    assert answers(early) == answers(Ledger(history))
+    assert repr(answers(early)) == repr(answers(Ledger(history)))
 
 
 @given(histories, st.integers(0, 10_000))
@@ -63,7 +63,7 @@ def test_a_journal_cut_anywhere_loses_at_most_its_torn_record(history, cut):
     cut = cut % (len(text) + 1)
     restored = journal.read(text[:cut])
     whole = max(text[:cut].count("\n") - 1, 0)  # records before the cut that end in a newline
-    assert restored.events == ledger.events[:whole]
+    assert restored == Ledger(ledger.events[:whole])
     assert bool(restored.torn) == (cut > 0 and text[cut - 1] != "\n")
 
 

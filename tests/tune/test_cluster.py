@@ -62,7 +62,7 @@ def test_the_main_job_by_tune_run(tmp_path):
         assert abs(math.log(trial.config["lr"] / ancestor.latest.hyper["lr"])) < 1
 
 
-def test_the_main_job_by_tuner_with_a_class_trainable_and_max_mode(tmp_path):
+def test_the_main_job_by_tuner_maximising_a_metric(tmp_path):
     search = GlocalSearch(SPACE, seed=0)
     tuner = tune.Tuner(
         trainables.curve,
@@ -82,6 +82,8 @@ def test_the_main_job_by_tuner_with_a_class_trainable_and_max_mode(tmp_path):
     assert len(results) == 6
     assert results.get_best_result().metrics["accuracy"] == max(r.metrics["accuracy"] for r in results)
     assert results.get_best_result().metrics["step"] == 9
+    table = pq.read_table(Path(results.experiment_path, "decisions.parquet")).to_pylist()
+    assert all(row["forecast"] < 0 and "minus accuracy" in row["reason"] for row in table)
 
 
 def test_a_class_trainable_of_a_real_session_with_reused_actors(tmp_path):
@@ -112,6 +114,24 @@ def test_a_stock_class_trainable_under_stock_random_search(tmp_path):
     assert {r.status for r in kept.trials.values()} == {"completed"}
     assert any(r.pruned for r in kept.trials.values())
     assert kept.events == scheduler.ledger.events
+
+
+@pytest.mark.parametrize("passed", [trainables.EXOTIC, {"base": 3}])
+def test_nested_spaces_functions_grids_and_objects_reach_the_trial_resolved(tmp_path, passed):
+    tuner = tune.Tuner(
+        trainables.exotic,
+        param_space=passed,
+        tune_config=tune.TuneConfig(
+            num_samples=2,
+            search_alg=GlocalSearch(trainables.EXOTIC, "val_loss", "min"),
+            scheduler=GlocalScheduler(),
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
+    )
+    results = tuner.fit()
+    assert [r.metrics["resolved"] for r in results] == [True, True]
+    assert {r.config["grid"] for r in results} == {"x", "y"}
 
 
 def test_stock_asha_with_our_search(tmp_path):
@@ -152,6 +172,19 @@ def test_trials_that_fail_for_good_leave_the_rest_alone(tmp_path):
     assert [t.status for t in analysis.trials] == ["ERROR", "ERROR"]
     assert {r.status for r in search.ledger.trials.values()} == {"errored"}
     assert search.ledger.live == frozenset()
+
+
+def test_errored_trials_resumed_by_tune_run_find_their_memory(tmp_path):
+    search, scheduler = pair(rules=("nonfinite",))
+    run(trainables.faulty, tmp_path, search_alg=search, scheduler=scheduler, num_samples=2, raise_on_failed_trial=False)
+    before = search.ledger.events
+    search, scheduler = pair(rules=("nonfinite",))
+    options = {"num_samples": 2, "max_failures": 2, "resume": "ERRORED_ONLY"}
+    analysis = run(trainables.faulty, tmp_path, search_alg=search, scheduler=scheduler, **options)
+    assert [t.last_result["step"] for t in analysis.trials] == [9, 9]
+    assert search.ledger.events[: len(before)] == before
+    assert {r.status for r in search.ledger.trials.values()} == {"completed"}
+    assert scheduler.ledger is search.ledger
 
 
 def test_a_metric_that_is_never_reported_is_named_beside_those_that_are(tmp_path, monkeypatch, caplog):

@@ -75,6 +75,31 @@ def faulty(config):
         report(step, {"val_loss": loss(config, step)})
 
 
+class Marker:
+    """An object that Tune replaces by a placeholder in a space."""
+
+
+EXOTIC = {
+    "grid": tune.grid_search(["x", "y"]),
+    "kind": tune.choice([Marker]),
+    "net": {"layers": [tune.choice([3]), 4], "lr": tune.loguniform(1e-4, 1.0)},
+    "twice": tune.sample_from(lambda config: 2 * config["base"]),
+    "base": 3,
+}
+
+
+def exotic(config):
+    tune.report(
+        {
+            "val_loss": config["net"]["lr"],
+            "resolved": config["grid"] in ("x", "y")
+            and config["kind"].__name__ == "Marker"
+            and config["net"]["layers"] == [3, 4]
+            and config["twice"] == 6,
+        }
+    )
+
+
 def silent(config):
     tune.report({"step": 1, "train_loss": 1.0})
 
