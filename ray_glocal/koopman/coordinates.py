@@ -70,7 +70,7 @@ def coordinates(series: Array, centered: bool, most: int | None = None) -> Coord
 def _spread(shifted: Array, extent: Array) -> Array:
     """Root mean square, computed on values near one so that neither squares of 1e-200 nor of 1e150 get lost."""
     unit = np.maximum(extent, SMALLEST)
-    spread: Array = unit * np.sqrt(np.mean((shifted / unit) ** 2, axis=0))
+    spread: Array = unit * np.sqrt(((shifted / unit) ** 2).sum(axis=0) / len(shifted))
     return np.where(spread <= np.maximum(_ROUNDING * extent, SMALLEST), np.inf, spread)
 
 

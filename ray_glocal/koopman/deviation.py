@@ -6,6 +6,7 @@ drift^2 * log(1 + H / length). All functions expect series of order one, as `ans
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -25,7 +26,7 @@ def noise_variance(series: Array) -> Array:
         Shape [channel]. Noise that is correlated in time is partly missed, curvature partly counted.
     """
     bends = series[2:] - 2 * series[1:-1] + series[:-2]
-    variance: Array = np.mean(bends**2, axis=0) / 6  # 1 + 4 + 1
+    variance: Array = (bends**2).sum(axis=0) / (6 * len(bends))  # 6 = 1 + 4 + 1
     return variance
 
 
@@ -41,15 +42,21 @@ def drift_variance(series: Array) -> Array:
     Returns:
         Shape [channel].
     """
-    length = len(series)
-    edges = [block * length // _BLOCKS for block in range(_BLOCKS)]
-    means = np.add.reduceat(series, edges) / np.diff([*edges, length])[:, None]
+    starts, sizes = _blocks(len(series))
+    means = np.add.reduceat(series, starts) / sizes
     steps = means[1:] - means[:-1]
     # Centres of the outer blocks are three quarters of a window apart.
     stretch = _BLOCKS / (_BLOCKS - 1)
     trend: Array = (stretch * steps.sum(axis=0)) ** 2
     wandering: Array = stretch * np.sum(steps**2, axis=0)
     return np.maximum(trend, wandering)
+
+
+@lru_cache(maxsize=256)
+def _blocks(length: int) -> tuple[list[int], Array]:
+    """First snapshots of the blocks, and their sizes [block, 1]."""
+    edges = [block * length // _BLOCKS for block in range(_BLOCKS + 1)]
+    return edges[:-1], np.diff(edges)[:, None].astype(np.float64)
 
 
 def log_time(horizon: float, length: float) -> float:

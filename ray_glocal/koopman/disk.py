@@ -34,15 +34,18 @@ class Disk:
 
     def clip(self, eigenvalues: Complex) -> Complex:
         """Clip eigenvalues [mode] to the disk."""
-        modulus = np.abs(eigenvalues)
-        radius = np.where((eigenvalues.imag == 0) & (eigenvalues.real > 0), self.real, self.oscillating)
+        radius = self._radius(eigenvalues)
         # Dividing by a subnormal modulus overflows; max(modulus, radius) leaves eigenvalues inside untouched.
-        clipped: Complex = eigenvalues * (radius / np.maximum(modulus, radius))
+        clipped: Complex = eigenvalues * (radius / np.maximum(np.abs(eigenvalues), radius))
         return clipped
 
     def outside(self, eigenvalues: Complex) -> NDArray[np.bool_]:
         """Tell which eigenvalues [mode] the clip moves by more than rounding error."""
-        return np.abs(self.clip(eigenvalues) - eigenvalues) > UNIT_TOLERANCE
+        moved: NDArray[np.bool_] = np.abs(eigenvalues) > self._radius(eigenvalues) + UNIT_TOLERANCE
+        return moved
+
+    def _radius(self, eigenvalues: Complex) -> NDArray[np.float64]:
+        return np.where((eigenvalues.imag == 0) & (eigenvalues.real > 0), self.real, self.oscillating)
 
 
 UNIT_DISK = Disk()

@@ -26,6 +26,7 @@ from ray_glocal.koopman.window import checked_series, judged
 
 Form = Literal["plain", "affine", "increment"]
 FORMS: tuple[Form, ...] = get_args(Form)
+_DEPENDENT = 1e14  # entry of the inverse eigenvectors beyond which amplitudes cancel to nothing but rounding error
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +227,10 @@ def fit_judged(data: Array, rule: Rank, delays: int, form: Form, outcome: Outcom
     except np.linalg.LinAlgError as error:
         sentence = f"The eigenvalue problem has no stable solution ({error}); use fewer delays or a lower rank."
         return _without_modes(data, delays, form, Outcome(Kind.UNDETERMINED, sentence))
-    return in_channels(dynamics, frame, data, delays, form, _verdict(dynamics, form, outcome.kind))
+    verdict = _verdict(dynamics, form, outcome.kind)
+    if not verdict.usable:
+        return _without_modes(data, delays, form, verdict, dynamics.directions)
+    return in_channels(dynamics, frame, data, delays, form, verdict)
 
 
 def in_channels(dynamics: Dynamics, frame: Coordinates, data: Array, delays: int, form: Form, outcome: Outcome) -> DMD:
@@ -269,13 +273,13 @@ def _verdict(dynamics: Dynamics, form: Form, kind: Kind) -> Outcome:
     return Outcome(Kind.WEAK, f"None of {directions} directions rises above noise; what is left is the {fallback}.")
 
 
-def _without_modes(data: Array, delays: int, form: Form, outcome: Outcome) -> DMD:
+def _without_modes(data: Array, delays: int, form: Form, outcome: Outcome, directions: int = 0) -> DMD:
     channels = data.shape[1]
     value = data[-1] if outcome.usable else np.full(channels, np.nan)
     nothing = np.zeros(0, dtype=np.complex128)
     modes = np.zeros((0, channels), dtype=np.complex128)
     motion = Motion(np.zeros((0, 0)), np.zeros((0, 0)), np.zeros((0, 0), dtype=np.complex128))
-    return DMD(form, delays, len(data), nothing, modes, nothing, motion, value, value, 0, outcome)
+    return DMD(form, delays, len(data), nothing, modes, nothing, motion, value, value, directions, outcome)
 
 
 def _pairs(values: Array, delays: int, centered: bool) -> Pairs:
@@ -320,7 +324,10 @@ def _eigen(step: Array) -> tuple[Complex, Complex, Complex]:
     # Ties (conjugate pairs) are broken by the angle, so that the order never depends on LAPACK.
     order = np.lexsort((-raw.imag, -np.round(np.abs(raw), 12)))
     vectors = vectors[:, order].astype(np.complex128)
-    return raw[order].astype(np.complex128), vectors, np.linalg.inv(vectors)
+    inverse = np.linalg.inv(vectors)
+    if not np.abs(inverse).max(initial=0.0) <= _DEPENDENT:  # NaN, too, comes out of Jordan blocks
+        raise np.linalg.LinAlgError("eigenvectors are linearly dependent")
+    return raw[order].astype(np.complex128), vectors, inverse
 
 
 def _unit(modes: Complex) -> tuple[Complex, Array]:

@@ -87,9 +87,15 @@ def window(series: Array) -> Window:
     calm, spikes = without_spikes(series)
     if not spikes:
         return Window(series, outcome)
-    again = judged(calm)
-    note = f"{again.sentence} {spikes} spikes were replaced by the median of their neighbours."
-    return Window(calm, Outcome(again.kind, note), spikes)
+    return Window(calm, noted(outcome, spikes), spikes)
+
+
+def noted(outcome: Outcome, spikes: int) -> Outcome:
+    """Add to an outcome how many spikes were taken out before it was reached."""
+    if not spikes:
+        return outcome
+    note = f"Spikes replaced by the median of their neighbours: {spikes}."
+    return Outcome(outcome.kind, f"{outcome.sentence} {note}")
 
 
 def judged(series: Array) -> Outcome:
@@ -125,8 +131,9 @@ def without_spikes(series: Array) -> tuple[Array, int]:
 
     A value is a spike where it lies outside its six neighbours (three on each side, fewer at the ends) both by more
     than two and a half times their range and by more than six deviations of noise, judged by the channel's median
-    step. Decays by less than two thirds a step, oscillations and steps that last lie inside; a step of the very last
-    snapshot alone cannot be told from a spike, and is taken for one.
+    step; a channel that mostly stands still offers no noise to judge by. Decays by less than two thirds a step,
+    oscillations and steps that last lie inside. A step of the very last snapshot alone cannot be told from a spike,
+    and is taken for one.
 
     Args:
         series: Snapshots, shape [time, channel].
@@ -145,7 +152,7 @@ def without_spikes(series: Array) -> tuple[Array, int]:
     calm, count = series.copy(), 0
     for time, channel in suspects:
         step = np.median(np.abs(np.diff(series[:, channel])))
-        if excess[time, channel] > _SPIKE_STEPS * step:
+        if 0 < _SPIKE_STEPS * step < excess[time, channel]:
             calm[time, channel] = _neighbour_median(series[:, channel], int(time))
             count += 1
     return (calm, count) if count else (series, 0)

@@ -175,6 +175,14 @@ def test_lapack_failures_become_outcomes(monkeypatch):
     assert "no stable solution (Eigenvalues did not converge)" in model.outcome.sentence
 
 
+@pytest.mark.parametrize(("channels", "why"), [(2, "eigenvectors are linearly dependent"), (4, "Singular matrix")])
+def test_a_map_without_independent_eigenvectors_is_undetermined(channels, why):
+    shifted_along = np.eye(9, channels)  # each snapshot hands its value on to the next channel: a Jordan block
+    model = fit_dmd(shifted_along)
+    assert model.outcome.kind is Kind.UNDETERMINED
+    assert why in model.outcome.sentence
+
+
 @pytest.mark.parametrize(("form", "delays", "most"), [("plain", 19, 18), ("affine", 0, 18), ("increment", 18, 17)])
 def test_delays_out_of_range_are_refused(form, delays, most):
     with pytest.raises(ArgumentError, match=rf"`delays` must be a whole number between 1 and {most} for 20 snapshots"):

@@ -152,6 +152,12 @@ class TestContract:
         assert np.mean(np.array(harm) < 2) > 0.9
 
     @every
+    def test_a_spike_is_told_in_the_sentence(self, name):
+        series = noisy_decays(0)
+        series[12, 1] += 50
+        assert "Spikes replaced" in forecaster(name).forecast(series, 5).outcome.sentence
+
+    @every
     def test_forecasters_travel_between_processes_and_compare_by_value(self, name):
         made = forecaster(name)
         assert pickle.loads(pickle.dumps(made)) == made

@@ -41,12 +41,18 @@ def test_short_windows_keep_their_values():
     assert without_spikes(series)[0] is series
 
 
-def test_a_window_that_moves_in_spikes_only_is_constant_with_a_note():
+def test_a_channel_that_mostly_stands_still_keeps_its_one_move():
     series = np.ones((20, 1))
     series[9] = 2
-    judged = window(series)
-    assert judged.outcome.kind is Kind.CONSTANT
-    assert "1 spikes were replaced" in judged.outcome.sentence
+    assert without_spikes(series)[0] is series
+    assert window(series).outcome.kind is Kind.OK
+
+
+def test_a_replaced_spike_is_told():
+    series = np.random.default_rng(0).normal(size=(20, 1))
+    series[9] = 50
+    assert window(series).spikes == 1
+    assert "Spikes replaced by the median of their neighbours: 1." in window(series).outcome.sentence
 
 
 def test_rounding_error_is_no_motion():

@@ -17,7 +17,7 @@ from ray_glocal.koopman.prediction import Prediction
 from ray_glocal.koopman.rank import Rank, as_rank
 from ray_glocal.koopman.selection import Selection
 from ray_glocal.koopman.spectrum import Spectrum, spectrum
-from ray_glocal.koopman.window import Window, checked_series, window
+from ray_glocal.koopman.window import Window, checked_series, noted, window
 
 WIDTH = 12  # columns of a delay vector to aim at: enough noise directions for a threshold, cheap to decompose
 
@@ -98,4 +98,4 @@ def explained(seen: Window, prediction: Prediction, horizon: float) -> Answer:
     """
     drift = drift_variance(seen.series) * log_time(horizon, seen.length)
     deviation: Array = np.sqrt(noise_variance(seen.series) + drift)
-    return Answer(prediction.mean, deviation, prediction.outcome)
+    return Answer(prediction.mean, deviation, noted(prediction.outcome, seen.spikes))
