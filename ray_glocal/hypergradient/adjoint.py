@@ -31,6 +31,7 @@ def adjoint_trajectory(problem: Problem, window: Window) -> Trajectory:
         carrier = Carrier(
             outer.parameters,
             tuple({name: torch.zeros_like(t) for name, t in held.items()} for held in window.end.slots),
+            outer.statistics,
         )
         contributions = []
         for snapshot in reversed(window.snapshots):

@@ -6,6 +6,7 @@ Franceschi et al. 2017 (arXiv:1703.01785), forward mode.
 import torch
 
 from ray_glocal.hypergradient.problem import InnerState, OuterGradient, Problem
+from ray_glocal.hypergradient.statistics import running
 from ray_glocal.hypergradient.step import Carrier, push_forward_step
 from ray_glocal.hypergradient.window import Trajectory, Window
 
@@ -43,12 +44,14 @@ def no_tangents(problem: Problem, state: InnerState) -> Carrier:
     return Carrier(
         tuple(p.new_zeros((q, *p.shape)) for p in state.parameters),
         tuple({name: t.new_zeros((q, *t.shape)) for name, t in held.items()} for held in state.slots),
+        tuple(s.new_zeros((q, *s.shape)) for s in running(problem.model)),
     )
 
 
 def contract(outer: OuterGradient, carrier: Carrier) -> torch.Tensor:
-    """Local hypergradient [q] from tangents of the parameters and the outer gradient."""
+    """Local hypergradient [q] from tangents of parameters and statistics and the outer gradient."""
     total = outer.direct.clone()
-    for gradient, tangent in zip(outer.parameters, carrier.parameters, strict=True):
+    gradients, tangents = (*outer.parameters, *outer.statistics), (*carrier.parameters, *carrier.statistics)
+    for gradient, tangent in zip(gradients, tangents, strict=True):
         total += (tangent.reshape(len(tangent), -1) @ gradient.flatten()).double()
     return total

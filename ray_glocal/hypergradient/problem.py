@@ -15,6 +15,7 @@ from ray_glocal.hypergradient.kernels import differentiable_in_eval
 from ray_glocal.hypergradient.preservation import OptimizerState, evaluating
 from ray_glocal.hypergradient.randomness import Randomness
 from ray_glocal.hypergradient.rules import Slots, rule_for
+from ray_glocal.hypergradient.statistics import read_from, running
 
 Loss = Callable[..., Tensor]
 Values = Mapping[str, Tensor]  # float64 on the CPU, by name of the hyperparameter
@@ -60,10 +61,11 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class OuterGradient:
-    """Validation loss with its derivatives in the parameters and, directly, in the hyperparameters [q]."""
+    """Validation loss with its derivatives in parameters, running statistics and, directly, hyperparameters [q]."""
 
     loss: Tensor
     parameters: tuple[Tensor, ...]
+    statistics: tuple[Tensor, ...]
     direct: Tensor
 
 
@@ -78,8 +80,8 @@ class Problem:
         hyperparameters: What the outer problem adapts. A name that is an option of the optimizer sets that option;
             any other name is handed to those losses that take a third argument.
 
-    The parameters that train are read once, here. Module buffers (running statistics) are restored and replayed, but
-    no derivative passes through them: torch updates them outside the graph.
+    The parameters that train are read once, here. Derivatives pass through the running statistics of batch
+    normalisation; any other module buffer is restored and replayed, but taken for a constant.
 
     Raises:
         ArgumentError: An unsupported optimizer, one that trains nothing or another model, no or unknown
@@ -336,15 +338,16 @@ class Problem:
     def outer_gradient(self, batches: Sequence[Any], values: Values) -> OuterGradient:
         """Mean validation loss over `batches` and its derivatives, the model in eval mode."""
         leaves = self.leaves(values, differentiable=True)
-        wanted = [*self.parameters, *leaves.values()]
-        with differentiable_in_eval(self.model):
+        statistics = [statistic.requires_grad_() for statistic in running(self.model)]
+        wanted = [*self.parameters, *statistics, *leaves.values()]
+        with differentiable_in_eval(self.model), read_from(self.model, statistics):
             loss = self._mean_loss(batches, leaves)
             _check_graph("val_loss", loss)
             found = torch.autograd.grad(loss, wanted, allow_unused=True)
         grads = [torch.zeros_like(w) if f is None else f for w, f in zip(wanted, found, strict=True)]
-        count = len(self.parameters)
-        direct = torch.cat([g.detach().double().flatten() for g in grads[count:]])
-        return OuterGradient(loss.detach(), tuple(grads[:count]), direct)
+        first, last = len(self.parameters), len(wanted) - len(leaves)
+        direct = torch.cat([g.detach().double().flatten() for g in grads[last:]])
+        return OuterGradient(loss.detach(), tuple(grads[:first]), tuple(grads[first:last]), direct)
 
     def _mean_loss(self, batches: Sequence[Any], leaves: Mapping[str, Tensor]) -> Tensor:
         if len(batches) == 0:

@@ -14,14 +14,16 @@ from torch import Tensor
 from ray_glocal.hypergradient.kernels import twice_differentiable
 from ray_glocal.hypergradient.problem import Problem, Snapshot
 from ray_glocal.hypergradient.rules import Slots
+from ray_glocal.hypergradient.statistics import readings, running, updated
 
 
 @dataclass(frozen=True)
 class Carrier:
-    """An adjoint (or tangents stacked in the first dimension) of parameters and optimizer buffers."""
+    """An adjoint (or tangents stacked in the first dimension) of parameters, optimizer buffers, running statistics."""
 
     parameters: tuple[Tensor, ...]
     slots: tuple[Slots, ...]
+    statistics: tuple[Tensor, ...]
 
 
 def vector_jacobian(outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequence[Tensor]) -> list[Tensor]:
@@ -37,38 +39,71 @@ def vector_jacobian(outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotange
 
 @dataclass(frozen=True)
 class GradientField:
-    """Training gradient of one inner step with its graph; None where a parameter takes no part in the loss."""
+    """Training gradient and running statistics of one inner step with their graph.
+
+    Args:
+        problem: The bilevel problem.
+        leaves: Hyperparameters in the graph.
+        gradients: None where a parameter takes no part in the loss.
+        before: Running statistics ahead of the step, leaves of the graph.
+        after: Running statistics after it.
+    """
 
     problem: Problem
     leaves: Mapping[str, Tensor]
     gradients: tuple[Tensor | None, ...]
+    before: Sequence[Tensor]
+    after: Sequence[Tensor]
 
     @classmethod
     def at(cls, problem: Problem, snapshot: Snapshot) -> "GradientField":
         """Place the model at a snapshot and differentiate the training loss there, graph kept."""
         problem.place(snapshot.state)
         leaves = problem.leaves(snapshot.values, differentiable=True)
+        before = [statistic.requires_grad_() for statistic in running(problem.model)]
         with twice_differentiable(problem.model):
-            loss = problem.train(snapshot.batch, leaves)
+            with readings(problem.model) as seen:
+                loss = problem.train(snapshot.batch, leaves)
             found = torch.autograd.grad(loss, problem.parameters, create_graph=True, allow_unused=True)
-        return cls(problem, leaves, found)
+        return cls(problem, leaves, found, before, updated(problem.model, before, seen))
 
-    def pull_back(self, cotangents: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Cotangents in the parameters (a Hessian product) and in the hyperparameters, from ones in the gradient."""
-        inputs = [*self.problem.parameters, *self.leaves.values()]
+    @property
+    def inputs(self) -> list[Tensor]:
+        """Parameters, hyperparameters and running statistics ahead of the step."""
+        return [*self.problem.parameters, *self.leaves.values(), *self.before]
+
+    def pull_back(
+        self, cotangents: Sequence[Tensor], statistics: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Cotangents in parameters, hyperparameters and earlier statistics, from ones in gradient and statistics."""
         used = [(g, c) for g, c in zip(self.gradients, cotangents, strict=True) if g is not None]
-        found = vector_jacobian([g for g, _ in used], inputs, [c for _, c in used])
-        count = len(self.problem.parameters)
-        return found[:count], found[count:]
+        used += zip(self.after, statistics, strict=True)
+        found = vector_jacobian([o for o, _ in used], self.inputs, [c for _, c in used])
+        first, last = len(self.problem.parameters), len(found) - len(self.before)
+        return found[:first], found[first:last], found[last:]
 
     def push_forward(self, tangents: Sequence[Tensor]) -> list[Tensor]:
         """Tangents [q, ...] of the gradient: Hessian products (the Hessian is its own transpose) plus direct terms."""
-        rows = [self.pull_back([t[i] for t in tangents])[0] for i in range(self.problem.size)]
+        still = [torch.zeros_like(statistic) for statistic in self.after]
+        rows = [self.pull_back([t[i] for t in tangents], still)[0] for i in range(self.problem.size)]
         moved = [torch.stack(column) for column in zip(*rows, strict=True)]
         for index, row in self._direct_columns():
             for tangent, column in zip(moved, row, strict=True):
                 tangent[index] += column
         return moved
+
+    def push_statistics(self, tangents: Sequence[Tensor], statistics: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Tangents [q, ...] of the statistics after the step, by differentiating their transpose product."""
+        if not self.after:
+            return ()
+        probes = [torch.zeros_like(statistic, requires_grad=True) for statistic in self.after]
+        found = torch.autograd.grad(self.after, self.inputs, probes, create_graph=True, allow_unused=True)
+        sizes = [leaf.numel() for leaf in self.leaves.values()]
+        units = torch.split(torch.eye(sum(sizes), dtype=torch.float64, device=probes[0].device), sizes, dim=1)
+        hyper = [u.reshape(-1, *leaf.shape).to(leaf.dtype) for u, leaf in zip(units, self.leaves.values(), strict=True)]
+        moving = [(f, t) for f, t in zip(found, [*tangents, *hyper, *statistics], strict=True) if f is not None]
+        rows = [vector_jacobian([f for f, _ in moving], probes, [t[i] for _, t in moving]) for i in range(sum(sizes))]
+        return tuple(torch.stack(column) for column in zip(*rows, strict=True))
 
     def _direct_columns(self) -> list[tuple[int, list[Tensor]]]:
         """Derivative of the gradient in each loss hyperparameter's entry, by differentiating its transpose product."""
@@ -129,10 +164,10 @@ def pull_back_step(problem: Problem, snapshot: Snapshot, carrier: Carrier) -> tu
         cotangents.append(pulled[1])
         slots.append(own)
         hyper = [total + part for total, part in zip(hyper, pulled[2:], strict=True)]
-    through_gradient, direct = field.pull_back(cotangents)
+    through_gradient, direct, statistics = field.pull_back(cotangents, carrier.statistics)
     parameters = tuple((a + b).detach() for a, b in zip(through_rule, through_gradient, strict=True))
     contribution = torch.cat([(a + b).detach().double().flatten() for a, b in zip(hyper, direct, strict=True)])
-    return Carrier(parameters, tuple(slots)), contribution
+    return Carrier(parameters, tuple(slots), tuple(statistics)), contribution
 
 
 def _pull_back_rule(
@@ -165,6 +200,7 @@ def push_forward_step(problem: Problem, snapshot: Snapshot, carrier: Carrier) ->
     """Push the q tangents of the state, stacked in the first dimension, forward through one inner step."""
     field = GradientField.at(problem, snapshot)
     moved = field.push_forward(carrier.parameters)
+    statistics = field.push_statistics(carrier.parameters, carrier.statistics)
     parameters, slots = [], []
     for i, gradient in enumerate(field.gradients):
         if gradient is None:
@@ -174,7 +210,7 @@ def push_forward_step(problem: Problem, snapshot: Snapshot, carrier: Carrier) ->
         pushed, own = _push_forward_rule(problem, snapshot, i, gradient.detach(), moved[i], carrier)
         parameters.append(pushed)
         slots.append(own)
-    return Carrier(tuple(parameters), tuple(slots))
+    return Carrier(tuple(parameters), tuple(slots), statistics)
 
 
 def _push_forward_rule(

@@ -90,9 +90,21 @@ MODELS: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "gru": (Recurrent, (4, 4)),
     "attention": (Attention, (4, 4)),
 }
+
+
+def normalised_images() -> nn.Module:
+    """Two dimensions, one module that runs twice, one without scale, one without statistics."""
+    shared = nn.BatchNorm2d(2)
+    free = nn.BatchNorm2d(2, track_running_stats=False)
+    layers = [nn.Conv2d(1, 2, 3, bias=False), shared, nn.GELU(), nn.Conv2d(2, 2, 2, bias=False), shared, nn.GELU()]
+    head = [nn.Conv2d(2, 2, 1, bias=False), free, nn.Flatten(), nn.BatchNorm1d(18, affine=False)]
+    return nn.Sequential(*layers, *head, nn.Linear(18, CLASSES))
+
+
 VARIANTS: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "dropout": (lambda: mlp(0.3), (6,)),
     "batchnorm": (normalised, (6,)),
+    "batchnorm-images": (normalised_images, (1, 6, 6)),
     "tied": (Tied, (6,)),
     "unused": (WithSpare, (6,)),
     "frozen": (mlp, (6,)),

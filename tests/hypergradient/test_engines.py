@@ -38,7 +38,7 @@ def test_engines_equal_the_unrolled_graph_in_the_middle_of_training(case):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop"])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", sorted(VARIANTS.keys() - {"batchnorm-images"}))
 def test_engines_equal_the_unrolled_graph_on_awkward_models(variant, optimizer):
     compare(Case.build(variant, optimizer))
 

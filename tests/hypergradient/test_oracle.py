@@ -4,9 +4,15 @@ import pytest
 import torch
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.hypergradient import final_loss, finite_differences, global_hypergradient
+from ray_glocal.hypergradient import (
+    adjoint_trajectory,
+    final_loss,
+    finite_differences,
+    forward_trajectory,
+    global_hypergradient,
+)
 
-from .cases import Case, relative
+from .cases import OPTIMIZERS, Case, relative
 
 
 def compare(case, step_sizes=(1e-3, 1e-4), tolerance=1e-2):
@@ -40,12 +46,27 @@ def test_the_oracle_agrees_with_central_differences_on_awkward_models(variant):
     compare(Case.build(variant, "sgd"))
 
 
-def test_running_statistics_are_the_one_thing_no_derivative_passes_through():
-    case = Case.build("batchnorm", "sgd", steps=12)
+@pytest.mark.parametrize("momentum", [0.1, 0.0, None], ids=str)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_running_statistics_are_in_the_derivative(optimizer, momentum):
+    """Validation reads them; without their part the sign of a hypergradient was wrong."""
+    case = Case.build("batchnorm", optimizer, steps=12)
     for layer in case.problem.model.modules():
         if isinstance(layer, torch.nn.BatchNorm1d):
-            layer.momentum = 0.0  # constant statistics: nothing is left out
+            layer.momentum = momentum
     compare(case)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_running_statistics_of_any_shape_are_in_the_derivative(frozen):
+    case = Case.build("batchnorm-images", "sgd", steps=8)
+    if frozen:  # its statistics stand still and are read in training
+        case.warm_up(2)
+        case.problem.model[1].eval()
+    compare(case)
+    window = case.window()
+    ends = (engine(case.problem, window).derivatives[-1] for engine in (forward_trajectory, adjoint_trajectory))
+    torch.testing.assert_close(*ends, rtol=1e-10, atol=1e-14)
 
 
 @pytest.mark.parametrize("sizes", [(), (1e-3, 0.0), (-1e-3,), (float("nan"),)])

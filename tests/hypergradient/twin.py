@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -53,6 +54,25 @@ def rmsprop(w: Tensor, g: Tensor, s: Held, o: Mapping[str, Any]) -> tuple[Tensor
 STEPS = {torch.optim.SGD: sgd, torch.optim.Adam: adam, torch.optim.AdamW: adamw, torch.optim.RMSprop: rmsprop}
 
 
+def normalised_by_hand(weights: Mapping[str, Tensor], buffers: dict[str, Tensor], training: bool) -> Any:
+    """The network with batch normalisation, whose running statistics torch would keep out of the graph."""
+
+    def call(x: Tensor) -> Tensor:
+        x = x @ weights["0.weight"].T
+        mean, spread = x.mean(0), x - x.mean(0)
+        if training:
+            unbiased = (spread**2).sum(0) / (len(x) - 1)
+            buffers["1.running_mean"] = 0.9 * buffers["1.running_mean"] + 0.1 * mean
+            buffers["1.running_var"] = 0.9 * buffers["1.running_var"] + 0.1 * unbiased
+            x = spread / ((spread**2).mean(0) + 1e-5).sqrt()
+        else:
+            x = (x - buffers["1.running_mean"]) / (buffers["1.running_var"] + 1e-5).sqrt()
+        x = F.gelu(x * weights["1.weight"] + weights["1.bias"])
+        return x @ weights["3.weight"].T + weights["3.bias"]
+
+    return call
+
+
 class Unrolled:
     """Validation losses after every step of a window, with the graph of all of it."""
 
@@ -83,10 +103,12 @@ class Unrolled:
                 torch.set_rng_state(randomness)
         self.weights = weights
 
-    def _call(self, weights: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> Any:
+    def _call(self, weights: Mapping[str, Tensor], buffers: dict[str, Tensor]) -> Any:
+        if "1.running_mean" in buffers:
+            return normalised_by_hand(weights, buffers, self.model.training)
         return lambda x: functional_call(self.model, ({**self.fixed, **weights}, dict(buffers)), (x,))
 
-    def _validate(self, weights: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> Tensor:
+    def _validate(self, weights: Mapping[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
         self.model.eval()
         # The loss reads what held last; a change over the last steps includes it.
         call, hyper = self._call(weights, buffers), self.hyper[len(self.losses)]

@@ -1,0 +1,93 @@
+"""Running statistics of batch normalisation: torch updates and reads them outside the graph; here both are inside it.
+
+They belong to the inner state like parameters do: where validation reads them, a hypergradient without their part can
+have the wrong sign.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One batch that a normalisation saw in training, and the weight it has in the running statistics."""
+
+    module: _BatchNorm
+    batch: Tensor
+    weight: float
+
+
+def tracked(model: nn.Module) -> list[_BatchNorm]:
+    """Modules of a model that keep running statistics."""
+    return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+
+
+def running(model: nn.Module) -> list[Tensor]:
+    """Copies of all running means and variances, module after module."""
+    found = [t for m in tracked(model) for t in (m.running_mean, m.running_var)]
+    return [t.detach().clone() for t in found if t is not None]
+
+
+@contextmanager
+def readings(model: nn.Module) -> Iterator[list[Reading]]:
+    """Collect what enters the running statistics while the model runs."""
+    seen: list[Reading] = []
+
+    def record(module: nn.Module, args: tuple[Any, ...], _: Tensor) -> None:
+        assert isinstance(module, _BatchNorm)
+        if module.training:
+            assert module.num_batches_tracked is not None
+            # Without a momentum all batches so far count alike.
+            weight = 1.0 / float(module.num_batches_tracked) if module.momentum is None else module.momentum
+            seen.append(Reading(module, args[0], weight))
+
+    with _hooked(model, record):
+        yield seen
+
+
+def updated(model: nn.Module, before: Sequence[Tensor], seen: Sequence[Reading]) -> list[Tensor]:
+    """Running statistics after the readings, with their graph, from those before."""
+    place = {module: 2 * index for index, module in enumerate(tracked(model))}
+    after = list(before)
+    for reading in seen:
+        i, batch = place[reading.module], reading.batch.to(before[0].dtype)
+        variance, mean = torch.var_mean(batch, [0, *range(2, batch.ndim)])
+        after[i] = (1 - reading.weight) * after[i] + reading.weight * mean
+        after[i + 1] = (1 - reading.weight) * after[i + 1] + reading.weight * variance
+    return after
+
+
+@contextmanager
+def read_from(model: nn.Module, leaves: Sequence[Tensor]) -> Iterator[None]:
+    """Let normalisations in eval mode read `leaves` in place of their buffers, so that derivatives reach them."""
+    place = {module: 2 * index for index, module in enumerate(tracked(model))}
+
+    def normalise(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        assert isinstance(module, _BatchNorm)
+        if module.training:
+            return output
+        batch, i = args[0], place[module]
+        shape = (-1, *(1 for _ in range(batch.ndim - 2)))
+        scale = (leaves[i + 1] + module.eps).rsqrt() * (1.0 if module.weight is None else module.weight)
+        result = (batch - leaves[i].reshape(shape)) * scale.reshape(shape)
+        shifted: Tensor = result if module.bias is None else result + module.bias.reshape(shape)
+        return shifted.to(output.dtype)
+
+    with _hooked(model, normalise):
+        yield
+
+
+@contextmanager
+def _hooked(model: nn.Module, hook: Any) -> Iterator[None]:
+    handles = [module.register_forward_hook(hook) for module in tracked(model)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
