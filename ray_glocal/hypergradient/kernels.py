@@ -1,7 +1,8 @@
 """Kernels that can be differentiated as often as a window needs."""
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -17,11 +18,21 @@ def twice_differentiable(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def differentiable_in_eval(model: nn.Module) -> Iterator[None]:
-    """Keep recurrent models off cuDNN, whose RNNs refuse a backward pass in eval mode; other models keep its speed."""
+    """Run compiled models eagerly, and recurrent ones off cuDNN, whose RNNs refuse a backward pass in eval mode."""
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     enabled = torch.backends.cudnn.enabled
     torch.backends.cudnn.enabled = enabled and not recurrent
     try:
-        yield
+        with _uncompiled():
+            yield
     finally:
         torch.backends.cudnn.enabled = enabled
+
+
+def _uncompiled() -> AbstractContextManager[object]:
+    """Skip what `torch.compile` made, which has no double backward and does not see hooks that come later."""
+    # Looking before importing: the compiler takes seconds to load, and where nobody loaded it nothing is compiled.
+    if "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"):
+        return nullcontext()
+    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return stance

@@ -65,6 +65,16 @@ def test_single_precision_agrees_with_double(model, optimizer):
     assert all(p.dtype == torch.float32 for p in single.window().end.parameters)
 
 
+@pytest.mark.skipif(not hasattr(torch.compiler, "set_stance"), reason="this torch cannot set compilation aside")
+@pytest.mark.parametrize("model", ["mlp", "batchnorm"])
+def test_a_compiled_model_is_differentiated_eagerly(model):
+    truth = both(Case.build(model, "sgd"))
+    compiled = Case.build(model, "sgd")
+    compiled.problem.model = torch.compile(compiled.problem.model, backend="aot_eager")
+    for found, true in zip(both(compiled), truth, strict=True):
+        assert relative(found, true) < 1e-10
+
+
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 
 
