@@ -20,6 +20,7 @@ from ray_glocal.scheduling.ledger import Ledger, Record
 EXPLORE = 0.2  # share of the seeded proposals whose start values come from the domains instead of from kin
 VARIATION = 0.2  # standard deviation of the variation of handed-down values, in coordinates (e-folds for "log")
 NOISE = 0.3  # deviation of one trial's loss around an additive model, in spreads of all losses
+_HUGE = 1e100
 FAILURE = 3.0  # what a failed or diverged trial counts as, in the same units
 
 
@@ -141,12 +142,14 @@ def _indicators(sizes: list[int], levels: NDArray[np.int64]) -> NDArray[np.float
 def _standardised(told: list[Record]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Losses in robust spreads from their median, bounded by FAILURE, and the variance of each."""
     finals = np.array([r.latest.final if r.usable and r.latest else np.nan for r in told])
+    finals = np.clip(finals, -_HUGE, _HUGE)  # so that no square or difference overflows
     known = finals[np.isfinite(finals)]
     centre = np.median(known)
     spread = float(np.median(np.abs(known - centre))) * 1.4826 or float(np.ptp(known)) or 1.0
+    spread = max(spread, 1 / _HUGE)
     losses = np.clip(np.nan_to_num((finals - centre) / spread, nan=FAILURE), -FAILURE, FAILURE)
-    deviations = np.array([(r.latest.deviation or 0.0) if r.usable and r.latest else 0.0 for r in told]) / spread
-    return losses, NOISE**2 + np.minimum(deviations, FAILURE) ** 2
+    deviations = np.array([(r.latest.deviation or 0.0) if r.usable and r.latest else 0.0 for r in told])
+    return losses, NOISE**2 + np.minimum(np.minimum(deviations, _HUGE) / spread, FAILURE) ** 2
 
 
 def _fits(record: Record, space: Space) -> bool:

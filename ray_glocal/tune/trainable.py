@@ -31,8 +31,9 @@ class GlocalTrainable(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
         """The session of a trial, not restored, and its training batches."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Build the session, with as many torch threads as the trial has CPUs."""
-        torch.set_num_threads(_cpus())
+        """Build the session, with as many torch threads as the trial has CPUs: oversubscription costs tenfold."""
+        if ray.is_initialized():
+            torch.set_num_threads(_cpus())
         self._open(config)
 
     def step(self) -> dict[str, Any]:
@@ -46,7 +47,7 @@ class GlocalTrainable(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the session's whole state."""
-        self._begun()
+        self._begin()
         self.session.save(Path(checkpoint_dir))
 
     def load_checkpoint(self, checkpoint: str | dict[str, Any] | None) -> None:
@@ -75,14 +76,14 @@ class GlocalTrainable(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
         if close is not None:
             close()
 
-    def _begun(self) -> None:
+    def _begin(self) -> None:
         """Start afresh, from an ancestor's weights where there are any, unless a checkpoint was loaded."""
         if not self._restored:
             self.session.restore(None)
             self._restored = True
 
     def _batches(self) -> Iterator[Any]:
-        self._begun()
+        self._begin()
         if self._stream is None:
             self._stream = iter(self.session.batches(self._loader))
         return self._stream

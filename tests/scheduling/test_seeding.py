@@ -155,6 +155,26 @@ def test_a_ledger_of_another_space_is_not_learned_from():
     assert propose(ledger, SPACE, 0, 0).origin == "cover"
 
 
+finals = st.one_of(st.none(), st.floats(), st.sampled_from([1e308, -1e308, 5e-324]))
+told = st.tuples(st.integers(0, 1), st.integers(0, 2), finals, finals, st.sampled_from(["", "error"]))
+
+
+@given(st.lists(told, max_size=8), st.integers(0, 9))
+def test_a_proposal_comes_from_any_history(rows, cover):
+    ledger = Ledger()
+    for i, (a, b, loss, deviation, end) in enumerate(rows):
+        ledger.record(trial(f"t{i}", (a, b)))
+        if loss is not None:
+            known = deviation is not None and math.isfinite(deviation)
+            ledger.record(Reported(f"t{i}", 1, loss, None, abs(deviation) if known else None))
+        if end:
+            ledger.record(Errored(f"t{i}"))
+    proposal = propose(ledger, SPACE, 0, cover)
+    assert all(0 <= level < factor.levels for level, factor in zip(proposal.levels, SPACE.factors, strict=True))
+    assert 1e-4 <= proposal.start["lr"] <= 1.0
+    assert 0.0 < proposal.start["momentum"] < 0.99
+
+
 SCRIPT = """
 from ray_glocal.scheduling.axis import Axis
 from ray_glocal.scheduling.event import Added, Reported

@@ -175,16 +175,17 @@ def test_trials_that_fail_for_good_leave_the_rest_alone(tmp_path):
 
 
 def test_errored_trials_resumed_by_tune_run_find_their_memory(tmp_path):
-    search, scheduler = pair(rules=("nonfinite",))
-    run(trainables.faulty, tmp_path, search_alg=search, scheduler=scheduler, num_samples=2, raise_on_failed_trial=False)
-    before = search.ledger.events
-    search, scheduler = pair(rules=("nonfinite",))
-    options = {"num_samples": 2, "max_failures": 2, "resume": "ERRORED_ONLY"}
-    analysis = run(trainables.faulty, tmp_path, search_alg=search, scheduler=scheduler, **options)
+    before = ()
+    for resume in (False, "AUTO+ERRORED", "AUTO+ERRORED"):  # one fault at a time, each time with new objects
+        search, scheduler = pair(rules=("nonfinite",))
+        options = {"num_samples": 2, "raise_on_failed_trial": False, "resume": resume}
+        analysis = run(trainables.faulty, tmp_path, search_alg=search, scheduler=scheduler, **options)
+        assert search.ledger.events[: len(before)] == before
+        before = search.ledger.events
+        assert scheduler.ledger is search.ledger
     assert [t.last_result["step"] for t in analysis.trials] == [9, 9]
-    assert search.ledger.events[: len(before)] == before
-    assert {r.status for r in search.ledger.trials.values()} == {"completed"}
-    assert scheduler.ledger is search.ledger
+    assert [(r.status, r.attempt) for r in search.ledger.trials.values()] == [("completed", 2)] * 2
+    assert search.ledger.proposals == 2
 
 
 def test_a_metric_that_is_never_reported_is_named_beside_those_that_are(tmp_path, monkeypatch, caplog):

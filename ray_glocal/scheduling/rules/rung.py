@@ -47,7 +47,8 @@ class Rung:
     def _optimistic(self, rungs: Rungs, rung: int, place: Place, event: Reported) -> float:
         spread = rungs.spread(rung)
         deviation = spread if event.deviation is None else min(event.deviation, spread)
-        return place.own(rung) - self.caution * deviation
+        benefit = self.caution * deviation if self.caution else 0.0  # an infinite spread times no caution is nothing
+        return place.own(rung) - benefit
 
     def _behind(self, rungs: Rungs, rung: int, judged: float) -> bool:
         return rungs.better(rung, judged) >= self.ladder.keeps(rungs.population(rung))
