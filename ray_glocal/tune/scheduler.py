@@ -263,8 +263,8 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         decision = judge(self.ledger, report, self._rules)
         if decision is None or not decision.stops:
             decision = self._finished(report) or decision
-        if decision is not None:
-            self._record(decision)
+        if decision is not None and self._record(decision) and decision.prunes:
+            logger.info("Trial %s is pruned. %s", trial, decision.reason)
         return decision
 
     def _report(self, trial: str, result: dict[str, Any]) -> Reported | None:
@@ -329,9 +329,12 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
 
     # Memory on disk.
 
-    def _record(self, event: Event) -> None:
-        if self.ledger.record(event) and self._journaled >= 0 and self._folder is not None:
+    def _record(self, event: Event) -> bool:
+        """Record `event` and journal it; whether it was new."""
+        fresh = self.ledger.record(event)
+        if fresh and self._journaled >= 0 and self._folder is not None:
             self._append()
+        return fresh
 
     def _append(self) -> None:
         """Append what is new to the ledger's own file. A full disk costs the memory of a restore, not the run."""

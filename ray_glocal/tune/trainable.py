@@ -32,7 +32,7 @@ class GlocalTrainable(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
 
     def setup(self, config: dict[str, Any]) -> None:
         """Build the session, with as many torch threads as the trial has CPUs: oversubscription costs tenfold."""
-        if ray.is_initialized():
+        if self.is_actor():  # elsewhere, as in a notebook, nobody has been given CPUs
             torch.set_num_threads(_cpus())
         self._open(config)
 
