@@ -149,18 +149,26 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         """Once per experiment, at its first trial.
 
         Raises:
-            ArgumentError: No metric or no mode anywhere, or too few checkpoints are kept to hand down weights.
+            ArgumentError: No metric or no mode anywhere, too few checkpoints are kept to hand down weights, or `search`
+                is not the searcher that proposes the trials.
         """
-        found = wrapped_searcher(getattr(controller, "search_alg", None))
-        if self._search is None and isinstance(found, GlocalSearch):
-            self._find_search(found)
-            self._agree(None, None)
+        self._meet(wrapped_searcher(controller.search_alg))
         self._read_results()
         self._check_checkpoints(trial)
         self._folder = Path(experiment_folder(trial))
         self._ladder, self._tabled = None, 0
         if self._journaled >= 0:
             self._load(self._folder / LEDGER_FILE)
+
+    def _meet(self, running: object) -> None:
+        """Share the ledger of the searcher that really runs, which may be a copy of the one that was named."""
+        if isinstance(running, GlocalSearch):
+            if running is not self._search:
+                self._find_search(running)
+                self._agree(None, None)
+        elif self._search is not None:
+            remedy = "Pass the same object as `search_alg`, or leave `search` out."
+            raise ArgumentError("search", "be the searcher that proposes the trials", running, remedy)
 
     def _check_checkpoints(self, trial: Trial) -> None:
         kept = checkpoints_kept(trial)

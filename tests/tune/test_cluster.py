@@ -64,6 +64,7 @@ def test_the_main_job_by_tune_run(tmp_path):
 
 def test_the_main_job_by_tuner_maximising_a_metric(tmp_path):
     search = GlocalSearch(SPACE, seed=0)
+    scheduler = GlocalScheduler(grace_period=1, search=search)
     tuner = tune.Tuner(
         trainables.curve,
         param_space=SPACE,
@@ -72,13 +73,15 @@ def test_the_main_job_by_tuner_maximising_a_metric(tmp_path):
             mode="max",
             num_samples=6,
             search_alg=search,
-            scheduler=GlocalScheduler(grace_period=1),
+            scheduler=scheduler,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
     )
     results = tuner.fit()
     assert not results.errors
+    assert len(scheduler.ledger.trials) == 6  # the user's own objects hold what happened
+    assert scheduler.ledger is search.ledger
     assert len(results) == 6
     assert results.get_best_result().metrics["accuracy"] == max(r.metrics["accuracy"] for r in results)
     assert results.get_best_result().metrics["step"] == 9

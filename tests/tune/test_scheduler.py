@@ -234,6 +234,9 @@ def test_the_search_is_found_by_itself(tmp_path, wrap):
     scheduler = GlocalScheduler()
     scheduler.set_search_properties(None, None)
     driver = Tune(scheduler, tmp_path, wrap(search))
+    copied = GlocalScheduler(search=GlocalSearch(SPACE, "val_loss", "max"))
+    Tune(copied, tmp_path, wrap(search)).add("copied")  # Tune runs another copy of the searcher than was named
+    assert copied.ledger is search.ledger
     search.suggest("a")
     driver.add("a")
     assert scheduler.ledger is search.ledger
@@ -263,9 +266,10 @@ values = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), huge, s
 def test_hooks_survive_any_result(result):
     scheduler = GlocalScheduler("val_loss", "min")
     trial = Trial("a", "/nonexistent")
-    scheduler.on_trial_add(SimpleNamespace(), trial)
-    assert scheduler.on_trial_result(SimpleNamespace(), trial, result) in (CONTINUE, STOP)
-    scheduler.on_trial_complete(SimpleNamespace(), trial, result)
+    tune_ = SimpleNamespace(search_alg=None)
+    scheduler.on_trial_add(tune_, trial)
+    assert scheduler.on_trial_result(tune_, trial, result) in (CONTINUE, STOP)
+    scheduler.on_trial_complete(tune_, trial, result)
     assert journal.read(journal.write(scheduler.ledger)) == scheduler.ledger
 
 
@@ -384,8 +388,9 @@ def test_the_table_is_written_when_nothing_is_live(begin, tmp_path):
 def test_too_few_checkpoints_are_refused(tmp_path, kept):
     search = GlocalSearch(SPACE, "val_loss", "min")
     with pytest.raises(ArgumentError, match=rf"`num_to_keep` must be None or at least 3.*got {kept}"):
-        Tune(GlocalScheduler(search=search), tmp_path).add("a", kept=kept)
-    Tune(GlocalScheduler(search=GlocalSearch(SPACE, "val_loss", "min", weights=False)), tmp_path).add("a", kept=kept)
+        Tune(GlocalScheduler(search=search), tmp_path, search).add("a", kept=kept)
+    search = GlocalSearch(SPACE, "val_loss", "min", weights=False)
+    Tune(GlocalScheduler(search=search), tmp_path, search).add("a", kept=kept)
     Tune(GlocalScheduler("val_loss", "min"), tmp_path).add("a", kept=kept)
 
 
@@ -411,6 +416,10 @@ SEARCH = GlocalSearch(SPACE, "val_loss", "min")
         (lambda: GlocalScheduler(rules=["best"]), r"`rules` must name rules out of"),
         (lambda: GlocalScheduler(forecaster="best"), r"got 'best'"),
         (lambda: GlocalScheduler("a", "min").write_decisions(), r"`path` must be given before an experiment has begun"),
+        (
+            lambda: Tune(GlocalScheduler(search=SEARCH), "/x", "random search").add("a"),
+            r"`search` must be the searcher that proposes the trials; got 'random search'. Pass the same object",
+        ),
         (lambda: Tune(GlocalScheduler(), "/x").add("a"), r"`metric` must name the reported value to optimise"),
         (lambda: Tune(GlocalScheduler("a"), "/x").add("a"), r"`mode` must be 'min' or 'max'"),
     ],
