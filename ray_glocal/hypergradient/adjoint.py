@@ -22,6 +22,9 @@ def adjoint_trajectory(problem: Problem, window: Window) -> Trajectory:
 
     Returns:
         Cumulated contributions by lag, shape [K, q]; their last row is the full local hypergradient h_K.
+
+    Raises:
+        ArgumentError: There are no validation batches, or `val_loss` is not a scalar that depends on the parameters.
     """
     with problem.preserved():
         problem.place(window.snapshots[0].state)

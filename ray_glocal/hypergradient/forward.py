@@ -22,6 +22,9 @@ def forward_trajectory(problem: Problem, window: Window) -> Trajectory:
 
     Returns:
         h_k for k = 1 .. K, shape [K, q].
+
+    Raises:
+        ArgumentError: There are no validation batches, or `val_loss` is not a scalar that depends on the parameters.
     """
     with problem.preserved():
         problem.place(window.snapshots[0].state)

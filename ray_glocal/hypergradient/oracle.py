@@ -39,13 +39,20 @@ def global_hypergradient(
 
     Returns:
         Lag trajectory [R, q] whose last row is h_R, in values; `problem.pull_back` carries it to coordinates.
+
+    Raises:
+        ArgumentError: There are no batches, or a loss is not a scalar that depends on the parameters.
     """
     with problem.rewound():
         return adjoint_trajectory(problem, record_window(problem, batches, val_batches, values))
 
 
 def final_loss(problem: Problem, batches: Sequence[Any], val_batches: Sequence[Any], values: Values) -> float:
-    """Validation loss after training on `batches` at `values`; model, optimizer and generators come back."""
+    """Validation loss after training on `batches` at `values`; model, optimizer and generators come back.
+
+    Raises:
+        ArgumentError: There are no validation batches, or a loss is not a scalar.
+    """
     with problem.rewound():
         problem.write_options(None, values)
         for batch in batches:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.kernels import twice_differentiable
 from ray_glocal.hypergradient.problem import Problem, Snapshot
 from ray_glocal.hypergradient.rules import Slots
@@ -130,11 +131,17 @@ def group_options(problem: Problem, snapshot: Snapshot, leaves: Mapping[str, Ten
         name = binding.hyperparameter.name
         for index in binding.groups:
             assert binding.field is not None
-            factor = 1.0
-            if binding.field == "lr":
-                factor = float(options[index]["lr"]) / float(snapshot.values[name])
+            factor = _schedule_factor(options[index], snapshot.values[name]) if binding.field == "lr" else 1.0
             options[index][binding.field] = leaves[name] * factor
     return options
+
+
+def _schedule_factor(options: Mapping[str, Any], rate: Tensor) -> float:
+    """What a schedule had multiplied the adapted learning rate by."""
+    if float(rate) == 0:
+        remedy = "Differentiate at a small positive rate instead."
+        raise ArgumentError("values", "hold learning rates other than zero where a window is recorded", 0.0, remedy)
+    return float(options["lr"]) / float(rate)
 
 
 def pull_back_step(problem: Problem, snapshot: Snapshot, carrier: Carrier) -> tuple[Carrier, Tensor]:

@@ -285,6 +285,16 @@ def test_a_window_of_no_batches_is_refused():
         record_window(case.problem, [], case.val_batches, case.problem.start_values())
 
 
+@pytest.mark.parametrize("engine", [adjoint_trajectory, forward_trajectory])
+def test_a_window_at_a_rate_of_zero_is_refused(engine):
+    problem = Case.build("mlp", "sgd").problem
+    batches = draw((6,), 2, 8, torch.float64, "cpu")
+    nothing = {**problem.start_values(), "lr": torch.zeros((), dtype=torch.float64)}
+    window = record_window(problem, batches, batches, nothing)
+    with pytest.raises(ArgumentError, match=r"`values` must hold learning rates other than zero.*small positive rate"):
+        engine(problem, window)
+
+
 def test_snapshots_are_copies():
     case = Case.build("batchnorm", "adam")
     window = case.window()
