@@ -98,6 +98,11 @@ class Hyperparameter:
         """Number of entries."""
         return self.value.numel()
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """A name for each entry."""
+        return (self.name,) if self.size == 1 else tuple(f"{self.name}[{i}]" for i in range(self.size))
+
     def clip(self, value: Tensor) -> Tensor:
         """The nearest value inside the bounds."""
         return value.clamp(self.lower, self.upper)

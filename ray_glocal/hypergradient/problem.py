@@ -177,7 +177,7 @@ class Problem:
     @property
     def labels(self) -> tuple[str, ...]:
         """A name for each of the q entries."""
-        return tuple(label for hyper in self.hyperparameters for label in _labels(hyper))
+        return tuple(label for hyper in self.hyperparameters for label in hyper.labels)
 
     def start_values(self) -> Values:
         """The start value of every hyperparameter."""
@@ -379,7 +379,3 @@ def _rescaled(lr: Any, before: float, value: float) -> float:
     if before == 0:  # nothing was learnt so far, and no factor can be read off
         return value
     return float(lr) * (value / before) if value != before else float(lr)
-
-
-def _labels(hyper: Hyperparameter) -> list[str]:
-    return [hyper.name] if hyper.size == 1 else [f"{hyper.name}[{i}]" for i in range(hyper.size)]

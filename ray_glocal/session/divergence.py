@@ -1,0 +1,144 @@
+"""Divergence: when it has happened, where to go back to, and with which hyperparameters."""
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ray_glocal.forecast import Array
+from ray_glocal.hypergradient import Problem
+from ray_glocal.hypergradient.problem import Values
+from ray_glocal.session.settings import Settings
+
+EXPLOSION = 3.0  # relative change of the loss per coordinate unit, within one window
+FAR = 0.5  # distance from the first weights, relative to their length, that counts as having travelled
+MARGIN = 0.02  # share of the first loss that a jump must exceed as well
+LEARNED = 0.1  # share of the first loss by which a run that learned anything fell
+MOST_ROLLBACKS = 12  # afterwards the run is left to whoever schedules it
+
+
+@dataclass(frozen=True)
+class RestorePoint:
+    """A copy of model and optimizer state with the step, the hyperparameters and the validation loss there."""
+
+    step: int
+    loss: float
+    values: Values
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+
+    @classmethod
+    def take(cls, problem: Problem, step: int, loss: float, values: Values) -> "RestorePoint":
+        """Copy the present state."""
+        model = {name: tensor.detach().clone() for name, tensor in problem.model.state_dict().items()}
+        return cls(step, loss, dict(values), model, copy.deepcopy(problem.optimizer.state_dict()["state"]))
+
+    def apply(self, problem: Problem) -> None:
+        """Put the model and the optimizer's buffers back; its options stay, for a schedule has moved on."""
+        problem.model.load_state_dict(self.model)
+        groups = problem.optimizer.state_dict()["param_groups"]
+        problem.optimizer.load_state_dict({"state": copy.deepcopy(self.optimizer), "param_groups": groups})
+
+    def distance(self, problem: Problem) -> float:
+        """Distance of the present weights from these, relative to their length."""
+        state = problem.model.state_dict()
+        pairs = [(state[name], kept) for name, kept in self.model.items() if kept.is_floating_point()]
+        moved = sum(float(torch.sum((now - kept) ** 2)) for now, kept in pairs)
+        length = sum(float(torch.sum(kept**2)) for _, kept in pairs)
+        return math.sqrt(moved / length) if length else 0.0
+
+
+class Guard:
+    """Watches the loss and remembers where to go back to.
+
+    Args:
+        settings: What counts as a jump, and how far the learning rate is cut.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.first: RestorePoint | None = None
+        self.good: RestorePoint | None = None
+        self.first_training_loss: float | None = None
+        self.rollbacks = 0
+
+    def trust(self, point: RestorePoint) -> None:
+        """Remember a state that is worth going back to."""
+        self.first = self.first or point
+        self.good = point
+
+    def training_jumped(self, losses: Sequence[Tensor]) -> str:
+        """The sentence that says the training loss has left the range where it began; empty where it has not."""
+        if self.first_training_loss is None:
+            self.first_training_loss = float(losses[0])
+        recent = float(torch.stack(list(losses)).double().mean())
+        return self._jumped("training", recent, self.first_training_loss, self.first_training_loss)
+
+    def validation_jumped(self, loss: float) -> str:
+        """The sentence that says the validation loss has left the range of the last good one, or an empty one."""
+        assert self.first is not None
+        assert self.good is not None
+        return self._jumped("validation", loss, self.good.loss, self.first.loss)
+
+    def exploded(self, local: Array, loss: float) -> str:
+        """The sentence that says a window's hypergradient has exploded: training stands beyond the edge of stability.
+
+        The derivative is true there and useless, for it holds over no distance.
+        """
+        worst = float(np.max(np.abs(local))) / max(loss, np.finfo(float).tiny)
+        if worst <= EXPLOSION:
+            return ""
+        return f"the local hypergradient exploded: {worst:.2g} times the loss per unit of its coordinate"
+
+    def _jumped(self, kind: str, loss: float, good: float, first: float) -> str:
+        if not math.isfinite(loss):
+            return f"the {kind} loss is not finite"
+        if loss > self._settings.jump * good + MARGIN * first:
+            return f"the {kind} loss jumped from {good:.3g} to {loss:.3g}"
+        return ""
+
+    def collapsed(self, loss: float, problem: Problem) -> str:
+        """The sentence that says a run has gone far and learned nothing; empty where it has not."""
+        assert self.first is not None
+        if loss < self.first.loss * (1 - LEARNED):
+            return ""
+        distance = self.first.distance(problem)
+        if distance <= FAR:
+            return ""
+        return f"the weights moved by {distance:.2g} of their length, and the loss, {loss:.3g}, is no better for it"
+
+    def retreat(self, problem: Problem, values: Values, *, to_first: bool) -> Values | None:
+        """Go back, and return the hyperparameters to go on with: those of that point, the learning rate cut.
+
+        Returns:
+            None where nothing would change, so that the same would happen again, or it has happened too often.
+        """
+        point = self.first if to_first else self.good
+        assert point is not None
+        rates = {b.hyperparameter.name: b.hyperparameter for b in problem.bindings if b.field == "lr"}
+        fresh = dict(point.values)
+        fresh |= {name: rate.clip(values[name] * self._settings.cut) for name, rate in rates.items()}
+        same = all(torch.equal(value, values[name]) for name, value in fresh.items())
+        if same or self.rollbacks >= MOST_ROLLBACKS:
+            return None
+        point.apply(problem)
+        self.rollbacks += 1
+        self.good = point
+        return fresh
+
+    def as_plain(self) -> dict[str, Any]:
+        """The memory as plain data."""
+        points = {"first": self.first, "good": self.good}
+        numbers = {"rollbacks": self.rollbacks, "first_training_loss": self.first_training_loss}
+        return {**numbers, **{name: point and dict(vars(point)) for name, point in points.items()}}
+
+    def load_plain(self, plain: Mapping[str, Any]) -> None:
+        """Inverse of `as_plain`."""
+        self.rollbacks, self.first_training_loss = plain["rollbacks"], plain["first_training_loss"]
+        self.first = RestorePoint(**plain["first"]) if plain["first"] else None
+        self.good = RestorePoint(**plain["good"]) if plain["good"] else None

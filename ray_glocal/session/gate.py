@@ -1,0 +1,93 @@
+"""The gate: may this forecast move a hyperparameter? Act, act small, or hold, each with its sentence."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ray_glocal.forecast import Array
+from ray_glocal.session.settings import Settings
+
+
+class Answer(str, Enum):
+    """What the gate says to one hyperparameter."""
+
+    ACT = "act"
+    ACT_SMALL = "act small"
+    HOLD = "hold"
+
+
+class Cause(Enum):
+    """Why it says so; the value is the sentence, and the answer that it leads to."""
+
+    CLEAR = ("elasticity {0:+.2g} at {1:.2g} deviations", Answer.ACT)
+    FAINT = ("elasticity {0:+.2g} at only {1:.2g} deviations", Answer.ACT_SMALL)
+    NOISE = ("elasticity {0:+.2g} drowns in noise ({1:.2g} deviations)", Answer.HOLD)
+    DEAD_BAND = ("elasticity {0:+.2g} lies in the dead band", Answer.HOLD)
+    CONTRADICTED = ("elasticity {0:+.2g} contradicts the local hypergradient", Answer.HOLD)
+    PATIENCE = ("elasticity {0:+.2g}, but a cut can wait while the loss does not rise", Answer.HOLD)
+    SEARCH = ("waits until the learning rate's order of magnitude is found", Answer.HOLD)
+    UNKNOWN = ("no usable forecast", Answer.HOLD)
+
+
+CAUSES = tuple(Cause)
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """The gate's answers; every array has shape [q].
+
+    Args:
+        cause: Index into `CAUSES`.
+        share: Part of the trust region that is granted, the shrinkage snr^2 / (1 + snr^2); zero where it holds.
+        elasticity: What was judged.
+        ratio: Its signal-to-noise ratio.
+    """
+
+    cause: NDArray[np.intp]
+    share: Array
+    elasticity: Array
+    ratio: Array
+
+    def answer(self, index: int) -> Answer:
+        """The answer for one entry."""
+        answer: Answer = CAUSES[self.cause[index]].value[1]
+        return answer
+
+    def reason(self, index: int) -> str:
+        """Its sentence."""
+        sentence: str = CAUSES[self.cause[index]].value[0]
+        return sentence.format(self.elasticity[index], self.ratio[index])
+
+    def hold(self, where: NDArray[np.bool_], cause: Cause) -> "Verdicts":
+        """The same verdicts, but hold what would have moved among `where`."""
+        held = where & (self.share > 0)
+        causes = np.where(held, CAUSES.index(cause), self.cause)
+        return Verdicts(causes, np.where(held, 0.0, self.share), self.elasticity, self.ratio)
+
+
+def judge(elasticity: Array, deviation: Array, local: Array, settings: Settings) -> Verdicts:
+    """Judge each forecast by its signal-to-noise ratio, its size, and its agreement with the plain local value.
+
+    Args:
+        elasticity: Relative change of the final loss per unit of each coordinate, shape [q]; NaN where unknown.
+        deviation: Its standard deviation, shape [q].
+        local: The window's last local hypergradient, another estimator of the same sign, shape [q].
+        settings: Thresholds.
+    """
+    known = np.isfinite(elasticity) & np.isfinite(deviation)
+    size = np.where(known, np.abs(elasticity), 0.0)
+    floor = np.maximum(1e-12 * size, np.finfo(float).tiny)
+    ratio = size / np.maximum(np.where(known, deviation, 1.0), floor)
+    conditions = (
+        (~known, Cause.UNKNOWN),
+        (size < settings.dead_band, Cause.DEAD_BAND),
+        (elasticity * local < 0, Cause.CONTRADICTED),
+        (ratio >= settings.act, Cause.CLEAR),
+        (ratio >= settings.act_small, Cause.FAINT),
+    )
+    codes = [CAUSES.index(cause) for _, cause in conditions]
+    cause = np.select([where for where, _ in conditions], codes, CAUSES.index(Cause.NOISE))
+    moves = np.isin(cause, [CAUSES.index(Cause.CLEAR), CAUSES.index(Cause.FAINT)])
+    return Verdicts(cause, np.where(moves, ratio**2 / (1 + ratio**2), 0.0), elasticity, ratio)

@@ -1,0 +1,173 @@
+"""The outer step: what windows foretold, and a move inside a trust region.
+
+Two phases. The search finds the learning rate's order of magnitude by long steps in short windows, everything else
+held. Afterwards every hyperparameter moves by a trust region of its own, in the spirit of Rprop: longer where it
+keeps its heading, shorter where it turns.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ray_glocal.forecast import Array, Forecast
+from ray_glocal.hypergradient import Problem
+from ray_glocal.hypergradient.hyperparameter import DECAY_RATES
+from ray_glocal.session.gate import Cause, Verdicts
+from ray_glocal.session.settings import Settings
+
+GROW, SHRINK = 1.3, 0.5  # of the trust region when a coordinate keeps or turns its heading
+DECAY_SHARE = 0.3  # of the trust region for decay rates: momentum and learning rate amplify each other
+LONG = 0.7  # of the search region: below that, the order of magnitude is found
+IDLE = 2  # windows without a long step that end the search
+LAG = 2  # windows that a loss is averaged over before it is compared with as many before
+RISE = 1.1  # ratio of the two from which the loss rises
+TAIL = 0.3  # share of training, its end, in which a cut need not wait
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What the entries of the line are: learning rates, decay rates, others. Every array has shape [q]."""
+
+    rates: NDArray[np.bool_]
+    decays: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, problem: Problem) -> "Axes":
+        """The axes of a problem."""
+        fields = [b.field for b in problem.bindings for _ in range(b.hyperparameter.size)]
+        return cls(np.array([f == "lr" for f in fields]), np.array([f in DECAY_RATES for f in fields]))
+
+    @property
+    def reach(self) -> Array:
+        """Share of the settings' trust region that each entry is granted."""
+        return np.where(self.decays, DECAY_SHARE, 1.0)
+
+
+@dataclass(frozen=True)
+class OuterState:
+    """Memory of the outer problem between windows; every array has shape [q].
+
+    Args:
+        elasticity: Relative change of the final loss per unit of each coordinate, as the last window foretold it.
+        deviation: Its standard deviation; infinite before the first window.
+        trust: Length of the next outer step.
+        heading: Sign of the last move; zero before the first.
+        searching: Whether the learning rate's order of magnitude is still searched for.
+        idle: Windows in a row in which the search found no reason for a long step.
+        losses: Validation loss at the end of the last few windows, oldest first.
+    """
+
+    elasticity: Array
+    deviation: Array
+    trust: Array
+    heading: Array
+    searching: bool
+    idle: int = 0
+    losses: tuple[float, ...] = ()
+
+    @classmethod
+    def start(cls, axes: Axes, settings: Settings) -> "OuterState":
+        """Nothing known yet."""
+        size = len(axes.rates)
+        unknown, trust = np.full(size, np.inf), settings.trust_region * axes.reach
+        return cls(np.zeros(size), unknown, trust, np.zeros(size), bool(axes.rates.any()))
+
+    def forget(self, axes: Axes, settings: Settings) -> "OuterState":
+        """Memory after a retreat: the hypergradients belong to a path that was given up."""
+        return replace(OuterState.start(axes, settings), searching=self.searching, idle=self.idle)
+
+    def as_plain(self) -> dict[str, Any]:
+        """The memory as plain data."""
+        return {n: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for n, v in vars(self).items()}
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> "OuterState":
+        """Inverse of `as_plain`."""
+        restored: dict[str, Any] = {n: v.numpy() if isinstance(v, torch.Tensor) else v for n, v in plain.items()}
+        return cls(**restored)
+
+
+def learn(state: OuterState, forecast: Forecast, loss: float) -> OuterState:
+    """Take over what a window foretold.
+
+    Args:
+        state: Memory so far.
+        forecast: Hypergradient in coordinates at the end of training.
+        loss: Validation loss at the window's end; turns it into an elasticity.
+    """
+    state = replace(state, losses=(*state.losses, loss)[-2 * LAG :])
+    if not forecast.outcome.usable or loss <= 0:
+        return replace(state, deviation=np.full_like(state.deviation, np.inf))
+    return replace(state, elasticity=forecast.mean / loss, deviation=forecast.deviation / loss)
+
+
+def restrain(verdicts: Verdicts, state: OuterState, axes: Axes, remaining: float) -> Verdicts:
+    """Hold what the gate would let pass but the phase of training speaks against.
+
+    In the search only learning rates move. After it a cut of learning rate or momentum waits as long as the loss does
+    not rise: what a smaller step gains by damping noise can be had at any later time, while progress that it forgoes
+    is lost; a window sees only the gain (short-horizon bias, Wu et al. 2018, arXiv:1803.02021).
+
+    Args:
+        verdicts: The gate's answers.
+        state: Memory, the last window included.
+        axes: Which entries are learning rates and decay rates.
+        remaining: Share of training that is left.
+    """
+    if state.searching:
+        return verdicts.hold(~axes.rates, Cause.SEARCH)
+    if remaining < TAIL or len(state.losses) < 2 * LAG:
+        return verdicts
+    if np.mean(state.losses[-LAG:]) > RISE * np.mean(state.losses[:-LAG]):
+        return verdicts
+    return verdicts.hold((axes.rates | axes.decays) & (state.elasticity > 0), Cause.PATIENCE)
+
+
+def move(
+    state: OuterState, verdicts: Verdicts, axes: Axes, limit: Array, settings: Settings
+) -> tuple[Array, OuterState]:
+    """Step down the elasticity by the granted share of the trust region.
+
+    Args:
+        state: Memory.
+        verdicts: The gate's answers, restrained.
+        axes: Which entries are learning rates.
+        limit: Distance at which the first-order model promises more than it can keep, shape [q].
+        settings: Trust regions.
+
+    Returns:
+        Displacement on the line, shape [q], and the memory after it.
+    """
+    heading = np.where(verdicts.share > 0, -np.sign(state.elasticity), 0.0)
+    if state.searching:
+        displacement = heading * verdicts.share * np.minimum(settings.search_region, limit)
+        long = bool(np.any(np.abs(displacement[axes.rates]) >= LONG * settings.search_region))
+        idle = 0 if long else state.idle + 1
+        return displacement, replace(state, idle=idle, searching=idle < IDLE)
+    agreement = heading * state.heading
+    factor = np.where(agreement > 0, GROW, np.where(agreement < 0, SHRINK, 1.0))
+    shortest, longest = settings.trust_limits
+    trust = np.clip(state.trust * factor, shortest * axes.reach, longest * axes.reach)
+    kept = np.where(heading != 0, heading, state.heading)
+    return heading * verdicts.share * np.minimum(trust, limit), replace(state, trust=trust, heading=kept)
+
+
+def potential(state: OuterState, loss: float, windows_left: int) -> float:
+    """First-order improvement of the final loss that the remaining outer steps can still buy.
+
+    Each entry contributes what its elasticity promises, shrunk by its noise, over the distance that the trust region
+    allows it; no more in all than the loss itself.
+
+    Args:
+        state: Memory after the last window.
+        loss: Validation loss that the elasticities refer to.
+        windows_left: Outer steps that remain.
+    """
+    known = np.isfinite(state.deviation)
+    size, noise = np.abs(state.elasticity[known]), state.deviation[known]
+    shrinkage = size**2 / np.maximum(size**2 + noise**2, np.finfo(float).tiny)
+    promise = float(np.sum(size * shrinkage * state.trust[known])) * max(0, windows_left)
+    return loss * min(1.0, promise)

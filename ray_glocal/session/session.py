@@ -1,0 +1,382 @@
+"""`GlocalSession`: the training loop's partner."""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.forecast import Array, Forecast
+from ray_glocal.hypergradient import Hyperparameter, Problem, Randomness, adjoint_trajectory, forward_trajectory
+from ray_glocal.hypergradient.problem import Loss, Values
+from ray_glocal.koopman import forecaster
+from ray_glocal.session import checkpoint
+from ray_glocal.session.adapted import Adapted, Folder
+from ray_glocal.session.cost import Cost, window_steps
+from ray_glocal.session.curve import forecast_final_loss
+from ray_glocal.session.divergence import Guard, RestorePoint
+from ray_glocal.session.gate import Verdicts, judge
+from ray_glocal.session.outer import Axes, OuterState, learn, move, potential, restrain
+from ray_glocal.session.recorder import Recorder
+from ray_glocal.session.rows import entry_metrics, retreat_rows, window_rows
+from ray_glocal.session.schedule import rescale
+from ray_glocal.session.settings import Settings
+from ray_glocal.session.stream import Stream
+from ray_glocal.session.trace import Trace
+from ray_glocal.session.validation import Validation
+
+CHECK_EVERY = 8  # inner steps between looks at the training loss, for each look waits for the device
+
+
+class GlocalSession:
+    """Adapts continuous hyperparameters while a plain torch loop trains.
+
+    Every inner step is the user's own: zero_grad, loss, backward, optimizer step. Some consecutive ones are recorded
+    as a window; differentiating the window gives a trajectory of local hypergradients, a forecaster carries it to
+    the end of training, the gate says which hyperparameters may move, and the outer step moves them. Between two
+    outer steps the parameters are those of the loop without a session, bit for bit.
+
+    Args:
+        model: The model to train.
+        optimizer: A torch optimizer with an update rule: SGD, Adam, AdamW or RMSprop.
+        train_loss: `(model, batch[, hyper]) -> scalar tensor`.
+        val_loss: The same for validation; called with the model in eval mode.
+        val_batches: Re-iterable validation batches.
+        hyper: What to adapt: `ray_glocal.adapted(config, space)`, or hyperparameters.
+        total_steps: Inner steps of the whole training.
+        lr_scheduler: A torch learning-rate scheduler; the session steps it after every inner step and adapts the
+            rate that it multiplies.
+        trace: Folder for the trace's parquet parts; without it the trace stays in memory and in checkpoints.
+        settings: Window length, duty cycle, forecaster, gate and trust region.
+
+    Raises:
+        ArgumentError: Bad arguments; see `Problem`, `Validation`, `Settings` and `Hyperparameter`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        train_loss: Loss,
+        val_loss: Loss,
+        *,
+        val_batches: Iterable[Any],
+        hyper: Adapted | Sequence[Hyperparameter],
+        total_steps: int,
+        lr_scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+        trace: str | Path | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        if total_steps < 1:
+            raise ArgumentError("total_steps", "be at least 1", total_steps)
+        self.settings = settings or Settings()
+        self.adapted = hyper if isinstance(hyper, Adapted) else Adapted(tuple(hyper))
+        self.problem = Problem(model, optimizer, train_loss, val_loss, self.adapted.hyperparameters)
+        self.validation = Validation(val_batches, self.settings.val_batches)
+        self.total_steps = total_steps
+        self.trace = Trace(trace)
+        self.cost = Cost()
+        self.step_count = 0
+        self.values: Values = self.problem.start_values()
+        self._lr_scheduler = lr_scheduler
+        self._set_values(None)
+        self._forecaster = forecaster(self.settings.forecaster)
+        self._axes = Axes.of(self.problem)
+        self._outer = OuterState.start(self._axes, self.settings)
+        self._recorder = Recorder(self.settings, total_steps)
+        self._guard = Guard(self.settings)
+        self._stream = Stream()
+        self._train_losses: list[Tensor] = []
+        self._curve: list[float] = []  # validation loss at each report
+        self._metrics: dict[str, float] = {}
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    # ---- the loop ----
+
+    @property
+    def done(self) -> bool:
+        """Whether training has taken all its steps."""
+        return self.step_count >= self.total_steps
+
+    @property
+    def at_report(self) -> bool:
+        """Whether the step just taken ends a reporting period, or the training."""
+        every = self.settings.report_every or self.settings.period
+        return self.step_count > 0 and (self.step_count % every == 0 or self.done)
+
+    def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
+        """Batches of a re-iterable loader, epoch after epoch, from where the session stands to the last step.
+
+        Raises:
+            ArgumentError: The loader yields no batch in an epoch.
+        """
+        stream = self._stream.batches(loader)
+        while not self.done:
+            yield next(stream)
+
+    def step(self, batch: Any) -> Tensor:
+        """Take one inner step, and whatever the window that it may complete asks for.
+
+        Args:
+            batch: What both losses understand. It must not be changed while a window that holds it is open.
+
+        Returns:
+            The training loss before the step, detached.
+
+        Raises:
+            ArgumentError: All steps are taken, or no loss has read a hyperparameter that no optimizer option bears.
+        """
+        if self.done:
+            raise ArgumentError("total_steps", "not be exceeded", self.total_steps, "Plan for more steps.")
+        self._begin()
+        if self._recorder.wants(self.step_count, searching=self._outer.searching):
+            with self.cost.extra(0):
+                self._recorder.snapshots.append(self.problem.snapshot(batch, self.values))
+        with self.cost.plain():
+            loss = self.problem.advance(batch, self.values)
+            if self._lr_scheduler is not None:
+                self._lr_scheduler.step()
+        self.step_count += 1
+        self.cost.plain_steps += 1
+        self._train_losses.append(loss)
+        self._after_step()
+        return loss
+
+    def _begin(self) -> None:
+        """Measure where training starts; the first retreat leads there."""
+        if self._guard.first is None:
+            with self.cost.extra(self.validation.count / 3):
+                loss = self.problem.mean_val_loss(self.validation.all(), self.values)
+                self._guard.trust(RestorePoint.take(self.problem, self.step_count, loss, self.values))
+
+    def _after_step(self) -> None:
+        if self.step_count == 1:
+            self._check_read()
+        if self.step_count % CHECK_EVERY == 0:
+            self._retreat(self._guard.training_jumped(self._train_losses[-CHECK_EVERY:]), to_first=False)
+        if self._recorder.full(searching=self._outer.searching):
+            self._close_window()
+        if self.at_report:
+            self._report()
+
+    def _check_read(self) -> None:
+        """A name that neither the optimizer nor a loss knows is a slip of the pen; say so at the first step."""
+        unread = [b.hyperparameter.name for b in self.problem.bindings if b.field is None]
+        unread = [name for name in unread if name not in self.problem.reads]
+        if unread:
+            fields = ", ".join((*self.problem.rule.fields, *self.problem.rule.aliases))
+            remedy = f"The optimizer's options are {fields}; any other name must be read from `hyper` by a loss."
+            raise ArgumentError("hyper", "name what the optimizer or a loss uses", unread[0], remedy)
+
+    # ---- windows ----
+
+    def _close_window(self) -> None:
+        """Differentiate the complete window, forecast, judge, and move."""
+        window = self._recorder.take(self.problem, self.validation.next_few())
+        engine, length = self._engine(), len(window.snapshots)
+        steps = window_steps(engine, length, self.problem.size, len(window.val_batches))
+        with self.cost.extra(steps):
+            differentiate = adjoint_trajectory if engine == "adjoint" else forward_trajectory
+            trajectory = differentiate(self.problem, window)
+            series = self.problem.pull_back(window.values, trajectory.derivatives).numpy()
+            if self._lost(series[-1], trajectory.losses[1]):
+                return
+            horizon = max(0, self.total_steps - self.step_count - length)
+            self._respond(series[-1], self._forecaster.forecast(series, horizon), trajectory.losses[1])
+
+    def _lost(self, local: Array, loss: float) -> bool:
+        """Retreat from a window that ended badly; remember the state it ended in otherwise."""
+        if self._retreat(self._guard.validation_jumped(loss), to_first=False):
+            return True
+        if self._retreat(self._guard.collapsed(loss, self.problem), to_first=True):
+            return True
+        if self._retreat(self._guard.exploded(local, loss), to_first=False):
+            return True
+        if not self._guard.validation_jumped(loss):
+            self._guard.trust(RestorePoint.take(self.problem, self.step_count, loss, self.values))
+        return False
+
+    def _respond(self, local: Array, forecast: Forecast, loss: float) -> None:
+        """Judge a forecast and take the outer step."""
+        self._outer = learn(self._outer, forecast, loss)
+        verdicts = judge(self._outer.elasticity, self._outer.deviation, local, self.settings)
+        verdicts = restrain(verdicts, self._outer, self._axes, 1 - self.step_count / self.total_steps)
+        self._log(local, forecast, verdicts)
+        limit = self.settings.promise * loss / np.maximum(np.abs(local), np.finfo(float).tiny)
+        displacement, self._outer = move(self._outer, verdicts, self._axes, limit, self.settings)
+        if displacement.any():
+            line = self.problem.to_line(self.values) + torch.from_numpy(displacement)
+            self._set_values(self.problem.to_values(line))
+
+    def _engine(self) -> str:
+        if self.settings.engine == "auto":
+            return "forward" if self.problem.size == 1 else "adjoint"
+        return self.settings.engine
+
+    def _set_values(self, values: Values | None) -> None:
+        """Hand new values (or, with none, the start values) to the optimizer, and new base rates to the schedule."""
+        groups = self.problem.optimizer.param_groups
+        before = [_base_rate(group) for group in groups]
+        self.problem.write_options(None if values is None else self.values, values or self.values)
+        self.values = values or self.values
+        if self._lr_scheduler is not None:
+            ratios = [_base_rate(group) / old if old else 1.0 for group, old in zip(groups, before, strict=True)]
+            rescale(self._lr_scheduler, ratios)
+
+    def _retreat(self, sentence: str, *, to_first: bool) -> bool:
+        """Go back to a good state, if there is a reason and a way to do better from there."""
+        values = self._guard.retreat(self.problem, self.values, to_first=to_first) if sentence else None
+        if values is None:
+            return False
+        self._recorder.drop()
+        self._train_losses.clear()
+        self._outer = self._outer.forget(self._axes, self.settings)
+        self._set_values(values)
+        self.trace.append(retreat_rows(self.step_count, self.problem, values, sentence))
+        return True
+
+    def _log(self, local: Array, forecast: Forecast, verdicts: Verdicts) -> None:
+        self.trace.append(window_rows(self.step_count, self.problem, self.values, local, forecast, verdicts))
+
+    # ---- reports ----
+
+    def _report(self) -> None:
+        with self.cost.extra(self.validation.count / 3):
+            loss = self.problem.mean_val_loss(self.validation.all(), self.values)
+            self._curve.append(loss)
+            every = self.settings.report_every or self.settings.period
+            foretold = forecast_final_loss(self._curve, (self.total_steps - self.step_count) / every, "ensemble")
+        self._metrics = {
+            "val_loss": loss,
+            "train_loss": _mean(self._train_losses) if self._train_losses else float("nan"),
+            "step": self.step_count,
+            "total_steps": self.total_steps,
+            "forecast/final_loss": float(foretold.mean[0]),
+            "forecast/deviation": float(foretold.deviation[0]),
+            "potential": potential(self._outer, loss, self._recorder.windows_left(self.step_count)),
+            "rollbacks": self._guard.rollbacks,
+        }
+        flat = torch.cat([value.flatten() for value in self.values.values()]).numpy()
+        self._metrics |= entry_metrics("hyper", self.problem, flat)
+        self._metrics |= entry_metrics("elasticity", self.problem, self._outer.elasticity)
+        self._train_losses.clear()
+
+    def metrics(self) -> dict[str, float]:
+        """What the last report measured, with the cost up to now; flat, ready for `tune.report`.
+
+        Keys: `val_loss`, `train_loss` (mean since the report before), `step`, `total_steps`, `forecast/final_loss`
+        and `forecast/deviation` (NaN while too little is known), `potential`, `rollbacks`, `hyper/<name>`,
+        `elasticity/<name>`, and `cost/steps` (inner-step equivalents), `cost/seconds`, `cost/share` (of the
+        seconds that went into anything but plain steps).
+        """
+        return {**self._metrics, **self.cost.metrics()}
+
+    # ---- checkpoints ----
+
+    def save(self, folder: str | Path) -> None:
+        """Write all that is needed to go on exactly: also in the middle of a window, of an epoch, of a schedule.
+
+        Raises:
+            ArgumentError: Inside a window whose batches are not made of tensors, numbers and text.
+        """
+        checkpoint.write(Path(folder), self._as_plain())
+        self.trace.save(Path(folder) / checkpoint.TRACE)
+
+    def checkpoint(self) -> Any:
+        """Save into a fresh temporary folder and package it, for `tune.report`; the one before it is removed."""
+        fresh = tempfile.TemporaryDirectory(prefix="glocal-session-")
+        self.save(fresh.name)
+        if self._folder is not None:
+            self._folder.cleanup()
+        self._folder = fresh
+        return self.adapted.package(Path(fresh.name))
+
+    def restore(self, source: str | Path | Folder | None) -> None:
+        """Go on from a checkpoint; on a fresh start (`None`) take the ancestor's weights if there is one.
+
+        Args:
+            source: A folder, an object with `as_directory()` such as `ray.tune.Checkpoint`, or `None`.
+
+        Raises:
+            ArgumentError: The folder holds no session, or one of another version, length or set of names.
+        """
+        if source is None:
+            if self.adapted.ancestor is not None:
+                with self.adapted.ancestor.as_directory() as folder:
+                    self._inherit(Path(folder))
+            return
+        held = nullcontext(str(source)) if isinstance(source, str | Path) else source.as_directory()
+        with held as folder:
+            plain = checkpoint.read(Path(folder))
+            self._check_same(plain)
+            self._load_plain(plain)
+            self.trace.load(Path(folder) / checkpoint.TRACE)
+
+    def _inherit(self, folder: Path) -> None:
+        """Take an ancestor's weights if every one fits; a half-inherited network is worse than a fresh one."""
+        theirs, ours = checkpoint.read(folder)["model"], self.problem.model.state_dict()
+        fits = theirs.keys() == ours.keys() and all(theirs[name].shape == ours[name].shape for name in ours)
+        if fits:
+            self.problem.model.load_state_dict(theirs)
+
+    def _check_same(self, plain: dict[str, Any]) -> None:
+        names, ours = list(plain["values"]), list(self.values)
+        if names != ours:
+            raise ArgumentError("source", f"adapt the same hyperparameters, {', '.join(ours)}", ", ".join(names))
+        if plain["total_steps"] != self.total_steps:
+            remedy = "A forecast to another end is another run; start that one from the weights alone."
+            raise ArgumentError("source", f"plan {self.total_steps} steps in all", plain["total_steps"], remedy)
+
+    def _as_plain(self) -> dict[str, Any]:
+        return {
+            "total_steps": self.total_steps,
+            "step": self.step_count,
+            "values": dict(self.values),
+            "model": self.problem.model.state_dict(),
+            "optimizer": self.problem.optimizer.state_dict(),
+            "schedule": None if self._lr_scheduler is None else self._lr_scheduler.state_dict(),
+            "randomness": Randomness.capture().as_plain(),
+            "stream": self._stream.as_plain(),
+            "cursor": self.validation.cursor,
+            "snapshots": [checkpoint.snapshot_as_plain(snapshot) for snapshot in self._recorder.snapshots],
+            "outer": self._outer.as_plain(),
+            "guard": self._guard.as_plain(),
+            "train_losses": list(self._train_losses),
+            "curve": list(self._curve),
+            "metrics": dict(self._metrics),
+            "cost": dict(vars(self.cost)),
+        }
+
+    def _load_plain(self, plain: dict[str, Any]) -> None:
+        device = self.problem.parameters[0].device
+        self.step_count = plain["step"]
+        self.values = plain["values"]
+        self.problem.model.load_state_dict(plain["model"])
+        self.problem.optimizer.load_state_dict(plain["optimizer"])
+        if self._lr_scheduler is not None:
+            self._lr_scheduler.load_state_dict(plain["schedule"])
+        self._stream.load_plain(plain["stream"])
+        self.validation.cursor = plain["cursor"]
+        self._recorder.snapshots = [checkpoint.snapshot_from_plain(snapshot, device) for snapshot in plain["snapshots"]]
+        self._outer = OuterState.from_plain(plain["outer"])
+        self._guard.load_plain(plain["guard"])
+        self._train_losses = [loss.to(device) for loss in plain["train_losses"]]
+        self._curve = plain["curve"]
+        self._metrics = plain["metrics"]
+        self.cost = Cost(**plain["cost"])
+        self.problem.reads |= set(self.values)
+        Randomness.from_plain(plain["randomness"]).restore()
+
+
+def _base_rate(group: dict[str, Any]) -> float:
+    """Learning rate that a schedule's factor multiplies."""
+    return float(group.get("adapted_lr", group.get("initial_lr", group["lr"])))
+
+
+def _mean(losses: Sequence[Tensor]) -> float:
+    return float(torch.stack(list(losses)).double().mean())

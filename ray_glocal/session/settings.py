@@ -1,0 +1,79 @@
+"""How a session works: window length, duty cycle, engine, forecaster, trust region, and what counts as divergence."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ray_glocal.errors import ArgumentError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything about a session that has a default.
+
+    Args:
+        window: Inner steps K in a differentiated window, at least 4.
+        search_window: Inner steps in a window of the search for the learning rate's order of magnitude, at least 4.
+        duty_cycle: Share of inner steps that lie in a window once the search is over, in (0, 1].
+        engine: `adjoint` (price independent of the number of hyperparameters), `forward` (a validation gradient at
+            every step of the window), or `auto`: forward for one hyperparameter entry, adjoint for more.
+        forecaster: Name of a forecaster in `ray_glocal.koopman`.
+        val_batches: Validation batches that a window's outer loss averages over, at most.
+        search_region: Longest step of the search, in e-folds of the learning rate.
+        trust_region: First length of an outer step after it, in coordinates.
+        trust_limits: Shortest and longest outer step.
+        promise: Largest relative change of the loss that an outer step may promise within a window: beyond it the
+            first-order model cannot be believed.
+        act: Signal-to-noise ratio of the forecast from which a hyperparameter moves by its full step.
+        act_small: Ratio from which it moves by a part of it; below, it holds.
+        dead_band: Elasticity (relative change of the loss per unit of the coordinate) below which it holds.
+        report_every: Inner steps between reports; one period of the duty cycle by default.
+        jump: Divergence: a loss exceeds `jump` times its value at the last good state.
+        cut: Factor on the learning rate after a divergence.
+
+    Raises:
+        ArgumentError: A value out of the range given above.
+    """
+
+    window: int = 16
+    search_window: int = 8
+    duty_cycle: float = 0.25
+    engine: Literal["auto", "adjoint", "forward"] = "auto"
+    forecaster: str = "ensemble"
+    val_batches: int = 4
+    search_region: float = 1.6
+    trust_region: float = 0.5
+    trust_limits: tuple[float, float] = (0.05, 1.0)
+    promise: float = 0.25
+    act: float = 1.0
+    act_small: float = 0.5
+    dead_band: float = 1e-4
+    report_every: int | None = None
+    jump: float = 2.0
+    cut: float = 0.3
+
+    def __post_init__(self) -> None:
+        low, high = self.trust_limits
+        rules = (
+            ("window", self.window >= 4, "be at least 4 steps", self.window),
+            ("search_window", self.search_window >= 4, "be at least 4 steps", self.search_window),
+            ("duty_cycle", 0 < self.duty_cycle <= 1, "lie in (0, 1]", self.duty_cycle),
+            ("engine", self.engine in ("auto", "adjoint", "forward"), "be 'auto', 'adjoint' or 'forward'", self.engine),
+            ("val_batches", self.val_batches >= 1, "be at least 1", self.val_batches),
+            ("search_region", self.search_region > 0, "be positive", self.search_region),
+            ("trust_limits", 0 < low <= high, "be a positive pair in order", self.trust_limits),
+            ("trust_region", low <= self.trust_region <= high, f"lie in [{low:g}, {high:g}]", self.trust_region),
+            ("promise", self.promise > 0, "be positive", self.promise),
+            ("act_small", 0 <= self.act_small <= self.act, f"lie in [0, `act`], `act` {self.act:g}", self.act_small),
+            ("dead_band", self.dead_band >= 0, "not be negative", self.dead_band),
+            ("report_every", self.report_every is None or self.report_every >= 1, "be at least 1", self.report_every),
+            ("jump", self.jump > 1, "be above 1", self.jump),
+            ("cut", 0 < self.cut < 1, "lie in (0, 1)", self.cut),
+        )
+        for name, holds, rule, got in rules:
+            if not holds:
+                raise ArgumentError(name, rule, got)
+
+    @property
+    def period(self) -> int:
+        """Inner steps from one window's start to the next."""
+        return max(self.window, round(self.window / self.duty_cycle))
