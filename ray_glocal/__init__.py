@@ -1,0 +1,43 @@
+"""Hyperparameter search on Ray Tune that adapts continuous hyperparameters inside each trial by glocal hypergradients.
+
+Names at the root are lazy: importing `ray_glocal` loads neither torch nor ray.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ray_glocal.hypergradient import Hyperparameter
+    from ray_glocal.session import GlocalSession, Settings
+    from ray_glocal.tune import GlocalScheduler, GlocalSearch, GlocalTrainable, adapted
+
+_HOMES = {
+    "GlocalScheduler": "ray_glocal.tune",
+    "GlocalSearch": "ray_glocal.tune",
+    "GlocalSession": "ray_glocal.session",
+    "GlocalTrainable": "ray_glocal.tune",
+    "Hyperparameter": "ray_glocal.hypergradient",
+    "Settings": "ray_glocal.session",
+    "adapted": "ray_glocal.tune",
+}
+
+__all__ = [
+    "GlocalScheduler",
+    "GlocalSearch",
+    "GlocalSession",
+    "GlocalTrainable",
+    "Hyperparameter",
+    "Settings",
+    "adapted",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load a name from its part when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ray_glocal' has no attribute {name!r}; it offers {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -150,9 +150,8 @@ class GlocalSession:
     def _begin(self) -> None:
         """Measure where training starts; the first retreat leads there."""
         if self._guard.first is None:
-            with self.cost.extra(self.validation.count / 3):
-                loss = self.problem.mean_val_loss(self.validation.all(), self.values)
-                self._guard.trust(RestorePoint.take(self.problem, self.step_count, loss, self.values))
+            loss = self._validated()
+            self._guard.trust(RestorePoint.take(self.problem, self.step_count, loss, self.values))
 
     def _after_step(self) -> None:
         if self.step_count == 1:
@@ -246,10 +245,12 @@ class GlocalSession:
     # ---- reports ----
 
     def _report(self) -> None:
-        with self.cost.extra(self.validation.count / 3):
-            loss = self.problem.mean_val_loss(self.validation.all(), self.values)
-            self._curve.append(loss)
-            every = self.settings.report_every or self.settings.period
+        loss = self._validated()
+        if self._retreat(self._guard.validation_jumped(loss), to_first=False):
+            loss = self._validated()
+        self._curve.append(loss)
+        every = self.settings.report_every or self.settings.period
+        with self.cost.extra(0):
             foretold = forecast_final_loss(self._curve, (self.total_steps - self.step_count) / every, "ensemble")
         self._metrics = {
             "val_loss": loss,
@@ -265,6 +266,10 @@ class GlocalSession:
         self._metrics |= entry_metrics("hyper", self.problem, flat)
         self._metrics |= entry_metrics("elasticity", self.problem, self._outer.elasticity)
         self._train_losses.clear()
+
+    def _validated(self) -> float:
+        with self.cost.extra(self.validation.count / 3):  # a forward pass is a third of a step
+            return self.problem.mean_val_loss(self.validation.all(), self.values)
 
     def metrics(self) -> dict[str, float]:
         """What the last report measured, with the cost up to now; flat, ready for `tune.report`.
