@@ -1,0 +1,58 @@
+"""Two optimizers, three widths, and three continuous hyperparameters that adapt themselves, in about a minute."""
+
+import digits
+import ray
+import torch
+from ray import tune
+
+from ray_glocal import GlocalScheduler, GlocalSearch, GlocalSession, adapted
+from ray_glocal.report import Progress, summary
+
+SPACE = {  # an ordinary Tune space: ASHA, PBT and Optuna take it as it is
+    "optimizer": tune.choice(["sgd", "adamw"]),
+    "width": tune.choice([32, 64, 128]),
+    "lr": tune.loguniform(1e-4, 1.0),
+    "momentum": tune.uniform(0.0, 0.99),
+    "weight_decay": tune.loguniform(1e-6, 1e-1),
+}
+
+
+def train(config: dict) -> None:
+    torch.set_num_threads(1)  # as many as the trial has CPUs
+    training, validation, test = digits.split()
+    model = digits.network(config["width"], seed=0)
+    optimizer = digits.optimizer(config["optimizer"], model, config)
+    session = GlocalSession(
+        model,
+        optimizer,
+        digits.loss,
+        digits.loss,
+        val_batches=[validation],
+        hyper=adapted(config, SPACE),
+        total_steps=digits.STEPS,
+        lr_scheduler=digits.cosine(digits.STEPS, optimizer),
+    )
+    session.restore(tune.get_checkpoint())
+    for batch in session.batches(digits.Shuffled(training, seed=0)):
+        session.step(batch)
+        if session.at_report:
+            final = {"test_accuracy": digits.accuracy(model, test)} if session.done else {}
+            tune.report(session.metrics() | final, checkpoint=session.checkpoint())
+
+
+def main() -> None:
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    search = GlocalSearch(SPACE, metric="val_loss", mode="min", seed=0)
+    scheduler = GlocalScheduler(metric="val_loss", mode="min", search=search)
+    tuner = tune.Tuner(
+        train,
+        param_space=SPACE,
+        tune_config=tune.TuneConfig(num_samples=12, search_alg=search, scheduler=scheduler, reuse_actors=True),
+        run_config=tune.RunConfig(name="quickstart", verbose=0, callbacks=[Progress()]),
+    )
+    print(summary(tuner.fit()))
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()
