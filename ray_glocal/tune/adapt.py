@@ -61,7 +61,11 @@ def _hyperparameter(entry: Continuous, start: float) -> Hyperparameter:
 def _start(config: Mapping[str, Any], entry: Continuous) -> float:
     value: Any = config
     for key in entry.path:
-        value = value.get(key) if isinstance(value, Mapping) else None
+        if not isinstance(value, Mapping) or key not in value:
+            rule = f"hold a start value for {entry.name!r}, which the space declares continuous"
+            remedy = "Pass the configuration that Tune gave to the trial, or take the name out of the space."
+            raise ArgumentError("config", rule, sorted(map(str, config)), remedy)
+        value = value[key]
     if isinstance(value, bool) or not isinstance(value, int | float):
         rule = f"hold a start value, a number, for {entry.name!r}"
         raise ArgumentError("config", rule, value, "Pass the configuration that Tune gave to the trial.")

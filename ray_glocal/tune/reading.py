@@ -49,9 +49,7 @@ class Reading:
         if not self.metric or not isinstance(self.metric, str):
             remedy = 'Pass metric="val_loss" to GlocalScheduler, GlocalSearch or Tune.'
             raise ArgumentError("metric", "name the reported value to optimise", self.metric, remedy)
-        if self.mode not in ("min", "max"):
-            remedy = f"Say whether a small or a large {self.metric!r} is good."
-            raise ArgumentError("mode", "be 'min' or 'max'", self.mode, remedy)
+        check_mode(self.mode, self.metric)
 
     @property
     def sign(self) -> float:
@@ -85,6 +83,17 @@ class Reading:
             return None, None
         deviation = finite(result.get(DEVIATION))
         return self.sign * mean, None if deviation is None else abs(deviation)
+
+
+def check_mode(mode: str, metric: str) -> None:
+    """Complain about a direction that is none.
+
+    Raises:
+        ArgumentError: `mode` is neither "min" nor "max".
+    """
+    if mode not in ("min", "max"):
+        remedy = f"Say whether a small or a large {metric or 'metric'!r} is good."
+        raise ArgumentError("mode", "be 'min' or 'max'", mode, remedy)
 
 
 def number(value: object) -> float | None:

@@ -19,10 +19,10 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Forecaster
 from ray_glocal.koopman import forecaster as named_forecaster
 from ray_glocal.scheduling import journal
-from ray_glocal.scheduling.decision import FINISHED, Action, Decision
+from ray_glocal.scheduling.decision import Decision
 from ray_glocal.scheduling.event import Added, Completed, Errored, Reported, Settled
 from ray_glocal.scheduling.ledger import Event, Ledger
-from ray_glocal.scheduling.rules import Rule, judge, rules_named
+from ray_glocal.scheduling.rules import Rule
 from ray_glocal.scheduling.rungs import Ladder
 from ray_glocal.tune import decisions as table
 from ray_glocal.tune._compat import (
@@ -35,11 +35,13 @@ from ray_glocal.tune._compat import (
     wrapped_searcher,
 )
 from ray_glocal.tune.outlook import outlook
-from ray_glocal.tune.reading import TOTAL, Reading, finite, flat_config
+from ray_glocal.tune.reading import TOTAL, Reading, check_mode, finite, flat_config
+from ray_glocal.tune.rulebook import Rulebook
 from ray_glocal.tune.search import GlocalSearch
 
 LEDGER_FILE = "glocal-ledger.json"  # root-level *.json: the only kind of file that Tune brings back on restore
 DECISIONS_FILE = "decisions.parquet"
+SIGN = "sign/"  # settings that tell which metric is optimised, and what turns it into a loss: 1 or -1
 _RUNGS_BELOW_TOP = 3  # rungs below the end of training, where nobody says how long the grace period shall be
 
 logger = logging.getLogger(__name__)
@@ -88,14 +90,15 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         super().__init__()
         if max_t is not None and not max_t > 0:
             raise ArgumentError("max_t", "be positive", max_t, "Leave it out to let the trainable end by itself.")
-        rules_named(rules, Ladder(grace_period or 1, reduction_factor))  # complain now, not in a hook
+        if mode is not None:
+            check_mode(mode, metric or "")
+        Rulebook.of(grace_period or 1, reduction_factor, max_t, rules)  # complain now, not in a hook
         self._grace, self._factor, self._max_t = grace_period, reduction_factor, max_t
         self._rule_names = tuple(rules)
         self._forecaster = named_forecaster(forecaster) if isinstance(forecaster, str) else forecaster
         self._time_attr, self._forecast_of = time_attr, forecast_of
         self._stop: dict[str, Any] = {}  # Tune's own stopping criterion
-        self._rules: tuple[Rule, ...] = ()
-        self._ladder: Ladder | None = None
+        self._rulebook: Rulebook | None = None
         self._folder: Path | None = None
         self._journaled = 0  # events already in the ledger's file; -1 where the searcher saves the ledger
         self._tabled = 0  # decisions already in the table's file
@@ -156,7 +159,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._read_results()
         self._check_checkpoints(trial)
         self._folder = Path(experiment_folder(trial))
-        self._ladder, self._tabled = None, 0
+        self._rulebook, self._tabled = None, 0
         if self._journaled >= 0:
             self._load(self._folder / LEDGER_FILE)
 
@@ -265,12 +268,10 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         report = self._report(trial, result)
         if report is None:
             return None
-        self._settle_ladder(result)
+        rulebook = self._rulebook = self._rulebook or self._settle(result)
         report = self._forecast(report, result)
         self._record(report)
-        decision = judge(self.ledger, report, self._rules)
-        if decision is None or not decision.stops:
-            decision = self._finished(report) or decision
+        decision = rulebook.answer(self.ledger, report)
         if decision is not None and self._record(decision) and decision.prunes:
             logger.info("Trial %s is pruned. %s", trial, decision.reason)
         return decision
@@ -281,15 +282,25 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
             self._metrics_seen.setdefault(trial, frozenset(result))
         return report
 
-    def _settle_ladder(self, result: dict[str, Any]) -> None:
-        """Fix the ladder at the first result: it may depend on `total_steps`, and must outlive a restore."""
-        if self._ladder is not None:
-            return
+    @property
+    def _ladder(self) -> Ladder | None:
+        return None if self._rulebook is None else self._rulebook.ladder
+
+    def _settle(self, result: dict[str, Any]) -> Rulebook:
+        """Fix the rulebook at the first result: it may depend on `total_steps`, and must outlive a restore."""
         end = self._end_of_training(result)
         grace = self._grace or max(1, int((end or 0) // self._factor**_RUNGS_BELOW_TOP))
-        self._record(Settled("grace_period", grace))
-        self._ladder = Ladder(int(self.ledger.settled("grace_period") or grace), self._factor, self._max_t)
-        self._rules = rules_named(self._rule_names, self._ladder)
+        wanted = Rulebook.of(grace, self._factor, self._max_t, self._rule_names)
+        for setting in wanted.settings():
+            self._record(setting)
+        if self.reading is not None:
+            self._record(Settled(SIGN + self.reading.metric, self.reading.sign))
+        settled = Rulebook.settled(self.ledger, self._rule_names)
+        if settled != wanted:
+            logger.warning(
+                "The experiment goes on with %s, as it began; %s is not used.", settled.ladder, wanted.ladder
+            )
+        return settled
 
     def _end_of_training(self, result: dict[str, Any]) -> float | None:
         clock = self._time_attr if self._time_attr in result else TRAINING_ITERATION
@@ -308,12 +319,6 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         target = self._end_of_training(result) or ladder.milestone(rung + 1)
         mean, deviation = outlook(self._forecaster, [*record.losses, (report.step, report.loss)], target)
         return dataclasses.replace(report, mean=mean, deviation=deviation)
-
-    def _finished(self, report: Reported) -> Decision | None:
-        if self._max_t is None or report.step < self._max_t:
-            return None
-        reason = f"Step {report.step:g} reaches max_t, {self._max_t:g}: the trial is done."
-        return Decision(report.trial, report.step, Action.STOP, FINISHED, reason, report.mean, report.deviation)
 
     def _end(self, trial: Trial, error: bool, final: bool = True) -> None:
         record = self.ledger.trial(trial.trial_id)
@@ -349,6 +354,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         path = Path(self._folder or "", LEDGER_FILE)
         head = journal.HEADER + "\n" if self._journaled == 0 else ""
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)  # Tune makes it later than it adds the first trial
             with path.open("a" if self._journaled else "w", encoding="utf-8") as file:
                 file.write(head + journal.lines(self.ledger.since(self._journaled)))
         except OSError as error:

@@ -21,7 +21,7 @@ from ray_glocal.scheduling.event import Added, Completed, Errored
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.scheduling.seeding import Proposal, propose
 from ray_glocal.tune.adapt import ANCESTOR, nothing_continuous
-from ray_glocal.tune.reading import Reading, flat_config
+from ray_glocal.tune.reading import Reading, check_mode, flat_config
 from ray_glocal.tune.space import Split, split
 
 _UNCOUNTED_COVER = 64  # configurations to cover at most where the number of samples is not known
@@ -64,6 +64,8 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         adapt: Sequence[str] | None = None,
         max_concurrent: int | None = None,
     ) -> None:
+        if mode is not None:
+            check_mode(mode, metric or "")  # Ray's own complaint is a bare assertion
         super().__init__(metric=metric, mode=mode)
         self._metric: str | None = metric
         self._mode: str | None = mode

@@ -7,9 +7,12 @@ import numpy as np
 import pyarrow.fs
 import pytest
 from ray import tune
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, Searcher, SearchGenerator
+from ray.tune.search.sample import Function
+from ray.tune.search.variant_generator import assign_value, generate_variants
 
 from ray_glocal.tune import GlocalScheduler, GlocalSearch, _compat
 from ray_glocal.tune._compat import Categorical, Domain, Float, Integer, LogUniform, Normal, Uniform
@@ -119,3 +122,47 @@ def test_the_public_specification_holds_samples_and_stopping_criteria():
 
 def test_keys_of_results():
     assert (_compat.TRAINING_ITERATION, _compat.SHOULD_CHECKPOINT) == ("training_iteration", "should_checkpoint")
+
+
+def test_functions_in_a_space_are_called_with_the_configuration():
+    function = tune.sample_from(lambda config: config["a"] + 1)
+    assert isinstance(function, Function)
+    assert function.sample(config={"a": 1}, random_state=np.random.default_rng(0)) == 2
+    nested = {"a": {"b": 0}}
+    assign_value(nested, ("a", "b"), 5)
+    assert nested == {"a": {"b": 5}}
+
+
+def test_variants_come_as_resolved_and_whole():
+    resolved, spec = next(generate_variants({"config": {"a": tune.choice([3])}}, random_state=np.random.default_rng(0)))
+    assert resolved == {("config", "a"): 3}
+    assert spec == {"config": {"a": 3}}
+
+
+def test_states_of_trials_and_their_addresses():
+    assert (Trial.PENDING, Trial.RUNNING, Trial.TERMINATED, Trial.ERROR) == (
+        "PENDING",
+        "RUNNING",
+        "TERMINATED",
+        "ERROR",
+    )
+    assert isinstance(Trial.checkpoint, property)
+    assert isinstance(Trial.local_experiment_path, property)
+
+
+def test_the_controller_and_what_hooks_get_of_it_show_the_searcher():
+    assert isinstance(TuneController.search_alg, property)
+    assert '"search_alg"' in inspect.getsource(TuneController._wrapped)  # the white list of the hooks' wrapper
+    assert callable(SearchGenerator.is_finished)
+
+
+def test_tune_tells_scheduler_and_searcher_what_it_was_told():
+    for ours, theirs in ((GlocalScheduler, TrialScheduler), (GlocalSearch, Searcher)):
+        expected = inspect.signature(theirs.set_search_properties).parameters
+        assert list(inspect.signature(ours.set_search_properties).parameters) == list(expected)
+    assert list(inspect.signature(Searcher.set_max_concurrency).parameters) == ["self", "max_concurrent"]
+
+
+def test_searchers_keep_metric_and_mode_where_we_put_them():
+    search = Searcher(metric="a", mode="min")
+    assert (search._metric, search._mode) == (search.metric, search.mode) == ("a", "min")

@@ -17,9 +17,12 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Forecast, Kind, Outcome
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import Reported
+from ray_glocal.scheduling.rules import Rung
+from ray_glocal.scheduling.rungs import Ladder
 from ray_glocal.tune import GlocalScheduler, GlocalSearch
 from ray_glocal.tune.outlook import outlook
 from ray_glocal.tune.reading import Reading, finite, flat_config, number
+from ray_glocal.tune.rulebook import Rulebook
 from ray_glocal.tune.scheduler import LEDGER_FILE
 
 SPACE = {"width": tune.choice([1, 2]), "lr": tune.loguniform(1e-4, 1.0)}
@@ -199,11 +202,12 @@ def test_a_torn_memory_is_said_and_a_damaged_one_set_aside(begin, tmp_path, capl
 
 
 def test_a_full_disk_costs_the_memory_not_the_run(begin, tmp_path, caplog):
+    (tmp_path / "gone").write_text("a file in the place of the folder")
     driver = begin(folder=tmp_path / "gone")
     driver.add("a")
     assert driver.report("a", 1, 1.0) is CONTINUE
     assert "The ledger could not be written" in caplog.text
-    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone").unlink()  # Tune makes the folder later than it adds the first trial; so does the ledger
     driver.report("a", 2, 1.0)
     assert journal.read((tmp_path / "gone" / LEDGER_FILE).read_text()) == driver.scheduler.ledger
     (tmp_path / "gone" / "decisions.parquet").mkdir()
@@ -289,6 +293,46 @@ def test_the_grace_period_is_settled_at_the_first_result(begin, options, result,
     driver.add("a")
     driver.report("a", 1, 1.0, **result)
     assert driver.scheduler.ledger.settled("grace_period") == grace
+
+
+def test_a_ledger_tells_the_rulebook_it_was_written_by(begin):
+    driver = begin(max_t=30, reduction_factor=4, rules=("rung", "nonfinite"))
+    driver.add("a")
+    driver.report("a", 1, 1.0)
+    ledger = journal.read(journal.write(driver.scheduler.ledger))
+    assert Rulebook.settled(ledger) == driver.scheduler._rulebook
+    assert [rule.name for rule in Rulebook.settled(ledger).rules] == ["rung", "nonfinite"]
+    assert ledger.settled("sign/val_loss") == 1.0
+
+
+def test_a_rule_of_somebody_elses_is_not_found_by_its_name(begin):
+    own = Rung(Ladder(1), caution=7.0)
+    driver = begin(rules=[own, "nonfinite"])
+    driver.add("a")
+    driver.report("a", 1, 1.0)
+    with pytest.raises(
+        ArgumentError, match=r"`rules` must be the library's own to be found by name; got 'rung'. Replay"
+    ):
+        Rulebook.settled(driver.scheduler.ledger)
+    assert Rulebook.settled(driver.scheduler.ledger, [own]).rules == (own,)
+
+
+def test_an_experiment_goes_on_by_the_rulebook_that_it_began_with(begin, caplog):
+    driver = begin(max_t=9)
+    driver.add("a")
+    driver.report("a", 1, 1.0)
+    again = begin(max_t=9, reduction_factor=5)
+    again.add("b")
+    again.report("b", 1, 2.0)
+    assert again.scheduler._ladder == Ladder(1, 3, 9)
+    assert "goes on with Ladder(grace=1, factor=3, top=9), as it began; Ladder(grace=1, factor=5" in caplog.text
+
+
+def test_a_ledger_without_a_scheduler_has_no_rulebook():
+    with pytest.raises(
+        ArgumentError, match=r"`ledger` must hold the settings grace_period, .*; got \[None, None, None\]"
+    ):
+        Rulebook.settled(GlocalSearch(SPACE).ledger)
 
 
 def test_tunes_own_stopping_criterion_tells_the_end(begin):
@@ -405,6 +449,15 @@ SEARCH = GlocalSearch(SPACE, "val_loss", "min")
         (
             lambda: GlocalScheduler("a", "min").set_search_properties("b", "min"),
             r"`metric` must be the same everywhere, 'a' so far; got 'b'. Scheduler, searcher and Tune",
+        ),
+        (
+            lambda: GlocalScheduler("a", "big"),
+            r"`mode` must be 'min' or 'max'; got 'big'. Say whether a small or a large 'a'",
+        ),
+        (lambda: GlocalScheduler(mode="big"), r"`mode` must be 'min' or 'max'; got 'big'"),
+        (
+            lambda: GlocalScheduler().set_search_properties("a", "big"),
+            r"`mode` must be 'min' or 'max'; got 'big'. Say whether a small or a large 'a'",
         ),
         (lambda: GlocalScheduler(search="optuna"), r"`search` must be a GlocalSearch; got 'optuna'. Leave it out"),
         (lambda: GlocalScheduler(max_t=0), r"`max_t` must be positive; got 0"),

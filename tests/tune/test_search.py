@@ -180,6 +180,7 @@ def test_tune_may_pass_the_same_space_or_constants():
     [
         (lambda: GlocalSearch({"a": tune.choice([1])}), r"`space` must hold at least one continuous domain to adapt"),
         (lambda: GlocalSearch({"a": tune.uniform(0, 1)}), r"`space` must hold at least one discrete domain.*choice"),
+        (lambda: GlocalSearch(SPACE, "loss", "big"), r"`mode` must be 'min' or 'max'; got 'big'. Say whether a small"),
         (lambda: GlocalSearch(SPACE, seed=-1), r"`seed` must be a whole number of at least 0; got -1"),
         (
             lambda: GlocalSearch(SPACE, max_concurrent=0),

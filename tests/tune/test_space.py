@@ -122,7 +122,13 @@ def test_a_checkpoint_that_is_gone_is_said_and_done_without(tmp_path, caplog):
     ("got", "space", "message"),
     [
         ({}, {"a": tune.choice([1])}, r"`space` must hold at least one continuous domain.*got \['a'\]. Write e.g."),
-        ({}, SPACE, r"`config` must hold a start value, a number, for 'lr'; got None"),
+        ({}, SPACE, r"`config` must hold a start value for 'lr', which the space declares continuous; got \[\]. Pass"),
+        (
+            {"lr": 0.1, "opt": {}},
+            SPACE,
+            r"`config` must hold a start value for 'opt/momentum', .*got \['lr', 'opt'\]. .* or take the name out",
+        ),
+        (config(lr=None), SPACE, r"`config` must hold a start value, a number, for 'lr'; got None"),
         (config(lr=2.0), SPACE, r"`config` must hold a value between 0.0001 and 1 for 'lr'; got 2.0. Widen the domain"),
         (config(lr=math.nan), SPACE, r"`config` must hold a value between 0.0001 and 1 for 'lr'; got nan"),
         (SPACE, SPACE, r"`config` must hold a start value, a number, for 'lr'; got <.*> ?. Pass the configuration"),
