@@ -1,10 +1,13 @@
 """Checkpoints: everything a session needs to go on exactly, as plain data that loads without unpickling code."""
 
 import os
-from collections.abc import Mapping
+import pickle
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,17 +31,32 @@ def read(folder: Path) -> dict[str, Any]:
     """Read what `write` wrote.
 
     Raises:
-        ArgumentError: The folder holds no session, or one of another version.
+        ArgumentError: The folder holds no session, one that cannot be read, or one of another version.
     """
     file = folder / FILE
+    remedy = "Pass a folder that `GlocalSession.save` or `checkpoint` wrote."
     if not file.is_file():
-        remedy = "Pass a folder that `GlocalSession.save` or `checkpoint` wrote."
         raise ArgumentError("source", f"hold a file {FILE!r}", str(folder), remedy)
-    plain: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    if plain.get("version") != VERSION:
+    try:
+        plain: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:  # what torch raises on a damaged file
+        raise ArgumentError("source", f"hold a readable file {FILE!r}", str(folder), remedy) from error
+    if not isinstance(plain, dict) or plain.get("version") != VERSION:
+        version = plain.get("version") if isinstance(plain, dict) else None
         remedy = "Resume it with the release of ray_glocal that wrote it."
-        raise ArgumentError("source", f"be a checkpoint of version {VERSION}", plain.get("version"), remedy)
+        raise ArgumentError("source", f"be a checkpoint of version {VERSION}", version, remedy)
     return plain
+
+
+def without_numpy(value: Any) -> Any:
+    """Nested options with NumPy's scalars, which would need code to be loaded, as plain numbers."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) is dict:
+        return {key: without_numpy(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(without_numpy(item) for item in value)
+    return value
 
 
 def snapshot_as_plain(snapshot: Snapshot) -> dict[str, Any]:
@@ -47,11 +65,15 @@ def snapshot_as_plain(snapshot: Snapshot) -> dict[str, Any]:
     Raises:
         ArgumentError: Its batch holds objects that could not be loaded again without unpickling code.
     """
-    _check_plain(snapshot.batch)
+    odd = next(_not_plain(snapshot.batch), None)
+    if odd is not None:
+        rule = "be made of tensors, numbers and text to be saved inside a window"
+        remedy = "Save between windows, or convert the batch in the loader."
+        raise ArgumentError("batch", rule, odd.__name__, remedy)
     return {
         "state": state_as_plain(snapshot.state),
         "batch": snapshot.batch,
-        "options": [dict(options) for options in snapshot.options],
+        "options": [without_numpy(dict(options)) for options in snapshot.options],
         "values": dict(snapshot.values),
     }
 
@@ -84,24 +106,24 @@ def state_from_plain(plain: Mapping[str, Any], device: torch.device) -> InnerSta
     )
 
 
-def _check_plain(value: Any) -> None:
-    if isinstance(value, Mapping):
-        for item in value.values():
-            _check_plain(item)
+def _not_plain(value: Any) -> Iterator[type]:
+    """Types in nested data that would need code of their own to be loaded; subclasses of plain types among them."""
+    if type(value) in (dict, OrderedDict):
+        for key, item in value.items():
+            yield from _not_plain(key)
+            yield from _not_plain(item)
     elif type(value) in (list, tuple):
         for item in value:
-            _check_plain(item)
-    elif not isinstance(value, Tensor | int | float | str | bytes | None):
-        rule = "be made of tensors, numbers and text to be saved inside a window"
-        remedy = "Save between windows (at a report), or convert the batch in the loader."
-        raise ArgumentError("batch", rule, type(value).__name__, remedy)
+            yield from _not_plain(item)
+    elif not isinstance(value, Tensor) and type(value) not in (int, float, bool, str, bytes, type(None)):
+        yield type(value)
 
 
 def _to_device(value: Any, device: torch.device) -> Any:
     if isinstance(value, Tensor):
         return value.to(device)
-    if isinstance(value, Mapping):
-        return {key: _to_device(item, device) for key, item in value.items()}
+    if isinstance(value, dict):
+        return type(value)((key, _to_device(item, device)) for key, item in value.items())
     if type(value) in (list, tuple):
         return type(value)(_to_device(item, device) for item in value)
     return value

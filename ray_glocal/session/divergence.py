@@ -35,22 +35,34 @@ class RestorePoint:
     @classmethod
     def take(cls, problem: Problem, step: int, loss: float, values: Values) -> "RestorePoint":
         """Copy the present state."""
-        model = {name: tensor.detach().clone() for name, tensor in problem.model.state_dict().items()}
+        model = copy.deepcopy(dict(problem.model.state_dict()))
         return cls(step, loss, dict(values), model, copy.deepcopy(problem.optimizer.state_dict()["state"]))
 
     def apply(self, problem: Problem) -> None:
         """Put the model and the optimizer's buffers back; its options stay, for a schedule has moved on."""
         problem.model.load_state_dict(self.model)
-        groups = problem.optimizer.state_dict()["param_groups"]
-        problem.optimizer.load_state_dict({"state": copy.deepcopy(self.optimizer), "param_groups": groups})
+        optimizer, groups = problem.optimizer, problem.optimizer.param_groups
+        options = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": copy.deepcopy(self.optimizer), "param_groups": options})
+        optimizer.param_groups = groups  # loading made new ones, and others may hold these
 
     def distance(self, problem: Problem) -> float:
         """Distance of the present weights from these, relative to their length."""
         state = problem.model.state_dict()
-        pairs = [(state[name], kept) for name, kept in self.model.items() if kept.is_floating_point()]
+        tensors = [(state[name], kept) for name, kept in self.model.items() if isinstance(kept, Tensor)]
+        # A point that came from a checkpoint lies on the CPU until it is applied.
+        pairs = [(now, kept.to(now.device)) for now, kept in tensors if kept.is_floating_point()]
         moved = sum(float(torch.sum((now - kept) ** 2)) for now, kept in pairs)
         length = sum(float(torch.sum(kept**2)) for _, kept in pairs)
         return math.sqrt(moved / length) if length else 0.0
+
+
+@dataclass(frozen=True)
+class Retreat:
+    """Hyperparameters to go on with after a retreat, and the words that say where it led."""
+
+    values: Values
+    sentence: str
 
 
 class Guard:
@@ -90,7 +102,11 @@ class Guard:
 
         The derivative is true there and useless, for it holds over no distance.
         """
-        worst = float(np.max(np.abs(local))) / max(loss, np.finfo(float).tiny)
+        if not np.all(np.isfinite(local)):
+            return "the local hypergradient is not finite"
+        assert self.first is not None
+        scale = max(abs(loss), MARGIN * abs(self.first.loss), np.finfo(float).tiny)
+        worst = float(np.max(np.abs(local))) / scale
         if worst <= EXPLOSION:
             return ""
         return f"the local hypergradient exploded: {worst:.2g} times the loss per unit of its coordinate"
@@ -98,22 +114,23 @@ class Guard:
     def _jumped(self, kind: str, loss: float, good: float, first: float) -> str:
         if not math.isfinite(loss):
             return f"the {kind} loss is not finite"
-        if loss > self._settings.jump * good + MARGIN * first:
+        # For a positive loss, `jump` times its value; losses of densities are negative at times.
+        if loss > good + (self._settings.jump - 1) * abs(good) + MARGIN * abs(first):
             return f"the {kind} loss jumped from {good:.3g} to {loss:.3g}"
         return ""
 
     def collapsed(self, loss: float, problem: Problem) -> str:
         """The sentence that says a run has gone far and learned nothing; empty where it has not."""
         assert self.first is not None
-        if loss < self.first.loss * (1 - LEARNED):
+        if loss < self.first.loss - LEARNED * abs(self.first.loss):
             return ""
         distance = self.first.distance(problem)
         if distance <= FAR:
             return ""
         return f"the weights moved by {distance:.2g} of their length, and the loss, {loss:.3g}, is no better for it"
 
-    def retreat(self, problem: Problem, values: Values, *, to_first: bool) -> Values | None:
-        """Go back, and return the hyperparameters to go on with: those of that point, the learning rate cut.
+    def retreat(self, problem: Problem, values: Values, *, to_first: bool) -> Retreat | None:
+        """Go back to the last good point, or the first, with its hyperparameters, the learning rate cut.
 
         Returns:
             None where nothing would change, so that the same would happen again, or it has happened too often.
@@ -121,15 +138,18 @@ class Guard:
         point = self.first if to_first else self.good
         assert point is not None
         rates = {b.hyperparameter.name: b.hyperparameter for b in problem.bindings if b.field == "lr"}
-        fresh = dict(point.values)
-        fresh |= {name: rate.clip(values[name] * self._settings.cut) for name, rate in rates.items()}
+        cut = {name: rate.clip(values[name] * self._settings.cut) for name, rate in rates.items()}
+        fresh = {**point.values, **cut}
         same = all(torch.equal(value, values[name]) for name, value in fresh.items())
         if same or self.rollbacks >= MOST_ROLLBACKS:
             return None
         point.apply(problem)
         self.rollbacks += 1
         self.good = point
-        return fresh
+        told = [f"{name} {float(values[name]):.3g} -> {float(rate):.3g}" for name, rate in cut.items()]
+        place = f"back to the weights of step {point.step}"
+        count = f"roll-back {self.rollbacks} of at most {MOST_ROLLBACKS}"
+        return Retreat(fresh, ", ".join([place, *told, count]))
 
     def as_plain(self) -> dict[str, Any]:
         """The memory as plain data."""

@@ -83,7 +83,7 @@ def judge(elasticity: Array, deviation: Array, local: Array, settings: Settings)
     conditions = (
         (~known, Cause.UNKNOWN),
         (size < settings.dead_band, Cause.DEAD_BAND),
-        (elasticity * local < 0, Cause.CONTRADICTED),
+        (np.sign(elasticity) * np.sign(local) < 0, Cause.CONTRADICTED),
         (ratio >= settings.act, Cause.CLEAR),
         (ratio >= settings.act_small, Cause.FAINT),
     )

@@ -5,6 +5,7 @@ held. Afterwards every hyperparameter moves by a trust region of its own, in the
 keeps its heading, shorter where it turns.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -99,7 +100,7 @@ def learn(state: OuterState, forecast: Forecast, loss: float) -> OuterState:
         loss: Validation loss at the window's end; turns it into an elasticity.
     """
     state = replace(state, losses=(*state.losses, loss)[-2 * LAG :])
-    if not forecast.outcome.usable or loss <= 0:
+    if not forecast.outcome.usable or not loss > 0:
         return replace(state, deviation=np.full_like(state.deviation, np.inf))
     return replace(state, elasticity=forecast.mean / loss, deviation=forecast.deviation / loss)
 
@@ -127,7 +128,7 @@ def restrain(verdicts: Verdicts, state: OuterState, axes: Axes, remaining: float
 
 
 def move(
-    state: OuterState, verdicts: Verdicts, axes: Axes, limit: Array, settings: Settings
+    state: OuterState, verdicts: Verdicts, axes: Axes, promised: Array, settings: Settings
 ) -> tuple[Array, OuterState]:
     """Step down the elasticity by the granted share of the trust region.
 
@@ -135,7 +136,8 @@ def move(
         state: Memory.
         verdicts: The gate's answers, restrained.
         axes: Which entries are learning rates.
-        limit: Distance at which the first-order model promises more than it can keep, shape [q].
+        promised: Relative change of the loss within a window per unit of each coordinate, shape [q]: how fast the
+            first-order model comes to promise more than it can keep.
         settings: Trust regions.
 
     Returns:
@@ -143,7 +145,8 @@ def move(
     """
     heading = np.where(verdicts.share > 0, -np.sign(state.elasticity), 0.0)
     if state.searching:
-        displacement = heading * verdicts.share * np.minimum(settings.search_region, limit)
+        reach = np.full_like(heading, settings.search_region)
+        displacement = _within_promise(heading, verdicts.share, reach, promised, settings.promise)
         long = bool(np.any(np.abs(displacement[axes.rates]) >= LONG * settings.search_region))
         idle = 0 if long else state.idle + 1
         return displacement, replace(state, idle=idle, searching=idle < IDLE)
@@ -152,7 +155,18 @@ def move(
     shortest, longest = settings.trust_limits
     trust = np.clip(state.trust * factor, shortest * axes.reach, longest * axes.reach)
     kept = np.where(heading != 0, heading, state.heading)
-    return heading * verdicts.share * np.minimum(trust, limit), replace(state, trust=trust, heading=kept)
+    displacement = _within_promise(heading, verdicts.share, trust, promised, settings.promise)
+    return displacement, replace(state, trust=trust, heading=kept)
+
+
+def _within_promise(heading: Array, share: Array, reach: Array, promised: Array, promise: float) -> Array:
+    """A step along `heading`: each entry, and all of them together, promise no more than `promise`."""
+    rate = np.where(heading != 0, np.abs(promised), 0.0)
+    with np.errstate(over="ignore", divide="ignore"):  # an entry that promises nothing may go as far as it likes
+        limit = np.where(rate > 0, promise / rate, np.inf)
+    displacement = heading * share * np.minimum(reach, limit)
+    total = float(np.sum(np.abs(displacement) * rate))
+    return displacement * (promise / total) if total > promise else displacement
 
 
 def potential(state: OuterState, loss: float, windows_left: int) -> float:
@@ -166,8 +180,11 @@ def potential(state: OuterState, loss: float, windows_left: int) -> float:
         loss: Validation loss that the elasticities refer to.
         windows_left: Outer steps that remain.
     """
-    known = np.isfinite(state.deviation)
+    known = np.isfinite(state.deviation) & np.isfinite(state.elasticity)
+    if not loss > 0 or not math.isfinite(loss) or not known.any():
+        return 0.0
     size, noise = np.abs(state.elasticity[known]), state.deviation[known]
-    shrinkage = size**2 / np.maximum(size**2 + noise**2, np.finfo(float).tiny)
-    promise = float(np.sum(size * shrinkage * state.trust[known])) * max(0, windows_left)
+    certain = size / np.maximum(np.hypot(size, noise), np.finfo(float).tiny)
+    with np.errstate(over="ignore"):  # more than the loss is no more than the loss
+        promise = float(np.sum(size * certain**2 * state.trust[known])) * max(0, windows_left)
     return loss * min(1.0, promise)

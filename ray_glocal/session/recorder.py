@@ -36,7 +36,7 @@ class Recorder:
 
     def full(self, *, searching: bool) -> bool:
         """Whether the window is complete."""
-        return len(self.snapshots) == self._length(searching)
+        return len(self.snapshots) >= self._length(searching)  # longer where a resumed run asks for shorter ones
 
     def take(self, problem: Problem, val_batches: Sequence[Any]) -> Window:
         """The complete window, ending in the present state; the recorder is empty afterwards."""

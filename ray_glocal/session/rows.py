@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,24 +16,52 @@ from ray_glocal.session.trace import Row
 MANY = 16  # entries: a larger hyperparameter is shown by norms
 
 
-def window_rows(
-    step: int, problem: Problem, values: Values, local: Array, forecast: Forecast, verdicts: Verdicts
-) -> list[Row]:
+@dataclass(frozen=True)
+class Seen:
+    """What a window has seen.
+
+    Args:
+        problem: The bilevel problem.
+        values: Hyperparameters in the window.
+        after: Hyperparameters after the outer step.
+        local: Last local hypergradient in coordinates, shape [q].
+        forecast: Its forecast to the end of training, shape [q].
+        loss: Validation loss at the window's end.
+    """
+
+    problem: Problem
+    values: Values
+    after: Values
+    local: Array
+    forecast: Forecast
+    loss: float
+
+    @property
+    def obstacle(self) -> str:
+        """Why no hyperparameter can be judged by this window; empty where each can."""
+        if not self.forecast.outcome.usable:
+            return f": {self.forecast.outcome.sentence}"
+        return "" if self.loss > 0 else f": of a loss of {self.loss:.3g} there is no relative change"
+
+
+def window_rows(step: int, seen: Seen, verdicts: Verdicts) -> list[Row]:
     """Rows of one window: an entry each, or one for a hyperparameter of many entries."""
-    flat = torch.cat([value.flatten() for value in values.values()]).numpy()
-    why = "" if forecast.outcome.usable else f": {forecast.outcome.sentence}"
+    columns = (_flat(seen.values), seen.local, seen.forecast.mean, seen.forecast.deviation)
+    after = _flat(seen.after)
     rows = []
-    for label, part in _shown(problem):
-        value, local_, mean, deviation = (_norm(c[part]) for c in (flat, local, forecast.mean, forecast.deviation))
-        gate, reason = _answer(verdicts, part, why)
-        rows.append(Row(step, label, value, local_, mean, deviation, gate, reason))
+    for label, part in _shown(seen.problem):
+        value, local, mean, deviation = (_norm(column[part]) for column in columns)
+        gate, reason = _answer(verdicts, part, seen.obstacle)
+        if np.any(verdicts.share[part] > 0):
+            moved = not np.array_equal(after[part], columns[0][part])
+            reason += f"; moves to {_norm(after[part]):.4g}" if moved else "; stays at its bound"
+        rows.append(Row(step, label, value, local, mean, deviation, gate, reason))
     return rows
 
 
 def retreat_rows(step: int, problem: Problem, values: Values, reason: str) -> list[Row]:
     """Rows that say what a retreat was for, and which values it led to."""
-    flat = torch.cat([value.flatten() for value in values.values()]).numpy()
-    nan = math.nan
+    flat, nan = _flat(values), math.nan
     return [Row(step, label, _norm(flat[part]), nan, nan, nan, "roll back", reason) for label, part in _shown(problem)]
 
 
@@ -50,6 +79,12 @@ def _shown(problem: Problem) -> Iterator[tuple[str, slice]]:
         else:
             yield from ((label, slice(i, i + 1)) for i, label in enumerate(hyper.labels, start))
         start += hyper.size
+
+
+def _flat(values: Values) -> Array:
+    """All entries, shape [q]."""
+    flat: Array = torch.cat([value.flatten() for value in values.values()]).numpy()
+    return flat
 
 
 def _norm(part: Array) -> float:

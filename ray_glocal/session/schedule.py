@@ -1,18 +1,100 @@
 """The user's learning-rate schedule: the session adapts the rate that the schedule multiplies."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient import Problem
+from ray_glocal.hypergradient.problem import ADAPTED_LR
 
 
-def rescale(scheduler: LRScheduler, ratios: Sequence[float]) -> None:
-    """Multiply the base learning rate of every parameter group, in nested schedules too.
+class Schedule:
+    """A torch scheduler that runs on rates of its own; the adapted rate multiplies what it says.
+
+    Every scheduler keeps its shape that way, with its warm-up, floor and peak, whether it computes in closed form or
+    from the rate before.
 
     Args:
-        scheduler: A torch scheduler; closed-form ones read `base_lrs`, chainable ones the group itself, which the
-            caller multiplies.
-        ratios: New over old rate, one per parameter group.
+        scheduler: The scheduler, or `None`.
+        problem: The bilevel problem, its options not yet written.
+
+    Raises:
+        ArgumentError: A scheduler of another optimizer, one that waits for a metric, or one of a rate of zero.
     """
-    scheduler.base_lrs = [base * ratio for base, ratio in zip(scheduler.base_lrs, ratios, strict=True)]
-    for inner in getattr(scheduler, "_schedulers", ()):  # SequentialLR and ChainedScheduler hold theirs there
-        rescale(inner, ratios)
+
+    def __init__(self, scheduler: LRScheduler | None, problem: Problem) -> None:
+        self._scheduler, self._problem = scheduler, problem
+        groups = problem.optimizer.param_groups
+        self._bases = [float(group.get("initial_lr", group["lr"])) for group in groups]
+        self._own = [float(group["lr"]) for group in groups]
+        if scheduler is not None:
+            self._check(scheduler)
+
+    def _check(self, scheduler: LRScheduler) -> None:
+        kind = type(scheduler).__name__
+        if isinstance(scheduler, ReduceLROnPlateau):
+            remedy = "Leave it out: the session cuts the rate where that helps."
+            raise ArgumentError("lr_scheduler", "depend on the step alone", kind, remedy)
+        if scheduler.optimizer is not self._problem.optimizer:
+            raise ArgumentError("lr_scheduler", "schedule the session's optimizer", kind)
+        if not all(self._bases):
+            rule = "be built on learning rates above zero, for it multiplies them"
+            raise ArgumentError("lr_scheduler", rule, self._bases, "Give the optimizer a rate.")
+
+    @property
+    def kind(self) -> str | None:
+        """Name of the scheduler's class."""
+        return None if self._scheduler is None else type(self._scheduler).__name__
+
+    def step(self) -> None:
+        """Let the scheduler take its step.
+
+        Raises:
+            ArgumentError: It has set an option that is adapted, as those do that cycle the momentum.
+        """
+        if self._scheduler is None:
+            return
+        groups, before = self._problem.optimizer.param_groups, self._adapted_options()
+        for group, own in zip(groups, self._own, strict=True):
+            if ADAPTED_LR in group:
+                group["lr"] = own
+        self._scheduler.step()
+        self._own = [float(group["lr"]) for group in groups]
+        self.apply()
+        after = self._adapted_options()
+        changed = [name for name, value in after.items() if value != before[name]]
+        if changed:
+            remedy = "Switch that off, as by `cycle_momentum=False`, or do not adapt it."
+            raise ArgumentError("lr_scheduler", "leave the adapted options to the session", changed[0], remedy)
+
+    def apply(self) -> None:
+        """Multiply the scheduled rates by how far the base rates were adapted."""
+        if self._scheduler is None:
+            return
+        groups = self._problem.optimizer.param_groups
+        for group, own, base in zip(groups, self._own, self._bases, strict=True):
+            if ADAPTED_LR in group:
+                group["lr"] = own * (group[ADAPTED_LR] / base)
+        self._scheduler._last_lr = [group["lr"] for group in groups]  # what `get_last_lr` tells the user's log
+
+    def _adapted_options(self) -> dict[str, tuple[Any, ...]]:
+        """Values of the adapted options, learning rates apart."""
+        options = [self._problem.rule.options(group) for group in self._problem.optimizer.param_groups]
+        return {
+            b.hyperparameter.name: tuple(options[index][b.field] for index in b.groups)
+            for b in self._problem.bindings
+            if b.field is not None and b.field != "lr"
+        }
+
+    def as_plain(self) -> dict[str, Any]:
+        """The scheduler's state and its own rates, as plain data."""
+        state = None if self._scheduler is None else self._scheduler.state_dict()
+        return {"kind": self.kind, "state": state, "own": list(self._own), "bases": list(self._bases)}
+
+    def load_plain(self, plain: Mapping[str, Any]) -> None:
+        """Inverse of `as_plain`."""
+        if self._scheduler is not None:
+            self._scheduler.load_state_dict(plain["state"])
+            self._own, self._bases = list(plain["own"]), list(plain["bases"])

@@ -1,7 +1,9 @@
 """`GlocalSession`: the training loop's partner."""
 
+import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,15 @@ from ray_glocal.hypergradient.problem import Loss, Values
 from ray_glocal.koopman import forecaster
 from ray_glocal.session import checkpoint
 from ray_glocal.session.adapted import Adapted, Folder
+from ray_glocal.session.buffers import set_transient_buffers, transient_buffers
 from ray_glocal.session.cost import Cost, window_steps
 from ray_glocal.session.curve import forecast_final_loss
 from ray_glocal.session.divergence import Guard, RestorePoint
-from ray_glocal.session.gate import Verdicts, judge
+from ray_glocal.session.gate import judge
 from ray_glocal.session.outer import Axes, OuterState, learn, move, potential, restrain
 from ray_glocal.session.recorder import Recorder
-from ray_glocal.session.rows import entry_metrics, retreat_rows, window_rows
-from ray_glocal.session.schedule import rescale
+from ray_glocal.session.rows import Seen, entry_metrics, retreat_rows, window_rows
+from ray_glocal.session.schedule import Schedule
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.stream import Stream
 from ray_glocal.session.trace import Trace
@@ -83,7 +86,7 @@ class GlocalSession:
         self.cost = Cost()
         self.step_count = 0
         self.values: Values = self.problem.start_values()
-        self._lr_scheduler = lr_scheduler
+        self._schedule = Schedule(lr_scheduler, self.problem)
         self._set_values(None)
         self._forecaster = forecaster(self.settings.forecaster)
         self._axes = Axes.of(self.problem)
@@ -94,7 +97,7 @@ class GlocalSession:
         self._train_losses: list[Tensor] = []
         self._curve: list[float] = []  # validation loss at each report
         self._metrics: dict[str, float] = {}
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._discard: Callable[[], object] | None = None  # removes the last temporary folder
 
     # ---- the loop ----
 
@@ -139,8 +142,7 @@ class GlocalSession:
                 self._recorder.snapshots.append(self.problem.snapshot(batch, self.values))
         with self.cost.plain():
             loss = self.problem.advance(batch, self.values)
-            if self._lr_scheduler is not None:
-                self._lr_scheduler.step()
+            self._schedule.step()
         self.step_count += 1
         self.cost.plain_steps += 1
         self._train_losses.append(loss)
@@ -150,6 +152,7 @@ class GlocalSession:
     def _begin(self) -> None:
         """Measure where training starts; the first retreat leads there."""
         if self._guard.first is None:
+            self.trace.begin()
             loss = self._validated()
             self._guard.trust(RestorePoint.take(self.problem, self.step_count, loss, self.values))
 
@@ -205,12 +208,16 @@ class GlocalSession:
         self._outer = learn(self._outer, forecast, loss)
         verdicts = judge(self._outer.elasticity, self._outer.deviation, local, self.settings)
         verdicts = restrain(verdicts, self._outer, self._axes, 1 - self.step_count / self.total_steps)
-        self._log(local, forecast, verdicts)
-        limit = self.settings.promise * loss / np.maximum(np.abs(local), np.finfo(float).tiny)
-        displacement, self._outer = move(self._outer, verdicts, self._axes, limit, self.settings)
+        promised = local / loss if loss > 0 else np.zeros_like(local)
+        displacement, self._outer = move(self._outer, verdicts, self._axes, promised, self.settings)
+        values = self.values
         if displacement.any():
-            line = self.problem.to_line(self.values) + torch.from_numpy(displacement)
-            self._set_values(self.problem.to_values(line))
+            line = self.problem.to_line(values) + torch.from_numpy(displacement)
+            values = self.problem.to_values(line)
+        seen = Seen(self.problem, self.values, values, local, forecast, loss)
+        self.trace.append(window_rows(self.step_count, seen, verdicts))
+        if values is not self.values:
+            self._set_values(values)
 
     def _engine(self) -> str:
         if self.settings.engine == "auto":
@@ -218,29 +225,23 @@ class GlocalSession:
         return self.settings.engine
 
     def _set_values(self, values: Values | None) -> None:
-        """Hand new values (or, with none, the start values) to the optimizer, and new base rates to the schedule."""
-        groups = self.problem.optimizer.param_groups
-        before = [_base_rate(group) for group in groups]
+        """Hand new values (or, with none, the start values) to the optimizer and to the schedule."""
         self.problem.write_options(None if values is None else self.values, values or self.values)
         self.values = values or self.values
-        if self._lr_scheduler is not None:
-            ratios = [_base_rate(group) / old if old else 1.0 for group, old in zip(groups, before, strict=True)]
-            rescale(self._lr_scheduler, ratios)
+        self._schedule.apply()
 
-    def _retreat(self, sentence: str, *, to_first: bool) -> bool:
+    def _retreat(self, trouble: str, *, to_first: bool) -> bool:
         """Go back to a good state, if there is a reason and a way to do better from there."""
-        values = self._guard.retreat(self.problem, self.values, to_first=to_first) if sentence else None
-        if values is None:
+        retreat = self._guard.retreat(self.problem, self.values, to_first=to_first) if trouble else None
+        if retreat is None:
             return False
         self._recorder.drop()
         self._train_losses.clear()
         self._outer = self._outer.forget(self._axes, self.settings)
-        self._set_values(values)
-        self.trace.append(retreat_rows(self.step_count, self.problem, values, sentence))
+        self._set_values(retreat.values)
+        reason = f"{trouble}: {retreat.sentence}"
+        self.trace.append(retreat_rows(self.step_count, self.problem, retreat.values, reason))
         return True
-
-    def _log(self, local: Array, forecast: Forecast, verdicts: Verdicts) -> None:
-        self.trace.append(window_rows(self.step_count, self.problem, self.values, local, forecast, verdicts))
 
     # ---- reports ----
 
@@ -269,7 +270,7 @@ class GlocalSession:
 
     def _validated(self) -> float:
         with self.cost.extra(self.validation.count / 3):  # a forward pass is a third of a step
-            return self.problem.mean_val_loss(self.validation.all(), self.values)
+            return self.validation.mean(lambda batch: self.problem.mean_val_loss([batch], self.values))
 
     def metrics(self) -> dict[str, float]:
         """What the last report measured, with the cost up to now; flat, ready for `tune.report`.
@@ -289,17 +290,27 @@ class GlocalSession:
         Raises:
             ArgumentError: Inside a window whose batches are not made of tensors, numbers and text.
         """
-        checkpoint.write(Path(folder), self._as_plain())
-        self.trace.save(Path(folder) / checkpoint.TRACE)
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        plain = self._as_plain()
+        # The trace goes first: rows after the step of the other file, from a save that was cut short, are dropped.
+        self.trace.save(place / checkpoint.TRACE)
+        checkpoint.write(place, plain)
 
     def checkpoint(self) -> Any:
         """Save into a fresh temporary folder and package it, for `tune.report`; the one before it is removed."""
-        fresh = tempfile.TemporaryDirectory(prefix="glocal-session-")
-        self.save(fresh.name)
-        if self._folder is not None:
-            self._folder.cleanup()
-        self._folder = fresh
-        return self.adapted.package(Path(fresh.name))
+        fresh = Path(tempfile.mkdtemp(prefix="glocal-session-"))
+        discard = weakref.finalize(self, shutil.rmtree, fresh, ignore_errors=True)
+        self.save(fresh)
+        self.close()
+        self._discard = discard
+        return self.adapted.package(fresh)
+
+    def close(self) -> None:
+        """Remove the temporary folder of the last `checkpoint`; without a call that happens with the session's end."""
+        if self._discard is not None:
+            self._discard()
+            self._discard = None
 
     def restore(self, source: str | Path | Folder | None) -> None:
         """Go on from a checkpoint; on a fresh start (`None`) take the ancestor's weights if there is one.
@@ -308,7 +319,8 @@ class GlocalSession:
             source: A folder, an object with `as_directory()` such as `ray.tune.Checkpoint`, or `None`.
 
         Raises:
-            ArgumentError: The folder holds no session, or one of another version, length or set of names.
+            ArgumentError: The folder holds no readable session, or one of another version, length, optimizer or
+                schedule, or of other hyperparameters.
         """
         if source is None:
             if self.adapted.ancestor is not None:
@@ -320,22 +332,29 @@ class GlocalSession:
             plain = checkpoint.read(Path(folder))
             self._check_same(plain)
             self._load_plain(plain)
-            self.trace.load(Path(folder) / checkpoint.TRACE)
+            self.trace.load(Path(folder) / checkpoint.TRACE, self.step_count)
 
     def _inherit(self, folder: Path) -> None:
         """Take an ancestor's weights if every one fits; a half-inherited network is worse than a fresh one."""
         theirs, ours = checkpoint.read(folder)["model"], self.problem.model.state_dict()
-        fits = theirs.keys() == ours.keys() and all(theirs[name].shape == ours[name].shape for name in ours)
+        fits = theirs.keys() == ours.keys() and all(_fits(theirs[name], ours[name]) for name in ours)
         if fits:
             self.problem.model.load_state_dict(theirs)
 
     def _check_same(self, plain: dict[str, Any]) -> None:
-        names, ours = list(plain["values"]), list(self.values)
+        names, ours = _shapes(plain["values"]), _shapes(self.values)
         if names != ours:
-            raise ArgumentError("source", f"adapt the same hyperparameters, {', '.join(ours)}", ", ".join(names))
+            raise ArgumentError("source", f"adapt the same hyperparameters, {ours}", names)
         if plain["total_steps"] != self.total_steps:
             remedy = "A forecast to another end is another run; start that one from the weights alone."
             raise ArgumentError("source", f"plan {self.total_steps} steps in all", plain["total_steps"], remedy)
+        remedy = "Build the session as the one that was saved."
+        kind = type(self.problem.optimizer).__name__
+        if plain["kind"] != kind:
+            raise ArgumentError("source", f"be trained by {kind}", plain["kind"], remedy)
+        scheduled = plain["schedule"]["kind"]
+        if scheduled != self._schedule.kind:
+            raise ArgumentError("source", f"have the lr_scheduler {self._schedule.kind}", scheduled, remedy)
 
     def _as_plain(self) -> dict[str, Any]:
         return {
@@ -343,8 +362,10 @@ class GlocalSession:
             "step": self.step_count,
             "values": dict(self.values),
             "model": self.problem.model.state_dict(),
-            "optimizer": self.problem.optimizer.state_dict(),
-            "schedule": None if self._lr_scheduler is None else self._lr_scheduler.state_dict(),
+            "transient": transient_buffers(self.problem.model),
+            "kind": type(self.problem.optimizer).__name__,
+            "optimizer": checkpoint.without_numpy(self.problem.optimizer.state_dict()),
+            "schedule": checkpoint.without_numpy(self._schedule.as_plain()),
             "randomness": Randomness.capture().as_plain(),
             "stream": self._stream.as_plain(),
             "cursor": self.validation.cursor,
@@ -362,9 +383,9 @@ class GlocalSession:
         self.step_count = plain["step"]
         self.values = plain["values"]
         self.problem.model.load_state_dict(plain["model"])
+        set_transient_buffers(self.problem.model, plain["transient"])
         self.problem.optimizer.load_state_dict(plain["optimizer"])
-        if self._lr_scheduler is not None:
-            self._lr_scheduler.load_state_dict(plain["schedule"])
+        self._schedule.load_plain(plain["schedule"])
         self._stream.load_plain(plain["stream"])
         self.validation.cursor = plain["cursor"]
         self._recorder.snapshots = [checkpoint.snapshot_from_plain(snapshot, device) for snapshot in plain["snapshots"]]
@@ -378,9 +399,16 @@ class GlocalSession:
         Randomness.from_plain(plain["randomness"]).restore()
 
 
-def _base_rate(group: dict[str, Any]) -> float:
-    """Learning rate that a schedule's factor multiplies."""
-    return float(group.get("adapted_lr", group.get("initial_lr", group["lr"])))
+def _fits(theirs: Any, ours: Any) -> bool:
+    """Whether an entry of an ancestor's weights can stand in for ours."""
+    if not isinstance(theirs, Tensor) or not isinstance(ours, Tensor):
+        return type(theirs) is type(ours)
+    return theirs.shape == ours.shape and bool(torch.isfinite(theirs).all())
+
+
+def _shapes(values: Values) -> str:
+    """Names of hyperparameters, with the shape where there is one."""
+    return ", ".join(f"{name} {tuple(v.shape)}" if v.dim() else name for name, v in values.items())
 
 
 def _mean(losses: Sequence[Tensor]) -> float:

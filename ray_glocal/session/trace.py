@@ -1,6 +1,8 @@
 """The trace: an append-only table of what every window measured, foretold and decided."""
 
+import os
 from dataclasses import asdict, dataclass
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ class Row:
 
 
 class Trace:
-    """Rows in memory and, where a folder is given, one parquet part per window in it.
+    """Rows in memory and, where a folder is given, one parquet part in it per step that has any.
 
     Args:
         folder: Where to write parts; read them together with `pyarrow.parquet.read_table(folder)`.
@@ -48,33 +50,51 @@ class Trace:
         if self._folder:
             self._folder.mkdir(parents=True, exist_ok=True)
 
-    def append(self, rows: list[Row]) -> None:
-        """Add the rows of one step."""
-        self.rows += rows
-        if self._folder and rows:
-            pq.write_table(_table(rows), self._folder / _part(rows[0].step))
+    def begin(self) -> None:
+        """Empty the folder of what a run wrote that was lost before its first checkpoint."""
+        self._rewrite()
 
-    def table(self) -> pa.Table:
-        """All rows, oldest first."""
+    def append(self, rows: list[Row]) -> None:
+        """Add rows of the present step."""
+        self.rows += rows
+        if rows:
+            step = rows[0].step
+            # A step may append twice, a window and a retreat from the report that follows it.
+            present = list(takewhile(lambda row: row.step == step, reversed(self.rows)))
+            self._write_part(step, present[::-1])
+
+    def table(self) -> Any:
+        """All rows as a `pyarrow.Table`, oldest first."""
         return _table(self.rows)
 
     def save(self, file: Path) -> None:
-        """Write all rows to one parquet file."""
-        pq.write_table(self.table(), file)
+        """Write all rows to one parquet file, whole or not at all."""
+        _write(self.rows, file)
 
-    def load(self, file: Path) -> None:
-        """Continue from a saved trace; parts that a lost run wrote after it are removed."""
-        self.rows = [Row(**row) for row in pq.read_table(file).to_pylist()]
+    def load(self, file: Path, step: int) -> None:
+        """Continue after `step` from a saved trace; what a lost run wrote later is removed."""
+        self.rows = [Row(**row) for row in pq.read_table(file).to_pylist() if row["step"] <= step]
+        self._rewrite()
+
+    def _rewrite(self) -> None:
+        """Make the folder hold the present rows and no others."""
+        if not self._folder:
+            return
+        for part in self._folder.glob("*step-*.parquet"):
+            part.unlink()
+        for step, rows in groupby(self.rows, key=lambda row: row.step):
+            self._write_part(step, list(rows))
+
+    def _write_part(self, step: int, rows: list[Row]) -> None:
         if self._folder:
-            for part in self._folder.glob("step-*.parquet"):
-                part.unlink()
-            for step in sorted({row.step for row in self.rows}):
-                pq.write_table(_table([row for row in self.rows if row.step == step]), self._folder / _part(step))
+            _write(rows, self._folder / f"step-{step:012d}.parquet")
 
 
 def _table(rows: list[Row]) -> Any:
     return pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
 
 
-def _part(step: int) -> str:
-    return f"step-{step:012d}.parquet"
+def _write(rows: list[Row], file: Path) -> None:
+    unfinished = file.with_name("." + file.name)  # readers of a folder pass over names with a dot
+    pq.write_table(_table(rows), unfinished)
+    os.replace(unfinished, file)

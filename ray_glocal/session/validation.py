@@ -1,11 +1,13 @@
 """Validation batches: a full pass for a report, a few at a time for a window."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from ray_glocal.errors import ArgumentError
-from ray_glocal.hypergradient import Randomness
+from ray_glocal.session.generators import undisturbed
 
 
 class Validation:
@@ -21,21 +23,23 @@ class Validation:
 
     def __init__(self, batches: Iterable[Any], per_window: int) -> None:
         remedy = "Pass a DataLoader or a list of batches that the training does not use."
-        if batches is None or not hasattr(batches, "__iter__"):
+        if not isinstance(batches, Iterable):
             raise ArgumentError("val_batches", "be an iterable of validation batches", batches, remedy)
-        if iter(batches) is batches:
+        if isinstance(batches, Iterator):  # `iter` would tell, too, but a loader's draws a seed
             rule = "be iterable more than once, and an iterator is not"
             raise ArgumentError("val_batches", rule, type(batches).__name__, remedy)
         self._batches = batches
-        self.count = sum(1 for _ in self.all())
+        with undisturbed(batches):
+            self.count = sum(1 for _ in batches)
         if not self.count:
             raise ArgumentError("val_batches", "hold at least one batch", batches, remedy)
         self._per_window = min(per_window, self.count)
         self.cursor = 0
 
-    def all(self) -> list[Any]:
-        """Every batch."""
-        return self._take(0, None)
+    def mean(self, loss: Callable[[Any], float]) -> float:
+        """Mean of a loss over every batch, one batch in memory at a time; its random draws are undone as well."""
+        with undisturbed(self._batches):
+            return float(np.mean([loss(batch) for batch in self._batches]))
 
     def next_few(self) -> list[Any]:
         """The batches of the next window; over the windows all batches take their turn."""
@@ -47,7 +51,5 @@ class Validation:
         return self._take(start, None) + self._take(0, end - self.count)
 
     def _take(self, start: int, end: int | None) -> list[Any]:
-        randomness = Randomness.capture()
-        taken = list(islice(iter(self._batches), start, end))
-        randomness.restore()
-        return taken
+        with undisturbed(self._batches):
+            return list(islice(self._batches, start, end))
