@@ -1,1 +1,80 @@
-"""The command line: `python -m ray_glocal`."""
+"""The command line: `python -m ray_glocal report | compare | replay RESULTS`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.report.account import summary
+from ray_glocal.report.comparison import compare
+
+SAME, DIFFERENT, REFUSED = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; print its answer, or on stderr what is wrong with the arguments.
+
+    Args:
+        arguments: What follows `python -m ray_glocal`; None for those of the process.
+
+    Returns:
+        0; 1 where a replay differs; 2 where an argument is refused.
+    """
+    chosen = _parser().parse_args(arguments)
+    try:
+        return int(chosen.command(chosen))
+    except ArgumentError as error:
+        print(f"python -m ray_glocal {chosen.name}: {error}", file=sys.stderr)
+        return REFUSED
+
+
+def _report(chosen: argparse.Namespace) -> int:
+    print(summary(chosen.results, metric=chosen.metric, mode=chosen.mode).text(chosen.trials))
+    return SAME
+
+
+def _compare(chosen: argparse.Namespace) -> int:
+    print(compare(*chosen.results, metric=chosen.metric, mode=chosen.mode))
+    return SAME
+
+
+def _replay(chosen: argparse.Namespace) -> int:
+    from ray_glocal.report.verification import replay  # the scheduler's rulebook loads ray, which takes seconds
+
+    replayed = replay(chosen.results)
+    print(replayed)
+    return SAME if replayed.same else DIFFERENT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m ray_glocal", description="Look at finished or running experiments.")
+    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+    folder = "folder of an experiment: the one that holds experiment_state-*.json and a folder for each trial"
+
+    report = commands.add_parser("report", help="trials, best configuration, what was pruned and why, cost")
+    report.add_argument("results", metavar="RESULTS", help=folder)
+    report.add_argument("--trials", type=int, default=40, help="list at most this many trials (default: 40)")
+    _add_aim(report)
+    report.set_defaults(command=_report)
+
+    several = commands.add_parser("compare", help="experiments side by side")
+    several.add_argument("results", metavar="RESULTS", nargs="+", help=folder)
+    _add_aim(several)
+    several.set_defaults(command=_compare)
+
+    again = commands.add_parser("replay", help="whether every decision in the ledger comes out again")
+    again.add_argument("results", metavar="RESULTS", help=folder)
+    again.set_defaults(command=_replay)
+    return parser
+
+
+def _add_aim(parser: argparse.ArgumentParser) -> None:
+    known = "what the experiment itself says"
+    parser.add_argument("--metric", help=f"value that is optimised (default: {known}, or else val_loss)")
+    parser.add_argument("--mode", help=f"min or max (default: {known}, or else min)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

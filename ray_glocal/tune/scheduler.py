@@ -12,6 +12,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
@@ -45,6 +46,14 @@ SIGN = "sign/"  # settings that tell which metric is optimised, and what turns i
 _RUNGS_BELOW_TOP = 3  # rungs below the end of training, where nobody says how long the grace period shall be
 
 logger = logging.getLogger(__name__)
+
+# Who judges which experiment, by its folder: Tune tells its callbacks of trials, but not of the scheduler.
+_AT_WORK: WeakValueDictionary[str, GlocalScheduler] = WeakValueDictionary()
+
+
+def scheduler_of(trial: Trial) -> GlocalScheduler | None:
+    """The scheduler of this process that judges `trial`; None where another kind does."""
+    return _AT_WORK.get(experiment_folder(trial))
 
 
 class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
@@ -159,6 +168,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._read_results()
         self._check_checkpoints(trial)
         self._folder = Path(experiment_folder(trial))
+        _AT_WORK[experiment_folder(trial)] = self
         self._rulebook, self._tabled = None, 0
         if self._journaled >= 0:
             self._load(self._folder / LEDGER_FILE)

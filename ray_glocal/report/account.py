@@ -1,0 +1,319 @@
+"""The account of one experiment: `summary(results)`, whose text is what `python -m ray_glocal report` prints."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ray_glocal.report import layout
+from ray_glocal.report.cost import Cost, cost_of
+from ray_glocal.report.experiment import Experiment, read
+from ray_glocal.report.trial import Row, Run, number
+from ray_glocal.scheduling.decision import FINISHED
+
+_ENDINGS = {"completed": "done", "errored": "failed", "live": "running", "retrying": "retrying"}
+_TUNES = {"TERMINATED": "done", "ERROR": "failed", "RUNNING": "running", "PENDING": "waiting", "PAUSED": "paused"}
+_TEST, _HYPER, _FORECAST = "test_", "hyper/", "forecast/final_loss"
+_SHOWN = 40  # trials in the text
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One line of the account.
+
+    Args:
+        id: Tune's trial id.
+        config: What tells its configuration from the others': the discrete part, and the start values of what was not
+            adapted.
+        status: "done", "pruned", "early" (ended before others, and nobody recorded why), "failed", "running", ...
+        steps: The furthest that it came.
+        best: Best finite value of the metric; None where there is none.
+        last: The value reported last.
+        forecast: The forecast of its end that was made last; None where nobody forecast.
+        rule: Name of the rule that pruned it; empty where none did.
+        reason: The sentence that goes with it.
+    """
+
+    id: str
+    config: Mapping[str, Any]
+    status: str
+    steps: float
+    best: float | None
+    last: float | None
+    forecast: float | None
+    rule: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A continuous hyperparameter of the best trial: where it started, and where it is now."""
+
+    name: str
+    start: float | None
+    now: float
+
+    @property
+    def factor(self) -> float | None:
+        """How many times its start value it is now; None where that means nothing."""
+        return self.now / self.start if self.start and self.now / self.start > 0 else None
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """Trials that one rule pruned: how many, and its sentence for one of them."""
+
+    rule: str
+    count: int
+    example: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What an experiment came to.
+
+    Args:
+        name: Name of its folder.
+        path: Where it lies.
+        metric: Key of the value that is optimised.
+        mode: "min" or "max".
+        trials: All of them, the best first.
+        best: The best; None where no trial reported a finite value.
+        config: The whole configuration of the best.
+        adapted: Its adapted values.
+        tests: Its test metrics, by name, from the result with the best value, or else from the last that has any.
+        pruned: Why trials were pruned.
+        cost: What all trials cost.
+        notes: What is not recorded, in sentences.
+    """
+
+    name: str
+    path: str
+    metric: str
+    mode: str
+    trials: tuple[Trial, ...]
+    best: Trial | None
+    config: Mapping[str, Any]
+    adapted: tuple[Adapted, ...]
+    tests: Mapping[str, float]
+    pruned: tuple[Pruned, ...]
+    cost: Cost
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def text(self, trials: int = _SHOWN) -> str:
+        """The account as plain text of at most 100 columns.
+
+        Args:
+            trials: How many trials to list at most, the best ones.
+        """
+        parts = (self._head(), self._table(trials), self._best(), self._pruned(), self._cost(), self._notes())
+        return "\n\n".join(part for part in parts if part)
+
+    def _head(self) -> str:
+        direction = "smallest" if self.mode == "min" else "largest"
+        counts = Counter(trial.status for trial in self.trials)
+        endings = ", ".join(f"{count} {status}" for status, count in counts.items())
+        return f"{self.name}: {len(self.trials)} trials ({endings}); {direction} {self.metric} wins\n{self.path}"
+
+    def _table(self, limit: int) -> str:
+        heads = ("trial", "configuration", "status", "steps", "best", "last", "forecast", "why")
+        rows = [
+            (
+                t.id,
+                " ".join(f"{name}={_value(value)}" for name, value in t.config.items()),
+                t.status,
+                *map(layout.shown, (t.steps, t.best, t.last, t.forecast)),
+                t.rule,
+            )
+            for t in self.trials[:limit]
+        ]
+        text = layout.table(heads, rows, words=("trial", "configuration", "status", "why"))
+        rest = len(self.trials) - limit
+        return f"{text}\n... and {rest} more" if rest > 0 else text
+
+    def _best(self) -> str:
+        if self.best is None:
+            return f"No trial reported a finite {self.metric}."
+        names = {adapted.name for adapted in self.adapted}
+        config = ", ".join(f"{k} {_value(v)}" for k, v in self.config.items() if k not in names)
+        lines = [
+            layout.paragraph(f"Best: trial {self.best.id}, {self.metric} {layout.shown(self.best.best)}: {config}")
+        ]
+        if self.adapted:
+            rows = [("  " + a.name, *map(layout.shown, (a.start, a.now, a.factor))) for a in self.adapted]
+            lines.append(layout.table(("  adapted", "start", "now", "factor"), rows, words=("  adapted",)))
+        if self.tests:
+            told = ", ".join(f"{name} {layout.shown(value)}" for name, value in self.tests.items())
+            lines.append(layout.paragraph(f"Test: {told}"))
+        return "\n".join(lines)
+
+    def _pruned(self) -> str:
+        if not self.pruned:
+            return ""
+        total = sum(pruned.count for pruned in self.pruned)
+        lines = [f"Pruned: {total} of {len(self.trials)} trials"]
+        for pruned in self.pruned:
+            lines.append(layout.paragraph(f"{pruned.count} by {pruned.rule}, for example: {pruned.example}", "  "))
+        return "\n".join(lines)
+
+    def _cost(self) -> str:
+        cost = self.cost
+        share = (
+            f", {cost.hypergradients:.0%} of a session's on hypergradients" if cost.hypergradients is not None else ""
+        )
+        unit = "inner-step equivalents" if cost.counted else "inner steps"
+        return layout.paragraph(
+            f"Cost: {layout.shown(round(cost.steps))} {unit}, {cost.seconds:.1f} trial seconds{share}"
+        )
+
+    def _notes(self) -> str:
+        return "\n".join(layout.paragraph(f"Note: {note}") for note in self.notes)
+
+
+def summary(results: object, *, metric: str | None = None, mode: str | None = None) -> Summary:
+    """The account of an experiment.
+
+    Args:
+        results: Path of its folder, a `ray.tune.ResultGrid` or an `ExperimentAnalysis`.
+        metric: Key of the value that is optimised; None for what the experiment itself says, or else "val_loss".
+        mode: "min" or "max"; None for what the experiment itself says, or else "min".
+
+    Raises:
+        ArgumentError: `results` is no experiment, or no trial in it reported `metric`.
+    """
+    return summarised(read(results, metric, mode))
+
+
+def summarised(experiment: Experiment) -> Summary:
+    """The account of an experiment that was read."""
+    runs, key, sign = experiment.runs, experiment.metric, experiment.sign
+    longest = max((run.steps for run in runs), default=0)
+    names = _telling(runs)
+    rank = {run.id: _rank(run, key, sign) for run in runs}
+    ordered = sorted(runs, key=lambda run: rank[run.id])
+    trials = tuple(_trial(run, experiment, names, longest) for run in ordered)
+    cost = cost_of(runs)
+    leads = bool(ordered) and math.isfinite(rank[ordered[0].id])
+    return Summary(
+        name=experiment.name,
+        path=experiment.path,
+        metric=key,
+        mode=experiment.mode,
+        trials=trials,
+        best=trials[0] if leads else None,
+        config=ordered[0].config if leads else {},
+        adapted=_adapted(ordered[0]) if leads else (),
+        tests=_tests(ordered[0], ordered[0].best(key, sign)) if leads else {},
+        pruned=_pruned(trials),
+        cost=cost,
+        notes=tuple(_notes(experiment, counted=cost.counted)),
+    )
+
+
+def _rank(run: Run, metric: str, sign: float) -> float:
+    row = run.best(metric, sign)
+    return math.inf if row is None else sign * float(row[metric])
+
+
+def _telling(runs: tuple[Run, ...]) -> list[str]:
+    """Names whose values differ between trials and that no session adapts: text and whole numbers before fractions."""
+    adapted = {
+        key.removeprefix(_HYPER) for run in runs for row in run.rows[:1] for key in row if key.startswith(_HYPER)
+    }
+    adapted |= {name for run in runs if run.record is not None for name in run.record.added.start}
+    values: dict[str, list[Any]] = {}
+    for run in runs:
+        for name, value in run.config.items():
+            values.setdefault(name, []).append(value)
+    varied = [name for name, seen in values.items() if name not in adapted and len({repr(value) for value in seen}) > 1]
+    return sorted(varied, key=lambda name: any(isinstance(value, float) for value in values[name]))
+
+
+def _trial(run: Run, experiment: Experiment, names: list[str], longest: float) -> Trial:
+    best = run.best(experiment.metric, experiment.sign)
+    rule, reason = _verdict(run, experiment)
+    return Trial(
+        id=run.id,
+        config={name: run.config[name] for name in names if name in run.config},
+        status="pruned" if rule else _status(run, early=run.steps < longest and not experiment.scheduled),
+        steps=run.steps,
+        best=None if best is None else float(best[experiment.metric]),
+        last=run.last(experiment.metric),
+        forecast=_forecast(run, experiment),
+        rule=rule,
+        reason=reason,
+    )
+
+
+def _verdict(run: Run, experiment: Experiment) -> tuple[str, str]:
+    """The rule that pruned a trial, and its sentence; empty where none did."""
+    own = [d for d in experiment.decisions if d["trial"] == run.id and d["action"] == "stop" and d["rule"] != FINISHED]
+    if own:
+        return own[-1]["rule"], own[-1]["reason"]
+    stops = [d for d in (experiment.ledger.decisions if experiment.ledger else ()) if d.trial == run.id and d.prunes]
+    return (stops[-1].rule, stops[-1].reason) if stops else ("", "")
+
+
+def _status(run: Run, *, early: bool) -> str:
+    """How a trial ended: Tune's own word where it has one, for the ledger may be older than the end."""
+    told = _TUNES.get(run.status) or _ENDINGS.get(run.record.status if run.record else "", "unknown")
+    return "early" if told == "done" and early else told
+
+
+def _forecast(run: Run, experiment: Experiment) -> float | None:
+    """The last forecast: from the ledger, which has the scheduler's own too, or else from a session's results."""
+    if run.id in experiment.forecasts:
+        return experiment.forecasts[run.id]
+    key = _FORECAST if experiment.metric == "val_loss" else ""
+    finite = [value for row in run.rows if (value := number(row, key)) is not None and math.isfinite(value)]
+    return finite[-1] if finite else None
+
+
+def _adapted(run: Run) -> tuple[Adapted, ...]:
+    keys = [key for row in run.rows[-1:] for key in row if key.startswith(_HYPER)]
+    values = [(key.removeprefix(_HYPER), number(run.rows[-1], key)) for key in keys]
+    return tuple(Adapted(name, number(run.config, name), now) for name, now in values if now is not None)
+
+
+def _tests(run: Run, best: Row | None) -> dict[str, float]:
+    for row in (best or {}, *reversed(run.rows)):
+        told = {key: value for key in row if key.startswith(_TEST) and (value := number(row, key)) is not None}
+        if told:
+            return told
+    return {}
+
+
+def _pruned(trials: tuple[Trial, ...]) -> tuple[Pruned, ...]:
+    counts = Counter(trial.rule for trial in trials if trial.rule)
+    example = {trial.rule: f"trial {trial.id}: {trial.reason}" for trial in trials}
+    return tuple(Pruned(rule, count, example[rule]) for rule, count in counts.most_common())
+
+
+def _notes(experiment: Experiment, *, counted: bool) -> list[str]:
+    notes = []
+    if not experiment.scheduled:
+        notes.append(
+            "no GlocalScheduler judged these trials, so forecasts and the reasons for ending a trial are not recorded; "
+            '"early" is a trial that ended before the longest one.'
+        )
+    if experiment.ledger is not None and experiment.ledger.torn:
+        notes.append(experiment.ledger.torn)
+    if not counted:
+        notes.append(
+            "not every trial counts its inner-step equivalents (cost/steps); there, reported steps are counted, "
+            "and validation is not in them."
+        )
+    clocks = {run.clock for run in experiment.runs if run.rows}
+    if "training_iteration" in clocks:
+        notes.append("trials that report no `step` are measured in training iterations.")
+    return notes
+
+
+def _value(value: Any) -> str:
+    return layout.shown(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,156 @@
+"""An experiment as its folder tells it: the trials, Tune's words on their ends, and the ledger where there is one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.report import trial as trials
+from ray_glocal.report.folder import STATE, TRIAL_FILES, Folder, opened
+from ray_glocal.report.trial import Run, number
+from ray_glocal.scheduling import journal
+from ray_glocal.scheduling.event import Reported, Settled
+from ray_glocal.scheduling.ledger import Ledger
+
+LEDGER_FILE, DECISIONS_FILE = "glocal-ledger.json", "decisions.parquet"
+_SIGN = "sign/"
+_LEDGER_START = journal.HEADER.encode()
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A whole experiment.
+
+    Args:
+        name: The name of its folder.
+        path: Where it lies.
+        metric: Key of the value that is optimised.
+        mode: "min" or "max".
+        runs: Its trials, in the order in which Tune made them.
+        ledger: Our memory of it; None where neither our scheduler nor our searcher took part.
+        decisions: Rows of our scheduler's table, in the user's units; empty without it.
+    """
+
+    name: str
+    path: str
+    metric: str
+    mode: str
+    runs: tuple[Run, ...]
+    ledger: Ledger | None = field(default=None, compare=False)
+    decisions: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def sign(self) -> float:
+        """What turns the metric into a loss, and back."""
+        return 1.0 if self.mode == "min" else -1.0
+
+    @property
+    def forecasts(self) -> dict[str, float]:
+        """The last forecast of each trial's end that the ledger holds, in the units of the metric."""
+        events = self.ledger.events if self.ledger is not None else ()
+        told = [(e.trial, e.mean) for e in events if isinstance(e, Reported)]
+        return {trial: self.sign * mean for trial, mean in told if mean is not None}
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether our scheduler judged the trials."""
+        return bool(self.decisions) or (self.ledger is not None and bool(_signs(self.ledger)))
+
+
+def read(results: object, metric: str | None = None, mode: str | None = None) -> Experiment:
+    """The experiment in `results`.
+
+    Args:
+        results: Path of its folder, a `ray.tune.ResultGrid` or an `ExperimentAnalysis`.
+        metric: Key of the value that is optimised; None for what the experiment itself says, or else "val_loss".
+        mode: "min" or "max"; None for what the experiment itself says, or else "min".
+
+    Raises:
+        ArgumentError: `results` is no experiment, `mode` is neither "min" nor "max", or no result holds `metric`.
+    """
+    if mode not in (None, "min", "max"):
+        raise ArgumentError("mode", "be 'min' or 'max'", mode, "Say whether a small or a large metric is good.")
+    folder = opened(results)
+    ledger = ledger_in(folder)
+    metric, mode = _aim(results, ledger, metric, mode)
+    runs = _runs(folder, ledger)
+    _check_metric(metric, runs)
+    return Experiment(folder.name, folder.path, metric, mode, runs, ledger, _decisions(folder))
+
+
+def ledger_in(folder: Folder) -> Ledger | None:
+    """The ledger of an experiment, from the searcher's file or the scheduler's own; None where there is none.
+
+    Raises:
+        ArgumentError: The ledger is damaged.
+    """
+    files = folder.files()
+    saved = [name for name in files if name.startswith("searcher-state-") and name.endswith(".pkl")]
+    # The newest first. Another searcher's file of this name is a pickle: it is looked at, and never unpickled.
+    for name in [*reversed(saved), LEDGER_FILE]:
+        content = folder.content(name) if name in files else b""
+        if content.startswith(_LEDGER_START):
+            return journal.read(content.decode("utf-8"))
+    return None
+
+
+def _aim(results: object, ledger: Ledger | None, metric: str | None, mode: str | None) -> tuple[str, str]:
+    """What is optimised: as asked for, else as the ledger says, else as Tune was told."""
+    settled = dict(_signs(ledger)) if ledger is not None else {}
+    told = next(iter(settled), None) or getattr(results, "default_metric", None)
+    name = metric or told or "val_loss"
+    if mode is None and name in settled:
+        mode = "min" if settled[name] > 0 else "max"
+    return name, mode or getattr(results, "default_mode", None) or "min"
+
+
+def _check_metric(metric: str, runs: Sequence[Run]) -> None:
+    reported = {key for run in runs for row in run.rows for key in row if number(row, key) is not None}
+    if reported and metric not in reported:
+        rule = "name a value that trials reported"
+        remedy = f"They reported {', '.join(sorted(reported))}."
+        raise ArgumentError("metric", rule, metric, remedy)
+
+
+def _signs(ledger: Ledger) -> list[tuple[str, float]]:
+    settings = [e for e in ledger.events if isinstance(e, Settled) and e.name.startswith(_SIGN)]
+    return [(e.name.removeprefix(_SIGN), e.value) for e in settings]
+
+
+def _runs(folder: Folder, ledger: Ledger | None) -> tuple[Run, ...]:
+    states = _states(folder)
+    found: dict[str, Run] = {}
+    for inside in folder.folders():
+        if not TRIAL_FILES & set(inside.files()):
+            continue
+        told, config, rows = trials.read(inside)
+        name = told or states.get(inside.name, {}).get("trial_id") or inside.name
+        status = str(states.get(inside.name, {}).get("status", ""))
+        found[name] = Run(name, config, rows, status, ledger.trial(name) if ledger is not None else None)
+    order = [state["trial_id"] for state in states.values()] + list(found)
+    return tuple(found[name] for name in dict.fromkeys(order) if name in found)
+
+
+def _states(folder: Folder) -> dict[str, dict[str, Any]]:
+    """Tune's own record of each trial, by the name of its folder; empty where there is none that can be read."""
+    names = [name for name in folder.files() if name.startswith(STATE)]
+    if not names:
+        return {}
+    try:
+        rows = json.loads(folder.content(names[-1]))["trial_data"]
+        states = [json.loads(row[0]) for row in rows]
+        return {state["relative_logdir"]: state for state in states if "trial_id" in state}
+    except (ValueError, KeyError, TypeError, IndexError):
+        return {}  # Ray's own format, which it may change: the results tell the rest
+
+
+def _decisions(folder: Folder) -> tuple[dict[str, Any], ...]:
+    if DECISIONS_FILE not in folder.files():
+        return ()
+    return tuple(pq.read_table(pa.BufferReader(folder.content(DECISIONS_FILE))).to_pylist())

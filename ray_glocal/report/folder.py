@@ -1,0 +1,104 @@
+"""The folder that Tune leaves behind, on a disk or in a bucket."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from pyarrow import fs
+
+from ray_glocal.errors import ArgumentError
+
+TRIAL_FILES = frozenset({"params.json", "result.json", "progress.csv"})
+STATE = "experiment_state-"  # what the name of Tune's own record of an experiment begins with
+_HINT = f"Give the folder that holds {STATE}*.json and one folder for each trial."
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder on any filesystem that pyarrow knows.
+
+    Args:
+        filesystem: Where it is.
+        path: Its path there.
+    """
+
+    filesystem: Any
+    path: str
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.path.rstrip("/").rsplit("/", 1)[-1]
+
+    def files(self) -> list[str]:
+        """Names of the files in it, sorted."""
+        return sorted(entry.base_name for entry in self._entries() if entry.type == fs.FileType.File)
+
+    def folders(self) -> list[Folder]:
+        """The folders in it, sorted by name."""
+        paths = sorted(entry.path for entry in self._entries() if entry.type == fs.FileType.Directory)
+        return [Folder(self.filesystem, path) for path in paths]
+
+    def content(self, name: str) -> bytes:
+        """The whole file `name`."""
+        with self.filesystem.open_input_stream(f"{self.path.rstrip('/')}/{name}") as stream:
+            return bytes(stream.read())
+
+    def _entries(self) -> list[Any]:
+        return list(self.filesystem.get_file_info(fs.FileSelector(self.path)))
+
+
+def opened(results: object) -> Folder:
+    """The folder of an experiment.
+
+    Args:
+        results: A path or address, or what Tune returned: a `ResultGrid` or an `ExperimentAnalysis`.
+
+    Raises:
+        ArgumentError: There is no such folder, or it holds no experiment.
+    """
+    folder = _located(results)
+    if folder.filesystem.get_file_info(folder.path).type != fs.FileType.Directory:
+        raise ArgumentError("results", "be the folder of an experiment", folder.path, f"There is none. {_HINT}")
+    files = folder.files()
+    if TRIAL_FILES & set(files):
+        remedy = "This is the folder of one trial; give the folder that it lies in."
+        raise ArgumentError("results", "be the folder of an experiment", folder.path, remedy)
+    inside = folder.folders()
+    if any(name.startswith(STATE) for name in files) or any(TRIAL_FILES & set(f.files()) for f in inside):
+        return folder
+    experiments = [f.name for f in inside if any(name.startswith(STATE) for name in f.files())]
+    among = f"It holds experiments, though: {', '.join(experiments)}. Give one of them." if experiments else _HINT
+    raise ArgumentError("results", "be the folder of an experiment", folder.path, among)
+
+
+def _located(results: object) -> Folder:
+    address = getattr(results, "experiment_path", results)
+    if not isinstance(address, str | os.PathLike):
+        remedy = "Give a path, a ResultGrid or an ExperimentAnalysis."
+        raise ArgumentError("results", "be the folder of an experiment", results, remedy)
+    filesystem = _filesystem(results)
+    if filesystem is not None:
+        return Folder(filesystem, os.fspath(address))
+    text = os.fspath(address)
+    if "://" in text:
+        return _at(text)
+    return Folder(fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text)))
+
+
+def _filesystem(results: object) -> Any:
+    """Where Tune's own objects lie, which name paths without their scheme; None for a path."""
+    if hasattr(results, "default_metric"):  # an ExperimentAnalysis, whose filesystem a ResultGrid makes public
+        from ray.tune import ResultGrid
+
+        results = ResultGrid(results)
+    return getattr(results, "filesystem", None)
+
+
+def _at(address: str) -> Folder:
+    try:
+        return Folder(*fs.FileSystem.from_uri(address))
+    except (ValueError, OSError) as error:  # pyarrow's errors for a scheme it does not know and a bucket it cannot find
+        raise ArgumentError("results", "be an address that pyarrow can open", address, f"{error}") from error

@@ -1,0 +1,153 @@
+"""A progress display for Tune: what happened, in a line each, and where the experiment stands.
+
+A callback, because Tune ignores a `progress_reporter` under its current output (`tune.run` says so itself). Silence that
+output with `verbose=0` and pass `callbacks=[Progress()]` to `tune.run` or to `tune.RunConfig`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from ray import tune
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.report.layout import shown
+from ray_glocal.report.statusline import StatusLine
+from ray_glocal.report.trial import ANCESTOR, flat
+from ray_glocal.scheduling.decision import Decision
+from ray_glocal.tune.reading import Reading, number
+from ray_glocal.tune.scheduler import GlocalScheduler, scheduler_of
+
+
+class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
+    """Tells of trials that finish, are pruned, start from an ancestor, roll back or fail, and keeps a status line.
+
+    A `GlocalScheduler` is found by itself, and tells the metric and its reasons; under any other scheduler a trial that
+    was stopped early cannot be told from one that is done.
+
+    Args:
+        metric: Key of the value that is optimised; None for the scheduler's, or else "val_loss".
+        mode: "min" or "max"; None for the scheduler's, or else "min".
+        every: Seconds between two statuses where the output is no terminal.
+        stream: Where to write; None for the standard output.
+
+    Raises:
+        ArgumentError: `mode` is neither "min" nor "max", or `every` is not positive.
+    """
+
+    def __init__(
+        self,
+        *,
+        metric: str | None = None,
+        mode: str | None = None,
+        every: float = 10.0,
+        stream: TextIO | None = None,
+    ) -> None:
+        if not every > 0:
+            raise ArgumentError("every", "be a positive number of seconds", every)
+        self._reading = Reading(metric or "val_loss", mode or "min")
+        self._told = metric is not None or mode is not None
+        self._line = StatusLine(every, stream)
+        self._began = time.monotonic()
+        self._samples = 0
+        self._best: float | None = None
+        self._last: dict[str, dict[str, Any]] = {}
+        self._rollbacks: Counter[str] = Counter()
+        self._started: set[str] = set()
+
+    def setup(
+        self,
+        stop: object = None,
+        num_samples: int | None = None,
+        total_num_samples: int | None = None,
+        **info: Any,
+    ) -> None:
+        """Start the clock."""
+        self._began = time.monotonic()
+        self._samples = total_num_samples or 0
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tell of a trial that starts from another, once."""
+        ancestor = (trial.config or {}).get(ANCESTOR)
+        if isinstance(ancestor, dict) and trial.trial_id not in self._started:
+            weights = " and weights" if ancestor.get("checkpoint") else ""
+            self._tell(trial, f"starts from the values{weights} of {ancestor.get('trial')}")
+        self._started.add(trial.trial_id)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Take note of the best value so far, and tell of a roll-back."""
+        told = self._last[trial.trial_id] = flat({k: v for k, v in result.items() if k != "config"})
+        reading = self._aim(trial)
+        value = number(told.get(reading.metric))
+        if value is not None and math.isfinite(value):
+            self._best = value if self._best is None else min(value, self._best, key=lambda x: reading.sign * x)
+        count = int(number(told.get("rollbacks")) or 0)
+        if count > self._rollbacks[trial.trial_id]:
+            again = f", {count} times by now" if count > 1 else ""
+            self._tell(trial, f"rolled back at step {shown(reading.step(told))}{again}")
+        self._rollbacks[trial.trial_id] = count
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tell how a trial ended, and why if it was pruned."""
+        pruned = _pruning(scheduler_of(trial), trial.trial_id)
+        if pruned is not None:
+            self._tell(trial, f"pruned at step {shown(pruned.step)}. {pruned.reason}")
+            return
+        told, reading = self._last.get(trial.trial_id, {}), self._aim(trial)
+        value = shown(number(told.get(reading.metric)))
+        self._tell(trial, f"done at step {shown(reading.step(told))}, {reading.metric} {value}")
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tell of a failure that is retried."""
+        self._tell(trial, "failed, and comes back from its last checkpoint")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tell of a failure for good."""
+        self._tell(trial, "failed for good")
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Refresh the status."""
+        self._line.status(self._status(trials))
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        """Leave the last status."""
+        self._line.status(self._status(trials), last=True)
+
+    def _tell(self, trial: Any, text: str) -> None:
+        self._line.line(f"{self._elapsed()}  {trial.trial_id} {text}")
+
+    def _status(self, trials: Sequence[Any]) -> str:
+        states = Counter(trial.status for trial in trials)
+        scheduler = scheduler_of(trials[0]) if trials else None
+        pruned = sum(_pruning(scheduler, t.trial_id) is not None for t in trials if t.status == "TERMINATED")
+        counts = {"running": states["RUNNING"], "done": states["TERMINATED"] - pruned, "pruned": pruned}
+        counts["failed"] = states["ERROR"]
+        total = max(self._samples, len(trials))
+        told = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name in ("running", "done"))
+        best = "" if self._best is None else f"; best {self._reading.metric} {shown(self._best)}"
+        return f"{self._elapsed()}  {told} of {total} trials{best}"
+
+    def _aim(self, trial: Any) -> Reading:
+        """How results are read: as the user said, or as the scheduler does."""
+        scheduler = scheduler_of(trial)
+        if not self._told and scheduler is not None and scheduler.reading is not None:
+            self._reading = scheduler.reading
+        return self._reading
+
+    def _elapsed(self) -> str:
+        seconds = int(time.monotonic() - self._began)
+        return f"{seconds // 60:3d}:{seconds % 60:02d}"
+
+
+def _pruning(scheduler: GlocalScheduler | None, trial: str) -> Decision | None:
+    """The decision that pruned `trial`; None where there is none or nobody knows."""
+    record = scheduler.ledger.trial(trial) if scheduler is not None else None
+    if scheduler is None or record is None or not record.pruned:
+        return None
+    return next((d for d in reversed(scheduler.ledger.decisions) if d.trial == trial and d.prunes), None)
