@@ -77,12 +77,14 @@ class Guard:
         self.first: RestorePoint | None = None
         self.good: RestorePoint | None = None
         self.first_training_loss: float | None = None
+        self.learned = False  # whether any good point was clearly better than the first
         self.rollbacks = 0
 
     def trust(self, point: RestorePoint) -> None:
         """Remember a state that is worth going back to."""
         self.first = self.first or point
         self.good = point
+        self.learned |= point.loss < _clearly_below(self.first.loss)
 
     def training_jumped(self, losses: Sequence[Tensor]) -> str:
         """The sentence that says the training loss has left the range where it began; empty where it has not."""
@@ -120,9 +122,12 @@ class Guard:
         return ""
 
     def collapsed(self, loss: float, problem: Problem) -> str:
-        """The sentence that says a run has gone far and learned nothing; empty where it has not."""
+        """The sentence that says a run has gone far for nothing; empty where it has not.
+
+        A run that had learned may overfit, and has not collapsed before it stands where it began.
+        """
         assert self.first is not None
-        if loss < self.first.loss - LEARNED * abs(self.first.loss):
+        if loss < (self.first.loss if self.learned else _clearly_below(self.first.loss)):
             return ""
         distance = self.first.distance(problem)
         if distance <= FAR:
@@ -154,11 +159,21 @@ class Guard:
     def as_plain(self) -> dict[str, Any]:
         """The memory as plain data."""
         points = {"first": self.first, "good": self.good}
-        numbers = {"rollbacks": self.rollbacks, "first_training_loss": self.first_training_loss}
+        numbers = {
+            "rollbacks": self.rollbacks,
+            "learned": self.learned,
+            "first_training_loss": self.first_training_loss,
+        }
         return {**numbers, **{name: point and dict(vars(point)) for name, point in points.items()}}
 
     def load_plain(self, plain: Mapping[str, Any]) -> None:
         """Inverse of `as_plain`."""
-        self.rollbacks, self.first_training_loss = plain["rollbacks"], plain["first_training_loss"]
+        self.rollbacks, self.learned = plain["rollbacks"], plain["learned"]
+        self.first_training_loss = plain["first_training_loss"]
         self.first = RestorePoint(**plain["first"]) if plain["first"] else None
         self.good = RestorePoint(**plain["good"]) if plain["good"] else None
+
+
+def _clearly_below(loss: float) -> float:
+    """A loss at which a run that began with `loss` has learned something."""
+    return loss - LEARNED * abs(loss)

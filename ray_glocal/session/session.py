@@ -195,7 +195,7 @@ class GlocalSession:
         """Retreat from a window that ended badly; remember the state it ended in otherwise."""
         if self._retreat(self._guard.validation_jumped(loss), to_first=False):
             return True
-        if self._retreat(self._guard.collapsed(loss, self.problem), to_first=True):
+        if self._retreat(self._guard.collapsed(loss, self.problem), to_first=not self._guard.learned):
             return True
         if self._retreat(self._guard.exploded(local, loss), to_first=False):
             return True

@@ -24,26 +24,26 @@ LIVELY = Settings(window=8, search_window=6, duty_cycle=0.5, act=0.2, act_small=
 OPTIMIZERS: Mapping[str, tuple[type[torch.optim.Optimizer], dict[str, Any], tuple[Hyperparameter, ...]]] = {
     "sgd": (
         torch.optim.SGD,
-        {"lr": 0.1, "momentum": 0.8},
+        {"lr": 0.03, "momentum": 0.8},
         (
-            Hyperparameter("lr", 0.1, 1e-5, 10.0, "log"),
+            Hyperparameter("lr", 0.03, 1e-5, 10.0, "log"),
             Hyperparameter("momentum", 0.8, 0.0, 0.99, "logit"),
-            Hyperparameter("weight_decay", 1e-3, 1e-6, 0.1, "log"),
+            Hyperparameter("weight_decay", 1e-2, 1e-6, 0.1, "log"),
         ),
     ),
     "adamw": (
         torch.optim.AdamW,
-        {"lr": 0.02},
+        {"lr": 0.005},
         (
-            Hyperparameter("lr", 0.02, 1e-5, 1.0, "log"),
+            Hyperparameter("lr", 0.005, 1e-5, 1.0, "log"),
             Hyperparameter("beta1", 0.9, 0.0, 0.99, "logit"),
             Hyperparameter("weight_decay", 1e-2, 1e-6, 1.0, "log"),
         ),
     ),
     "rmsprop": (
         torch.optim.RMSprop,
-        {"lr": 0.01, "momentum": 0.5},
-        (Hyperparameter("lr", 0.01, 1e-5, 1.0, "log"), Hyperparameter("alpha", 0.95, 0.0, 0.999, "logit")),
+        {"lr": 0.002, "momentum": 0.5},
+        (Hyperparameter("lr", 0.002, 1e-5, 1.0, "log"), Hyperparameter("alpha", 0.95, 0.0, 0.999, "logit")),
     ),
 }
 
@@ -81,7 +81,7 @@ def dataset(count: int, dtype: torch.dtype, seed: int) -> TensorDataset:
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(CLASSES, (count,), generator=generator)
     inputs = torch.randn(count, FEATURES, generator=generator, dtype=torch.float64)
-    inputs[torch.arange(count), labels] += 1.0
+    inputs[torch.arange(count), labels] += 2.0
     return TensorDataset(inputs.to(dtype), labels)
 
 
@@ -99,8 +99,8 @@ SCHEDULES: Mapping[str, Callable[[torch.optim.Optimizer], torch.optim.lr_schedul
     "lambda": lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda step: 1 / (1 + 0.02 * step)),
     "lambda from zero": lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda step: min(1.0, step / 10)),
     "exponential": lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.98),
-    "one cycle": lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.3, 100, cycle_momentum=False),
-    "cyclic": lambda o: torch.optim.lr_scheduler.CyclicLR(o, 0.05, 0.2, 10, cycle_momentum=False),
+    "one cycle": lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.1, 100, cycle_momentum=False),
+    "cyclic": lambda o: torch.optim.lr_scheduler.CyclicLR(o, 0.01, 0.05, 10, cycle_momentum=False),
     "warm-up and cosine": lambda o: torch.optim.lr_scheduler.SequentialLR(
         o,
         [

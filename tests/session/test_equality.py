@@ -34,7 +34,7 @@ CASES = [(name, dtype, None) for name in ("sgd", "adamw", "rmsprop") for dtype i
 @pytest.mark.parametrize("own_generator", [False, True])
 @pytest.mark.parametrize(("optimizer", "dtype", "schedule"), [*CASES, ("sgd", torch.float32, "warm-up and cosine")])
 def test_with_the_gate_closed_a_run_is_the_plain_loop(optimizer, dtype, schedule, own_generator):
-    weight_decay = {"weight_decay": 1e-3} if optimizer == "sgd" else {}
+    weight_decay = {"weight_decay": 1e-2} if optimizer == "sgd" else {}
     arguments = {"dtype": dtype, "schedule": schedule, "own_generator": own_generator, "settings": QUIET}
     alone = Run(optimizer, **arguments)
     for group in alone.optimizer.param_groups:
@@ -83,11 +83,11 @@ def test_an_acting_session_is_the_plain_loop_with_its_options(optimizer, schedul
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("start", [0.1, 0.3])
+@pytest.mark.parametrize("start", [0.03, 0.05])
 def test_the_adapted_rate_multiplies_the_schedule(name, start):
     """The rate at each step is adapted value x factor, and the factor is read off a twin that nobody adapts."""
     run = Run("sgd", settings=LIVELY, schedule=name, start={"lr": start})
-    twin = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    twin = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.03)
     schedule = SCHEDULES[name](twin)
     base = twin.param_groups[0]["initial_lr"]
     session = run.session()
@@ -107,8 +107,8 @@ def test_the_adapted_rate_multiplies_the_schedule(name, start):
 
 @pytest.mark.parametrize("name", ["step", "cosine", "lambda", "warm-up and cosine", "exponential"])
 def test_a_start_value_is_the_base_that_a_schedule_could_have_been_built_with(name):
-    run = Run("sgd", settings=QUIET, schedule=name, start={"lr": 0.3})
-    twin = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.3)
+    run = Run("sgd", settings=QUIET, schedule=name, start={"lr": 0.05})
+    twin = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.05)
     schedule = SCHEDULES[name](twin)
     session = run.session()
     batches = session.batches(run.loader)
