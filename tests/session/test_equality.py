@@ -82,8 +82,8 @@ def test_an_acting_session_is_the_plain_loop_with_its_options(optimizer, schedul
         assert differences(expected[name], got[name], name) == []
 
 
+@pytest.mark.parametrize("start", [0.03, pytest.param(0.05, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("start", [0.03, 0.05])
 def test_the_adapted_rate_multiplies_the_schedule(name, start):
     """The rate at each step is adapted value x factor, and the factor is read off a twin that nobody adapts."""
     run = Run("sgd", settings=LIVELY, schedule=name, start={"lr": start})

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -73,7 +74,7 @@ def truths():
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", pytest.param("adamw", marks=pytest.mark.slow)])
 def test_at_every_kind_of_moment(tmp_path, truths, moment, optimizer):
     arguments = {"optimizer_name": optimizer}
     truth = truths(**arguments)
@@ -85,7 +86,10 @@ def test_again_and_again(tmp_path, truths):
     assert differences(truths(), interrupted(tmp_path, [3, 7, 8, 20, 41, 42, 77])) == []
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+OFTEN = ("multistep", "warm-up and cosine", "one cycle")
+
+
+@pytest.mark.parametrize("schedule", [s if s in OFTEN else pytest.param(s, marks=pytest.mark.slow) for s in SCHEDULES])
 def test_within_every_schedule(tmp_path, truths, schedule):
     arguments = {"schedule": schedule}
     assert differences(truths(**arguments), interrupted(tmp_path, [7, 45], **arguments)) == []
@@ -258,8 +262,6 @@ def test_a_save_cut_short_leaves_the_one_before(tmp_path, monkeypatch):
 
 
 def test_numpy_numbers_among_the_options_can_be_saved(tmp_path):
-    import numpy as np
-
     run = Run()
     run.optimizer.param_groups[0]["weight_decay"] = np.float64(0.01)
     run.hyper = run.hyper[:2]
