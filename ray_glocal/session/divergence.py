@@ -18,6 +18,9 @@ from ray_glocal.session.settings import Settings
 EXPLOSION = 3.0  # relative change of the loss per coordinate unit, within one window
 FAR = 0.5  # distance from the first weights, relative to their length, that counts as having travelled
 MARGIN = 0.02  # share of the first loss that a jump must exceed as well
+EARLY = 0.15  # share of training in which a run may turn out to have been thrown away at its start,
+ASTRAY = 3.0  # further than so many lengths of its first weights,
+LITTLE = 0.5  # its loss having fallen by less than this share
 LEARNED = 0.1  # share of the first loss by which a run that learned anything fell
 MOST_ROLLBACKS = 12  # afterwards the run is left to whoever schedules it
 
@@ -133,6 +136,25 @@ class Guard:
         if distance <= FAR:
             return ""
         return f"the weights moved by {distance:.2g} of their length, and the loss, {loss:.3g}, is no better for it"
+
+    def strayed(self, loss: float, problem: Problem, progress: float) -> str:
+        """The sentence that says a run was thrown far away early and has learned little there; empty otherwise.
+
+        What died in the network on the way stays dead, so the loss, though better than at the start, stays high. Said
+        once at most: a run that comes to the same from a smaller learning rate has a problem of another kind.
+
+        Args:
+            loss: Validation loss now.
+            problem: The problem, its model as it stands.
+            progress: Share of training that is over.
+        """
+        assert self.first is not None
+        if self.rollbacks or progress > EARLY or loss < self.first.loss - LITTLE * abs(self.first.loss):
+            return ""
+        distance = self.first.distance(problem)
+        if distance <= ASTRAY:
+            return ""
+        return f"the weights moved by {distance:.2g} times their length, and the loss fell only to {loss:.3g}"
 
     def retreat(self, problem: Problem, values: Values, *, to_first: bool) -> Retreat | None:
         """Go back to the last good point, or the first, with its hyperparameters, the learning rate cut.

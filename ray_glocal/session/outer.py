@@ -21,7 +21,7 @@ from ray_glocal.session.settings import Settings
 
 GROW, SHRINK = 1.3, 0.5  # of the trust region when a coordinate keeps or turns its heading
 DECAY_SHARE = 0.3  # of the trust region for decay rates: momentum and learning rate amplify each other
-LONG = 0.7  # of the search region: below that, the order of magnitude is found
+LONG = 0.25  # of the search region: below that, the order of magnitude is found
 IDLE = 2  # windows without a long step that end the search
 LAG = 2  # windows that a loss is averaged over before it is compared with as many before
 RISE = 1.1  # ratio of the two from which the loss rises

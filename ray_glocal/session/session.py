@@ -197,6 +197,9 @@ class GlocalSession:
             return True
         if self._retreat(self._guard.collapsed(loss, self.problem), to_first=not self._guard.learned):
             return True
+        progress = self.step_count / self.total_steps
+        if self._retreat(self._guard.strayed(loss, self.problem, progress), to_first=True):
+            return True
         if self._retreat(self._guard.exploded(local, loss), to_first=False):
             return True
         if not self._guard.validation_jumped(loss):

@@ -49,7 +49,7 @@ class Settings:
     dead_band: float = 1e-4
     report_every: int | None = None
     jump: float = 2.0
-    cut: float = 0.3
+    cut: float = 0.5
 
     def __post_init__(self) -> None:
         low, high = self.trust_limits
