@@ -257,7 +257,9 @@ def _verdict(run: Run, experiment: Experiment) -> tuple[str, str]:
     if own:
         return own[-1]["rule"], own[-1]["reason"]
     stops = [d for d in (experiment.ledger.decisions if experiment.ledger else ()) if d.trial == run.id and d.prunes]
-    return (stops[-1].rule, stops[-1].reason) if stops else ("", "")
+    # Reasons quote losses, as the rules see them; the table of decisions, written at the end, says so itself.
+    note = "" if experiment.mode == "min" else f" (The loss is minus {experiment.metric}.)"
+    return (stops[-1].rule, stops[-1].reason + note) if stops else ("", "")
 
 
 def _status(run: Run, *, early: bool) -> str:

@@ -1,7 +1,7 @@
 """A progress display for Tune: what happened, in a line each, and where the experiment stands.
 
-A callback, because Tune ignores a `progress_reporter` under its current output (`tune.run` says so itself). Silence that
-output with `verbose=0` and pass `callbacks=[Progress()]` to `tune.run` or to `tune.RunConfig`.
+A callback, because Tune ignores a `progress_reporter` under its current output (`tune.run` says so itself). Silence
+that output with `verbose=0` and pass `callbacks=[Progress()]` to `tune.run` or to `tune.RunConfig`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ray_glocal.report.layout import shown
 from ray_glocal.report.statusline import StatusLine
 from ray_glocal.report.trial import ANCESTOR, flat
 from ray_glocal.scheduling.decision import Decision
-from ray_glocal.tune.reading import Reading, number
+from ray_glocal.tune.reading import Reading, finite, number
 from ray_glocal.tune.scheduler import GlocalScheduler, scheduler_of
 
 
@@ -87,11 +87,7 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
         value = number(told.get(reading.metric))
         if value is not None and math.isfinite(value):
             self._best = value if self._best is None else min(value, self._best, key=lambda x: reading.sign * x)
-        count = int(number(told.get("rollbacks")) or 0)
-        if count > self._rollbacks[trial.trial_id]:
-            again = f", {count} times by now" if count > 1 else ""
-            self._tell(trial, f"rolled back at step {shown(reading.step(told))}{again}")
-        self._rollbacks[trial.trial_id] = count
+        self._tell_of_rollbacks(trial, int(finite(told.get("rollbacks")) or 0), reading.step(told))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tell how a trial ended, and why if it was pruned."""
@@ -113,11 +109,19 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Refresh the status."""
-        self._line.status(self._status(trials))
+        if self._line.due:
+            self._line.status(self._status(trials))
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         """Leave the last status."""
-        self._line.status(self._status(trials), last=True)
+        self._line.close(self._status(trials))
+
+    def _tell_of_rollbacks(self, trial: Any, count: int, step: float) -> None:
+        """Tell of the first, and then whenever they have doubled: some trials roll back at every report."""
+        if count >= max(1, 2 * self._rollbacks[trial.trial_id]):
+            self._rollbacks[trial.trial_id] = count
+            times = f", {count} times by now" if count > 1 else ""
+            self._tell(trial, f"rolled back by step {shown(step)}{times}")
 
     def _tell(self, trial: Any, text: str) -> None:
         self._line.line(f"{self._elapsed()}  {trial.trial_id} {text}")
@@ -125,7 +129,9 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
     def _status(self, trials: Sequence[Any]) -> str:
         states = Counter(trial.status for trial in trials)
         scheduler = scheduler_of(trials[0]) if trials else None
-        pruned = sum(_pruning(scheduler, t.trial_id) is not None for t in trials if t.status == "TERMINATED")
+        records = scheduler.ledger.trials if scheduler is not None else {}
+        ended = [records.get(trial.trial_id) for trial in trials if trial.status == "TERMINATED"]
+        pruned = sum(record is not None and record.pruned for record in ended)
         counts = {"running": states["RUNNING"], "done": states["TERMINATED"] - pruned, "pruned": pruned}
         counts["failed"] = states["ERROR"]
         total = max(self._samples, len(trials))

@@ -25,7 +25,7 @@ class StatusLine:
     def __init__(self, every: float, stream: TextIO | None = None) -> None:
         self._every = every
         self._stream = stream
-        self._written = float("-inf")
+        self._written = time.monotonic()  # nothing is worth a status yet
         self._pending = ""  # the status that is on the terminal now
 
     def line(self, text: str) -> None:
@@ -35,22 +35,24 @@ class StatusLine:
         else:
             self._write(text + "\n")
 
-    def status(self, text: str, *, last: bool = False) -> None:
-        """Show `text` as the status, if it is time.
+    @property
+    def due(self) -> bool:
+        """Whether it is time for another status."""
+        return time.monotonic() - self._written >= (_REFRESH if self._terminal else self._every)
 
-        Args:
-            text: The status.
-            last: Whether no other will follow: it is shown in any case, and stays.
-        """
-        now = time.monotonic()
-        if now - self._written < (_REFRESH if self._terminal else self._every) and not last:
-            return
-        self._written = now
+    def status(self, text: str) -> None:
+        """Show `text` as the status: in the place of the one before on a terminal, below it elsewhere."""
+        self._written = time.monotonic()
         if self._terminal:
-            self._pending = "" if last else text
-            self._write(_CLEAR + (text + "\n" if last else self._fitting(text)))
+            self._pending = text
+            self._write(_CLEAR + self._fitting(text))
         else:
             self._write(text + "\n")
+
+    def close(self, text: str) -> None:
+        """Leave `text` as the last status."""
+        self._pending = ""
+        self.line(text)
 
     @property
     def _terminal(self) -> bool:
@@ -70,5 +72,5 @@ class StatusLine:
         self._out.flush()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the stream, which belongs to this process: Tune pickles callbacks."""
-        return {**self.__dict__, "_stream": None}
+        """Without the stream and the clock, which belong to this process: Tune pickles callbacks."""
+        return {**self.__dict__, "_stream": None, "_written": float("-inf")}

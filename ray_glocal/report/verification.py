@@ -41,9 +41,9 @@ class Replay:
         return not self.difference
 
     def __str__(self) -> str:
-        counted = f"{self.reports} results replayed, {self.decisions} decisions as recorded"
+        counted = f"Results replayed: {self.reports}; decisions as recorded: {self.decisions}"
         if self.unverifiable:
-            counted += f", {self.unverifiable} on repeated steps, whose results the ledger does not keep"
+            counted += f"; on repeated steps, whose results the ledger does not keep: {self.unverifiable}"
         verdict = "Every decision comes out as recorded." if self.same else f"First difference: {self.difference}"
         return f"{self.path}\n{layout.paragraph(counted)}.\n{layout.paragraph(verdict)}"
 

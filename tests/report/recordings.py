@@ -1,0 +1,115 @@
+"""Folders of experiments as Tune leaves them, with the ledger as our scheduler writes it, without Ray processes."""
+
+import json
+from types import SimpleNamespace
+
+from ray_glocal.tune import GlocalScheduler
+
+
+class Trial(SimpleNamespace):
+    """As much of a Tune trial as hooks read."""
+
+    def __init__(self, trial_id, folder, config):
+        kept = SimpleNamespace(checkpoint_config=SimpleNamespace(num_to_keep=None))
+        super().__init__(
+            trial_id=trial_id,
+            config=config,
+            status="RUNNING",
+            checkpoint=None,
+            local_experiment_path=str(folder),
+            run_metadata=SimpleNamespace(checkpoint_manager=kept),
+        )
+
+
+class Experiment:
+    """Writes an experiment, a result at a time, as Tune would; judged by our scheduler where `options` are given."""
+
+    search_alg = None
+
+    def __init__(self, folder, options=None, key="val_loss", mode="min"):
+        self.folder, self.key = folder, key
+        folder.mkdir(parents=True, exist_ok=True)
+        self.scheduler = None if options is None else GlocalScheduler(key, mode, **{"grace_period": 1, **options})
+        self.trials, self.rows, self.tick = {}, {}, 1000
+
+    def add(self, name, config=None):
+        self.trials[name] = trial = Trial(name, self.folder, config or {"width": len(self.trials) + 1, "lr": 0.5})
+        self.rows[name] = []
+        if self.scheduler:
+            self.scheduler.on_trial_add(self, trial)
+
+    def report(self, name, step, value, **more):
+        """Whether the trial goes on."""
+        self.tick += 1
+        row = {self.key: value, "step": step, "training_iteration": step, "timestamp": self.tick}
+        row |= {"time_this_iter_s": 0.5, "trial_id": name, "config": self.trials[name].config, **more}
+        self.rows[name].append(row)
+        if self.scheduler is None:
+            return True
+        if self.scheduler.on_trial_result(self, self.trials[name], row) == "CONTINUE":
+            return True
+        self.end(name, row)
+        return False
+
+    def fail(self, name, retry=True):
+        self.trials[name].status = "ERROR" if retry else "RUNNING"
+        if self.scheduler:
+            self.scheduler.on_trial_error(self, self.trials[name])
+        self.trials[name].status = "RUNNING" if retry else "ERROR"
+        if self.scheduler and retry:
+            self.trials[name].status = "PENDING"
+            self.scheduler.on_trial_add(self, self.trials[name])
+
+    def end(self, name, row=None):
+        if self.scheduler:
+            self.scheduler.on_trial_complete(self, self.trials[name], row or {})
+        self.trials[name].status = "TERMINATED"
+
+    def write(self, state=True):
+        """Leave trial folders and Tune's own record behind."""
+        for name, trial in self.trials.items():
+            place = self.folder / f"train_{name}_x"
+            place.mkdir(exist_ok=True)
+            (place / "params.json").write_text(json.dumps(trial.config))
+            (place / "result.json").write_text("".join(json.dumps(row) + "\n" for row in self.rows[name]))
+        if state:
+            trials = [
+                {"trial_id": name, "status": trial.status, "relative_logdir": f"train_{name}_x"}
+                for name, trial in self.trials.items()
+            ]
+            record = {"trial_data": [[json.dumps(trial), "{}"] for trial in trials]}
+            (self.folder / "experiment_state-2026.json").write_text(json.dumps(record))
+        return self.folder
+
+
+def session(value, cost, lr=0.25, **more):
+    """What a session adds to a result."""
+    told = {"cost/steps": cost, "cost/seconds": cost / 100, "cost/share": 0.4, "hyper/lr": lr, "rollbacks": 0}
+    return {**told, "forecast/final_loss": value / 2, "forecast/deviation": 0.0, "total_steps": 3, **more}
+
+
+def judged(folder, **options):
+    """Six trials of three steps under our scheduler: the first is the best, and the later are pruned."""
+    experiment = Experiment(folder, options)
+    for i, name in enumerate("abcdef"):
+        experiment.add(name)
+        steps = range(1, 4)
+        for step in steps:
+            value = (i + 1) / step
+            more = {"test_accuracy": 0.9} if step == 3 else {}
+            if not experiment.report(name, step, value, **session(value, 10 * step, 0.5 / (step + 1), **more)):
+                break
+        else:
+            experiment.end(name)
+    return experiment.write()
+
+
+def stock(folder):
+    """Three trials under somebody else's scheduler, one of them stopped early."""
+    experiment = Experiment(folder)
+    for name, last in (("x", 4), ("y", 4), ("z", 1)):
+        experiment.add(name, {"net": {"width": 8}, "lr": 0.1 if name == "x" else 0.2, "seed": 7})
+        for step in range(1, last + 1):
+            experiment.report(name, step, {"x": 1.0, "y": 2.0, "z": 3.0}[name] / step)
+        experiment.end(name)
+    return experiment.write()

@@ -1,0 +1,81 @@
+"""The command line: what it prints, and what it returns."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import recordings
+
+from ray_glocal.__main__ import main
+
+
+def test_report_prints_the_account(tmp_path, capsys):
+    folder = str(recordings.judged(tmp_path / "mine"))
+    assert main(["report", folder]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("mine: 6 trials")
+    assert err == ""
+    assert main(["report", folder, "--trials", "1", "--metric", "step", "--mode", "max"]) == 0
+    assert "largest step wins" in capsys.readouterr().out
+
+
+def test_compare_prints_the_table(tmp_path, capsys):
+    folders = [str(recordings.judged(tmp_path / "mine")), str(recordings.stock(tmp_path / "asha"))]
+    assert main(["compare", *folders]) == 0
+    assert "trials pruned or ended early" in capsys.readouterr().out
+
+
+def test_replay_returns_one_at_a_difference(tmp_path, capsys):
+    folder = recordings.judged(tmp_path)
+    assert main(["replay", str(folder)]) == 0
+    assert "Every decision comes out as recorded." in capsys.readouterr().out
+    ledger = folder / "glocal-ledger.json"
+    rows = [json.loads(line) for line in ledger.read_text().splitlines()]
+    next(row for row in rows if row.get("event") == "decision")["action"] = "stop"
+    ledger.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["replay", str(folder)]) == 1
+    assert "First difference: trial a at step 1: the ledger records stop" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("command", ["report", "replay", "compare"])
+def test_what_is_no_experiment_returns_two_and_one_sentence(tmp_path, capsys, command):
+    assert main([command, str(tmp_path), *([str(tmp_path)] if command == "compare" else [])]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(
+        f"python -m ray_glocal {command}: `results` must be the folder of an experiment; got '{tmp_path}"
+    )
+    assert err.count("\n") == 1
+
+
+def test_one_experiment_is_too_few_to_compare(tmp_path, capsys):
+    assert main(["compare", str(tmp_path)]) == 2
+    assert "Use `report` to look at one." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["report"], ["nothing", "x"], ["report", "x", "--trials", "y"]])
+def test_argparse_refuses_the_rest(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "usage: python -m ray_glocal" in capsys.readouterr().err
+
+
+def test_reading_results_loads_neither_torch_nor_ray(tmp_path):
+    folder = recordings.judged(tmp_path / "mine")
+    program = (
+        "import sys; from ray_glocal.__main__ import main; "
+        f"main(['report', {str(folder)!r}]); print({{'ray', 'torch'}} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("set()\n")
+
+
+def test_the_module_runs_and_leaves_no_traceback(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "ray_glocal", "report", str(tmp_path / "none")], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "There is none. Give the folder that holds experiment_state-*.json" in done.stderr
