@@ -22,7 +22,7 @@ from ray_glocal.session.settings import Settings
 GROW, SHRINK = 1.3, 0.5  # of the trust region when a coordinate keeps or turns its heading
 DECAY_SHARE = 0.3  # of the trust region for decay rates: momentum and learning rate amplify each other
 LONG = 0.25  # of the search region: below that, the order of magnitude is found
-IDLE = 2  # windows without a long step that end the search
+IDLE = 2  # windows without a long step onward that end the search
 LAG = 2  # windows that a loss is averaged over before it is compared with as many before
 RISE = 1.1  # ratio of the two from which the loss rises
 TAIL = 0.3  # share of training, its end, in which a cut need not wait
@@ -57,7 +57,7 @@ class OuterState:
         trust: Length of the next outer step.
         heading: Sign of the last move; zero before the first.
         searching: Whether the learning rate's order of magnitude is still searched for.
-        idle: Windows in a row in which the search found no reason for a long step.
+        idle: Windows in a row in which the search found no reason for a long step onward.
         losses: Validation loss at the end of the last few windows, oldest first.
     """
 
@@ -146,10 +146,7 @@ def move(
     heading = np.where(verdicts.share > 0, -np.sign(state.elasticity), 0.0)
     if state.searching:
         reach = np.full_like(heading, settings.search_region)
-        displacement = _within_promise(heading, verdicts.share, reach, promised, settings.promise)
-        long = bool(np.any(np.abs(displacement[axes.rates]) >= LONG * settings.search_region))
-        idle = 0 if long else state.idle + 1
-        return displacement, replace(state, idle=idle, searching=idle < IDLE)
+        return _within_promise(heading, verdicts.share, reach, promised, settings.promise), state
     agreement = heading * state.heading
     factor = np.where(agreement > 0, GROW, np.where(agreement < 0, SHRINK, 1.0))
     shortest, longest = settings.trust_limits
@@ -159,12 +156,34 @@ def move(
     return displacement, replace(state, trust=trust, heading=kept)
 
 
+def search(state: OuterState, displacement: Array, axes: Axes, settings: Settings) -> OuterState:
+    """Judge by the last step of the search whether it goes on.
+
+    It does while some learning rate takes a long step and does not turn back; a turn says that the order of magnitude
+    lies between, and a step that its bounds cut short that there is nowhere to go.
+
+    Args:
+        state: Memory after the step, searching.
+        displacement: What came of the step inside the bounds, shape [q].
+        axes: Which entries are learning rates.
+        settings: The search region.
+    """
+    heading = np.sign(displacement)
+    long = np.abs(displacement) >= LONG * settings.search_region
+    onward = axes.rates & long & (heading * state.heading >= 0)
+    idle = 0 if onward.any() else state.idle + 1
+    if idle >= IDLE:
+        return replace(state, searching=False, idle=idle, heading=np.zeros_like(heading))
+    return replace(state, idle=idle, heading=np.where(heading != 0, heading, state.heading))
+
+
 def _within_promise(heading: Array, share: Array, reach: Array, promised: Array, promise: float) -> Array:
     """A step along `heading`: each entry, and all of them together, promise no more than `promise`."""
-    rate = np.where(heading != 0, np.abs(promised), 0.0)
-    with np.errstate(over="ignore", divide="ignore"):  # an entry that promises nothing may go as far as it likes
-        limit = np.where(rate > 0, promise / rate, np.inf)
-    displacement = heading * share * np.minimum(reach, limit)
+    most = np.finfo(float).max
+    rate = np.where(heading != 0, np.nan_to_num(np.abs(promised), nan=most, posinf=most), 0.0)
+    # An entry that promises nothing may go as far as it likes.
+    limit = np.divide(promise, rate, out=np.full_like(rate, np.inf), where=rate > promise / most)
+    displacement: Array = heading * share * np.minimum(reach, limit)
     total = float(np.sum(np.abs(displacement) * rate))
     return displacement * (promise / total) if total > promise else displacement
 
@@ -184,7 +203,7 @@ def potential(state: OuterState, loss: float, windows_left: int) -> float:
     if not loss > 0 or not math.isfinite(loss) or not known.any():
         return 0.0
     size, noise = np.abs(state.elasticity[known]), state.deviation[known]
-    certain = size / np.maximum(np.hypot(size, noise), np.finfo(float).tiny)
     with np.errstate(over="ignore"):  # more than the loss is no more than the loss
-        promise = float(np.sum(size * certain**2 * state.trust[known])) * max(0, windows_left)
-    return loss * min(1.0, promise)
+        certain = size / np.maximum(np.hypot(size, noise), np.finfo(float).tiny)
+        promise = float(np.sum(size * certain**2 * state.trust[known]))
+    return loss * min(1.0, promise * windows_left) if windows_left > 0 else 0.0

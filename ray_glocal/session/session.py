@@ -24,7 +24,7 @@ from ray_glocal.session.cost import Cost, window_steps
 from ray_glocal.session.curve import forecast_final_loss
 from ray_glocal.session.divergence import Guard, RestorePoint
 from ray_glocal.session.gate import judge
-from ray_glocal.session.outer import Axes, OuterState, learn, move, potential, restrain
+from ray_glocal.session.outer import Axes, OuterState, learn, move, potential, restrain, search
 from ray_glocal.session.recorder import Recorder
 from ray_glocal.session.rows import Seen, entry_metrics, retreat_rows, window_rows
 from ray_glocal.session.schedule import Schedule
@@ -213,10 +213,12 @@ class GlocalSession:
         verdicts = restrain(verdicts, self._outer, self._axes, 1 - self.step_count / self.total_steps)
         promised = local / loss if loss > 0 else np.zeros_like(local)
         displacement, self._outer = move(self._outer, verdicts, self._axes, promised, self.settings)
-        values = self.values
+        values, line = self.values, self.problem.to_line(self.values)
         if displacement.any():
-            line = self.problem.to_line(values) + torch.from_numpy(displacement)
-            values = self.problem.to_values(line)
+            values = self.problem.to_values(line + torch.from_numpy(displacement))
+        if self._outer.searching:
+            came = (self.problem.to_line(values) - line).numpy()
+            self._outer = search(self._outer, came, self._axes, self.settings)
         seen = Seen(self.problem, self.values, values, local, forecast, loss)
         self.trace.append(window_rows(self.step_count, seen, verdicts))
         if values is not self.values:

@@ -1,0 +1,360 @@
+"""The gate, the outer step and what they promise: pure functions, held to their definitions."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from torch import nn
+
+from ray_glocal.forecast import Forecast, Kind, Outcome
+from ray_glocal.hypergradient import Hyperparameter, Problem
+from ray_glocal.session import Settings
+from ray_glocal.session.cost import Cost, window_steps
+from ray_glocal.session.curve import forecast_final_loss
+from ray_glocal.session.gate import CAUSES, Answer, Cause, Verdicts, judge
+from ray_glocal.session.outer import (
+    DECAY_SHARE,
+    GROW,
+    IDLE,
+    LONG,
+    SHRINK,
+    Axes,
+    OuterState,
+    learn,
+    move,
+    potential,
+    restrain,
+    search,
+)
+from ray_glocal.session.recorder import Recorder
+
+DEFAULT = Settings()
+AXES = Axes(np.array([True, False, False]), np.array([False, True, False]))  # lr, momentum, weight_decay
+
+
+def state(elasticity=(0.1, 0.1, 0.1), deviation=(0.01, 0.01, 0.01), **changed):
+    fresh = replace(OuterState.start(AXES, DEFAULT), searching=False)
+    return replace(fresh, elasticity=np.array(elasticity), deviation=np.array(deviation), **changed)
+
+
+def judged(elasticity, deviation, local, settings=DEFAULT):
+    return judge(np.array([elasticity]), np.array([deviation]), np.array([local]), settings)
+
+
+@pytest.mark.parametrize(
+    ("elasticity", "deviation", "local", "cause", "answer", "sentence"),
+    [
+        (0.2, 0.1, 1.0, Cause.CLEAR, Answer.ACT, "elasticity +0.2 at 2 deviations"),
+        (-0.2, 0.2, -1.0, Cause.CLEAR, Answer.ACT, "elasticity -0.2 at 1 deviations"),
+        (0.2, 0.4, 1.0, Cause.FAINT, Answer.ACT_SMALL, "elasticity +0.2 at only 0.5 deviations"),
+        (0.2, 0.5, 1.0, Cause.NOISE, Answer.HOLD, "elasticity +0.2 drowns in noise (0.4 deviations)"),
+        (9e-5, 1e-9, 1.0, Cause.DEAD_BAND, Answer.HOLD, "elasticity +9e-05 lies in the dead band"),
+        (0.2, 0.1, -1e-9, Cause.CONTRADICTED, Answer.HOLD, "elasticity +0.2 contradicts the local hypergradient"),
+        (math.nan, 0.1, 1.0, Cause.UNKNOWN, Answer.HOLD, "no usable forecast"),
+        (0.2, math.inf, 1.0, Cause.UNKNOWN, Answer.HOLD, "no usable forecast"),
+        (0.2, 0.0, 1.0, Cause.CLEAR, Answer.ACT, "elasticity +0.2 at 1e+12 deviations"),
+    ],
+)
+def test_the_gate_gives_every_answer_with_its_sentence(elasticity, deviation, local, cause, answer, sentence):
+    verdicts = judged(elasticity, deviation, local)
+    assert CAUSES[verdicts.cause[0]] is cause
+    assert (verdicts.answer(0), verdicts.reason(0)) == (answer, sentence)
+    assert (verdicts.share[0] > 0) == (answer is not Answer.HOLD)
+
+
+@given(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))
+def test_the_granted_share_is_the_shrinkage(elasticity, deviation):
+    ratio = elasticity / deviation
+    share = judged(elasticity, deviation, 1.0).share[0]
+    assert share == pytest.approx(ratio**2 / (1 + ratio**2) if ratio >= DEFAULT.act_small else 0.0)
+
+
+ANY = st.floats(allow_nan=True, allow_infinity=True)
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+THREE = arrays(np.float64, 3, elements=ANY)
+
+
+@given(THREE, THREE, THREE, ANY, st.booleans())
+def test_any_numbers_give_a_finite_step_without_a_warning(elasticity, deviation, promised, loss, searching):
+    deviation = np.abs(deviation)
+    before = replace(OuterState.start(AXES, DEFAULT), searching=searching)
+    usable = bool(np.isfinite(elasticity).all() and np.isfinite(deviation).all())
+    outcome = Outcome(Kind.OK if usable else Kind.NONFINITE, "")
+    with np.errstate(all="ignore"):
+        after = learn(before, Forecast(elasticity, deviation, 10.0, outcome), loss)
+    verdicts = restrain(judge(after.elasticity, after.deviation, promised, DEFAULT), after, AXES, 0.5)
+    displacement, last = move(after, verdicts, AXES, promised, DEFAULT)
+    assert np.isfinite(displacement).all()
+    assert np.isfinite(last.trust).all()
+    assert potential(last, loss, 3) >= 0
+
+
+@given(arrays(np.float64, 3, elements=st.floats(-1e9, 1e9)), arrays(np.float64, 3, elements=st.floats(-1e6, 1e6)))
+def test_a_step_never_promises_more_than_it_may(elasticity, promised):
+    """Neither an entry nor all of them together, in the first-order model of the window."""
+    for searching in (False, True):
+        before = state(elasticity, np.full(3, 1e-3), searching=searching)
+        verdicts = judge(before.elasticity, before.deviation, promised, DEFAULT)
+        displacement, _ = move(before, verdicts, AXES, promised, DEFAULT)
+        assert np.sum(np.abs(displacement * promised)) <= DEFAULT.promise * (1 + 1e-9)
+        assert np.all(displacement * elasticity <= 0), "a step goes down"
+        assert np.all(np.abs(displacement) <= max(DEFAULT.trust_limits[1], DEFAULT.search_region))
+
+
+def test_many_small_promises_are_added_up():
+    """A weighting network's thousand entries move together: it is their sum that must be believed."""
+    count = 1000
+    axes = Axes(np.zeros(count, bool), np.zeros(count, bool))
+    before = replace(OuterState.start(axes, DEFAULT), elasticity=np.full(count, 0.01), deviation=np.full(count, 1e-5))
+    verdicts = judge(before.elasticity, before.deviation, np.full(count, 0.01), DEFAULT)
+    displacement, _ = move(before, verdicts, axes, np.full(count, 0.01), DEFAULT)
+    assert np.sum(np.abs(displacement) * 0.01) == pytest.approx(DEFAULT.promise)
+    assert np.ptp(displacement) == 0
+
+
+def moved(before, elasticity):
+    """A clear step down `elasticity` where nothing promises too much."""
+    known = replace(before, elasticity=np.array(elasticity), deviation=np.full(3, 1e-6))
+    verdicts = judge(known.elasticity, known.deviation, known.elasticity, DEFAULT)
+    return move(known, verdicts, AXES, np.full(3, 1e-9), DEFAULT)
+
+
+def test_the_trust_region_grows_along_a_heading_and_shrinks_where_it_turns():
+    first, after = moved(state(), [-0.1, 0.1, 0.1])
+    reach = np.array([1.0, DECAY_SHARE, 1.0])
+    np.testing.assert_allclose(first, DEFAULT.trust_region * reach * [1, -1, -1], rtol=1e-6)
+    second, after = moved(after, [-0.1, -0.1, 0.1])
+    np.testing.assert_allclose(second, DEFAULT.trust_region * reach * [GROW, SHRINK, -GROW], rtol=1e-6)
+    held, after = moved(after, [0.0, 0.0, 0.0])
+    assert not held.any()
+    third, after = moved(after, [-0.1, -0.1, -0.1])
+    np.testing.assert_allclose(third, DEFAULT.trust_region * reach * [GROW**2, SHRINK * GROW, GROW * SHRINK], rtol=1e-6)
+    for _ in range(20):
+        longest, after = moved(after, [-0.1, -0.1, -0.1])
+    np.testing.assert_allclose(longest, DEFAULT.trust_limits[1] * reach, rtol=1e-6)
+    for turn in range(20):
+        shortest, after = moved(after, np.full(3, -0.1 if turn % 2 else 0.1))
+    np.testing.assert_allclose(np.abs(shortest), DEFAULT.trust_limits[0] * reach, rtol=1e-6)
+
+
+HYPER = (
+    Hyperparameter("lr", 0.1, 1e-3, 1.0, "log"),
+    Hyperparameter("momentum", 0.9, 0.1, 0.99, "logit"),
+    Hyperparameter("weight_decay", 0.0, 0.0, 0.1, "identity"),
+)
+
+
+@settings(max_examples=50)
+@given(st.lists(arrays(np.float64, 3, elements=st.floats(-1e3, 1e3)), min_size=1, max_size=30), st.booleans())
+def test_bounds_are_never_left(path, searching):
+    model = nn.Linear(1, 1)
+    problem = Problem(model, torch.optim.SGD(model.parameters(), lr=0.1), lambda m, b: 0, lambda m, b: 0, HYPER)
+    axes, values = Axes.of(problem), problem.start_values()
+    outer = replace(OuterState.start(axes, DEFAULT), searching=searching)
+    for elasticity in path:
+        outer = replace(outer, elasticity=elasticity, deviation=np.full(3, 1e-3))
+        verdicts = judge(outer.elasticity, outer.deviation, elasticity, DEFAULT)
+        displacement, outer = move(outer, verdicts, axes, elasticity * 1e-3, DEFAULT)
+        values = problem.to_values(problem.to_line(values) + torch.from_numpy(displacement))
+        for hyper in HYPER:
+            assert hyper.lower <= float(values[hyper.name]) <= hyper.upper
+
+
+def test_the_search_moves_the_rate_alone_and_by_long_steps():
+    searching = state((-0.01, -0.01, -0.01), (1e-6, 1e-6, 1e-6), searching=True)
+    verdicts = judge(searching.elasticity, searching.deviation, searching.elasticity, DEFAULT)
+    verdicts = restrain(verdicts, searching, AXES, 1.0)
+    displacement, after = move(searching, verdicts, AXES, searching.elasticity, DEFAULT)
+    np.testing.assert_allclose(displacement, [DEFAULT.search_region, 0, 0], rtol=1e-6)
+    assert after.searching
+    assert verdicts.reason(1) == "waits until the learning rate's order of magnitude is found"
+
+
+def searched(outer, elasticity, room=math.inf):
+    """One window of the search, with a noise of a third."""
+    slopes = np.array([elasticity, 0.0, 0.0])
+    outer = replace(outer, elasticity=slopes, deviation=np.abs(slopes) / 3 + 1e-9)
+    verdicts = judge(outer.elasticity, outer.deviation, slopes, DEFAULT)
+    displacement, outer = move(outer, verdicts, AXES, slopes, DEFAULT)
+    came = np.clip(displacement, -math.inf, room)
+    return came[0], search(outer, came, AXES, DEFAULT)
+
+
+@pytest.mark.parametrize("elasticity", [0.0, -1e-5])
+def test_the_search_ends_where_no_long_step_is_left(elasticity):
+    outer = state(searching=True)
+    for _ in range(IDLE):
+        assert outer.searching
+        _, outer = searched(outer, elasticity)
+    assert not outer.searching
+    assert not outer.forget(AXES, DEFAULT).searching
+    assert not outer.heading.any()
+
+
+@pytest.mark.parametrize("slope", [0.01, 1e-3])
+def test_the_search_ends_at_an_optimum_however_flat(slope):
+    """Long steps over the optimum and back would go on for ever."""
+    position, outer, windows = -9.0, state(searching=True), 0
+    while outer.searching:
+        step, outer = searched(outer, slope * position)
+        position += step
+        windows += 1
+        assert windows < 60
+    assert abs(position) < DEFAULT.search_region
+
+
+def test_the_search_ends_at_a_bound():
+    outer, room = state(searching=True), 5.0
+    for _ in range(4 + IDLE):
+        step, outer = searched(outer, -0.01, room)
+        room -= step
+    assert room == 0
+    assert not outer.searching
+
+
+def test_a_search_in_one_direction_goes_on():
+    outer = state(searching=True)
+    for _ in range(30):
+        step, outer = searched(outer, -0.1)
+        assert step >= LONG * DEFAULT.search_region
+    assert outer.searching
+
+
+def test_nothing_is_searched_for_without_a_learning_rate():
+    assert not OuterState.start(Axes(np.zeros(2, bool), np.ones(2, bool)), DEFAULT).searching
+
+
+CLEAR = Verdicts(np.zeros(3, np.intp), np.ones(3), np.full(3, 0.1), np.full(3, 9.0))
+
+
+@pytest.mark.parametrize(
+    ("losses", "remaining", "elasticity", "waits"),
+    [
+        ((1.0, 1.0, 1.0, 1.0), 0.9, 0.1, [True, True, False]),
+        ((1.0, 1.0, 1.0, 1.0), 0.9, -0.1, [False, False, False]),  # only a cut waits
+        ((1.0, 1.0, 1.3, 1.2), 0.9, 0.1, [False, False, False]),  # the loss rises
+        ((1.0, 1.0, 1.0, 1.0), 0.2, 0.1, [False, False, False]),  # the end is near
+        ((1.0, 1.0, 1.0), 0.9, 0.1, [False, False, False]),  # too early to say
+        ((1.0, 1.0, 1.0, math.nan), 0.9, 0.1, [True, True, False]),
+    ],
+)
+def test_a_cut_waits_while_the_loss_does_not_rise(losses, remaining, elasticity, waits):
+    outer = state((elasticity,) * 3, losses=losses)
+    verdicts = restrain(CLEAR, outer, AXES, remaining)
+    assert list(verdicts.share == 0) == waits
+    if waits[0]:
+        assert verdicts.reason(0) == "elasticity +0.1, but a cut can wait while the loss does not rise"
+
+
+def test_a_window_without_a_usable_forecast_teaches_nothing():
+    before = state()
+    for forecast, loss in (
+        (Forecast.refused(3, 9.0, Kind.SHORT, "too short"), 1.0),
+        (Forecast(np.ones(3), np.ones(3), 9.0, Outcome(Kind.OK, "")), 0.0),
+        (Forecast(np.ones(3), np.ones(3), 9.0, Outcome(Kind.OK, "")), math.nan),
+    ):
+        after = learn(before, forecast, loss)
+        assert np.isinf(after.deviation).all()
+        assert (after.elasticity == before.elasticity).all()
+        assert potential(after, 1.0, 9) == 0
+    known = learn(before, Forecast(np.array([2.0, 4, 6]), np.ones(3), 9.0, Outcome(Kind.OK, "")), 2.0)
+    assert list(known.elasticity) == [1, 2, 3]
+    assert list(known.deviation) == [0.5] * 3
+    for _ in range(9):
+        known = learn(known, Forecast(np.ones(3), np.ones(3), 9.0, Outcome(Kind.OK, "")), 2.0)
+    assert known.losses == (2.0,) * 4
+
+
+@given(arrays(np.float64, 3, elements=FINITE), THREE, st.floats(0, 1e9), st.integers(-1, 100))
+def test_the_potential_lies_between_nothing_and_the_loss(elasticity, deviation, loss, windows):
+    found = potential(state(elasticity, np.abs(deviation)), loss, windows)
+    assert 0 <= found <= loss
+    if windows <= 0:
+        assert found == 0
+
+
+def test_the_potential_by_hand():
+    outer = state((0.1, -0.2, 0.0), (0.1, math.inf, 1.0))
+    assert potential(outer, 2.0, 3) == pytest.approx(2.0 * 0.1 * 0.5 * DEFAULT.trust_region * 3)
+    assert potential(outer, -2.0, 3) == 0
+    assert potential(outer, math.inf, 3) == 0
+
+
+def test_the_memory_survives_as_plain_data():
+    outer = state(losses=(1.0, 2.0), idle=1)
+    again = OuterState.from_plain(outer.as_plain())
+    for name, value in vars(outer).items():
+        np.testing.assert_array_equal(value, getattr(again, name))
+
+
+# ---- the duty cycle ----
+
+
+@given(st.integers(4, 12), st.floats(0.1, 1.0), st.integers(1, 400))
+def test_the_duty_cycle_is_what_the_settings_say(window, duty, total):
+    settings = Settings(window=window, duty_cycle=duty)
+    recorder, recorded, ends = Recorder(settings, total), 0, []
+    for step in range(total):
+        left = recorder.windows_left(step)
+        if recorder.wants(step, searching=False):
+            recorder.snapshots.append(step)
+            recorded += 1
+        if recorder.full(searching=False):
+            ends.append(step + 1)
+            assert recorder.snapshots == list(range(step + 1 - window, step + 1)), "steps that follow each other"
+            recorder.drop()
+            assert recorder.windows_left(step + 1) == left - 1
+    assert not recorder.snapshots, "no window straddles the end"
+    assert recorder.windows_left(0) == len(ends)
+    assert all(end < total and end % settings.period == 0 for end in ends)
+    whole = (total - 1) // settings.period
+    assert recorded == whole * window
+    if whole:
+        assert recorded / (whole * settings.period) == pytest.approx(duty, rel=0.5 / (window / duty - 0.5) + 1e-9)
+
+
+@given(st.integers(4, 9), st.integers(1, 40))
+def test_search_windows_follow_each_other(length, total):
+    recorder, windows = Recorder(Settings(search_window=length), total), 0
+    for step in range(total):
+        if recorder.wants(step, searching=True):
+            recorder.snapshots.append(step)
+        if recorder.full(searching=True):
+            windows += 1
+            recorder.drop()
+    assert not recorder.snapshots
+    assert windows == (total - 1) // length
+
+
+# ---- the curve and the cost ----
+
+
+def test_the_final_loss_is_foretold_from_the_curve():
+    decay = [2.0 * 0.9**k + 1e-9 for k in range(30)]
+    foretold = forecast_final_loss(decay, 10, "ensemble")
+    assert foretold.mean[0] == pytest.approx(2.0 * 0.9**39, rel=0.2)
+    assert foretold.deviation[0] >= 0
+    assert forecast_final_loss([-v for v in decay], 10, "ensemble").mean[0] == pytest.approx(0.0, abs=0.1)
+    assert forecast_final_loss([1.0, math.nan], 10, "ensemble").outcome.sentence == "a reported loss is not finite"
+    assert not forecast_final_loss([1.0], 10, "ensemble").outcome.usable
+    explosion = forecast_final_loss([1.0, 2.0, 4.0, 8.0, 16.0, 32.0], 1e6, "increment")
+    assert explosion.mean[0] <= 32**2 * math.e
+
+
+def test_costs_are_counted():
+    cost = Cost()
+    assert cost.metrics() == {"cost/steps": 0, "cost/seconds": 0, "cost/share": 0}
+    with cost.plain():
+        pass
+    with cost.extra(5):
+        pass
+    cost.plain_steps += 2
+    assert cost.metrics()["cost/steps"] == 7
+    assert 0 < cost.metrics()["cost/share"] < 1
+    assert window_steps("adjoint", 10, 1000, 4) == 34
+    assert window_steps("forward", 10, 2, 4) == 90
