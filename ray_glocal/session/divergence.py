@@ -13,6 +13,7 @@ from torch import Tensor
 from ray_glocal.forecast import Array
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.problem import Values
+from ray_glocal.session.buffers import set_transient_buffers, transient_buffers
 from ray_glocal.session.settings import Settings
 
 EXPLOSION = 3.0  # relative change of the loss per coordinate unit, within one window
@@ -33,17 +34,20 @@ class RestorePoint:
     loss: float
     values: Values
     model: dict[str, Any]
+    transient: dict[str, Tensor]
     optimizer: dict[str, Any]
 
     @classmethod
     def take(cls, problem: Problem, step: int, loss: float, values: Values) -> "RestorePoint":
         """Copy the present state."""
         model = copy.deepcopy(dict(problem.model.state_dict()))
-        return cls(step, loss, dict(values), model, copy.deepcopy(problem.optimizer.state_dict()["state"]))
+        transient = copy.deepcopy(transient_buffers(problem.model))
+        return cls(step, loss, dict(values), model, transient, copy.deepcopy(problem.optimizer.state_dict()["state"]))
 
     def apply(self, problem: Problem) -> None:
         """Put the model and the optimizer's buffers back; its options stay, for a schedule has moved on."""
         problem.model.load_state_dict(self.model)
+        set_transient_buffers(problem.model, copy.deepcopy(self.transient))
         optimizer, groups = problem.optimizer, problem.optimizer.param_groups
         options = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": copy.deepcopy(self.optimizer), "param_groups": options})

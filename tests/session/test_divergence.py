@@ -1,0 +1,309 @@
+"""Runs that go wrong: they go back, cut the learning rate, say so, and never go round in circles."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ray_glocal.hypergradient import Hyperparameter, Problem
+from ray_glocal.session import GlocalSession, Settings
+from ray_glocal.session.divergence import EXPLOSION, MOST_ROLLBACKS, Guard, RestorePoint
+
+from .cases import LIVELY, QUIET, Run, differences, drive, rows_of
+
+LR = Hyperparameter("lr", 0.1, 1e-4, 1.0, "log")
+CALM = replace(QUIET, report_every=20)
+DECAY = Hyperparameter("weight_decay", 1e-3, 1e-6, 0.1, "log")
+
+
+def failing(bad, factor=math.nan, hyper=(LR, DECAY), total=100, settings=LIVELY):
+    """A run whose training loss is multiplied by `factor` at some steps."""
+    run = Run(total=total, settings=settings)
+    run.optimizer = torch.optim.SGD(run.model.parameters(), lr=0.1, weight_decay=1e-3)
+    run.calls = 0
+
+    def loss(model, batch):
+        scale = factor if run.session.step_count in bad else 1.0
+        return F.cross_entropy(model(batch[0]), batch[1]) * scale
+
+    run.train = loss
+    run.session = run.session(hyper=hyper)
+    return run, run.session
+
+
+def retreats(session):
+    return [row for row in rows_of(session) if row["gate"] == "roll back"]
+
+
+def test_a_loss_that_is_not_a_number_goes_back_and_cuts_the_rate():
+    run, session = failing(bad={33}, settings=CALM)
+    reports = drive(session, session.batches(run.loader))
+    told = retreats(session)
+    assert [row["step"] for row in told] == [40, 40]
+    lr, decay = told
+    assert lr["hyperparameter"] == "lr"
+    assert lr["reason"].startswith("the training loss is not finite: back to the weights of step 32, lr ")
+    assert lr["reason"].endswith("roll-back 1 of at most 12")
+    assert math.isnan(lr["local"])
+    assert decay["hyperparameter"] == "weight_decay"
+    assert lr["value"] == pytest.approx(0.1 * CALM.cut)
+    assert all(math.isfinite(report["val_loss"]) for report in reports)
+    assert reports[-1]["rollbacks"] == 1
+    assert all(bool(torch.isfinite(p).all()) for p in run.model.parameters())
+
+
+def test_going_back_restores_weights_buffers_and_optimizer_state():
+    run = Run("adamw")
+    session = run.session()
+    drive(session, session.batches(run.loader), 20)
+    problem, values = session.problem, session.values
+    point = RestorePoint.take(problem, 20, 1.0, values)
+    kept = [p.detach().clone() for p in run.model.parameters()], [b.clone() for b in run.model.state_dict().values()]
+    state = {k: {n: v.clone() for n, v in s.items()} for k, s in run.optimizer.state_dict()["state"].items()}
+    groups = run.optimizer.param_groups
+    drive(session, session.batches(run.loader), 25)
+    run.optimizer.param_groups[0]["lr"] = 0.5
+    for _ in range(2):  # and a second time from the same point
+        assert point.distance(problem) >= 0
+        point.apply(problem)
+        assert point.distance(problem) == 0
+        now = [p.detach() for p in run.model.parameters()], list(run.model.state_dict().values())
+        assert differences(kept, now) == []
+        assert differences(state, run.optimizer.state_dict()["state"]) == []
+        assert run.optimizer.param_groups is groups, "whoever holds the groups still does"
+        assert groups[0]["lr"] == 0.5, "options are not the point's business"
+        session.step(next(iter(run.loader)))
+        run.optimizer.param_groups[0]["lr"] = 0.5
+
+
+def test_a_jump_of_the_training_loss_goes_back():
+    run, session = failing(bad=set(range(32, 40)), factor=60.0, settings=CALM)
+    drive(session, session.batches(run.loader))
+    assert retreats(session)[0]["reason"].startswith("the training loss jumped from ")
+
+
+def test_a_jump_of_the_validation_loss_goes_back():
+    """One step that the next look at the training loss would see later: a window sees the damage first."""
+    run, session = failing(bad={})
+    batches = session.batches(run.loader)
+    drive(session, batches, 45)
+    with torch.no_grad():
+        run.model.last.bias += torch.tensor([40.0, 0.0, 0.0])
+    drive(session, batches, 48)
+    told = retreats(session)
+    assert [row["step"] for row in told] == [48, 48]
+    assert told[0]["reason"].startswith("the training loss jumped")
+    run, session = failing(bad={}, settings=Settings(window=6, search_window=6, duty_cycle=0.5, report_every=10))
+    batches = session.batches(run.loader)
+    drive(session, batches, 49)
+    with torch.no_grad():
+        run.model.last.bias += torch.tensor([40.0, 0.0, 0.0])
+    reports = drive(session, batches, 50)
+    assert retreats(session)[0]["reason"].startswith("the validation loss jumped from ")
+    assert reports[0]["val_loss"] < 2, "what is reported is the state that training goes on from"
+
+
+def test_an_exploded_hypergradient_goes_back():
+    run, session = failing(bad={})
+    drive(session, session.batches(run.loader), 40)
+    guard = session._guard
+    assert guard.exploded(torch.tensor([0.1, -0.2]).numpy(), 1.0) == ""
+    sentence = guard.exploded(torch.tensor([0.1, -1.1 * EXPLOSION]).double().numpy(), 1.0)
+    assert sentence == "the local hypergradient exploded: 3.3 times the loss per unit of its coordinate"
+    assert guard.exploded(torch.tensor([math.nan]).numpy(), 1.0) == "the local hypergradient is not finite"
+    assert guard.exploded(torch.tensor([1e-4]).numpy(), -1e-9) == "", "beside a loss that crosses zero"
+
+
+def chaotic(hyper, total=60):
+    """Beyond the edge of stability of a double well: bounded, and sensitive beyond all use."""
+    model = nn.Linear(1, 1, bias=False).double()
+    with torch.no_grad():
+        model.weight.fill_(0.4)
+
+    def loss(model, batch):
+        w = model.weight
+        return ((w**2 - 1) ** 2 / 4).sum() + 0.05
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.9)
+    settings = Settings(window=12, search_window=12, duty_cycle=1.0, report_every=20, jump=1e6)
+    return GlocalSession(
+        model, optimizer, loss, loss, val_batches=[0], hyper=hyper, total_steps=total, settings=settings
+    )
+
+
+def test_training_in_chaos_is_brought_back():
+    session = chaotic([Hyperparameter("lr", 1.9, 1e-3, 3.0, "log")])
+    drive(session, session.batches([0]))
+    assert "the local hypergradient exploded" in retreats(session)[0]["reason"]
+    assert session.metrics()["val_loss"] == pytest.approx(0.05, abs=1e-3)
+
+
+def test_without_a_rate_to_cut_nothing_goes_round_in_circles():
+    run, session = failing(bad=set(range(30, 100)), hyper=(DECAY,), settings=Settings(search_window=4, window=4))
+    reports = drive(session, session.batches(run.loader))
+    assert session.done
+    assert len(reports) >= 1
+    assert session.metrics()["rollbacks"] <= MOST_ROLLBACKS
+    assert math.isfinite(float(session.values["weight_decay"]))
+    assert all(math.isfinite(g["weight_decay"]) for g in run.optimizer.param_groups)
+
+
+def test_a_run_that_cannot_go_back_keeps_its_hyperparameters_and_says_why_it_holds():
+    """From the first step on there is nothing but NaN, and no rate to cut."""
+    run, session = failing(bad=set(range(100)), hyper=(DECAY,))
+    drive(session, session.batches(run.loader))
+    rows = rows_of(session)
+    assert rows
+    assert {row["gate"] for row in rows} == {"hold"}
+    assert all(row["reason"].startswith("no usable forecast: ") for row in rows)
+    assert float(session.values["weight_decay"]) == 1e-3
+    assert session.metrics()["potential"] == 0
+
+
+def test_roll_backs_are_limited():
+    run, session = failing(bad=set(range(120)), total=120, hyper=(Hyperparameter("lr", 0.1, 1e-9, 1.0, "log"),))
+    drive(session, session.batches(run.loader))
+    assert session.metrics()["rollbacks"] == MOST_ROLLBACKS
+    told = [row for row in retreats(session) if row["hyperparameter"] == "lr"]
+    assert len(told) == MOST_ROLLBACKS
+    assert told[-1]["reason"].endswith("roll-back 12 of at most 12")
+    assert float(session.values["lr"]) == pytest.approx(0.1 * LIVELY.cut**MOST_ROLLBACKS)
+
+
+def test_a_rate_at_its_bound_is_not_cut_again():
+    run, session = failing(bad=set(range(60)), total=60, hyper=(Hyperparameter("lr", 0.1, 0.09, 1.0, "log"),))
+    drive(session, session.batches(run.loader))
+    assert session.metrics()["rollbacks"] == 1
+    assert float(session.values["lr"]) == 0.09
+
+
+def test_a_collapse_returns_to_the_first_weights():
+    """A learning rate of one kills the network in its first window; the run ends alive."""
+    run = Run(total=300, settings=Settings(window=8, search_window=8, report_every=50), start={"lr": 8.0})
+    session = run.session(hyper=[Hyperparameter("lr", 8.0, 1e-4, 10.0, "log")])
+    reports = drive(session, session.batches(run.loader))
+    told = retreats(session)
+    assert told
+    assert any("back to the weights of step 0" in row["reason"] for row in told)
+    assert all(math.isfinite(report["val_loss"]) for report in reports)
+    assert reports[-1]["val_loss"] < 0.8
+    assert float(session.values["lr"]) < 8.0
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_starting_from_one_ends_finite_and_learned(scale):
+    """Plain SGD on a network without normalisation, inputs small and large."""
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
+    run = Run(dtype=torch.float32)
+    batches = [(x * scale, y) for x, y in run.loader]
+
+    def loss(model, batch):
+        return F.cross_entropy(model(batch[0]), batch[1])
+
+    session = GlocalSession(
+        model,
+        torch.optim.SGD(model.parameters(), lr=1.0),
+        loss,
+        loss,
+        val_batches=batches,
+        hyper=[Hyperparameter("lr", 1.0, 1e-8, 1.0, "log")],
+        total_steps=600,
+    )
+    drive(session, session.batches(batches))
+    assert math.isfinite(session.metrics()["val_loss"])
+    assert session.metrics()["val_loss"] < 0.9
+
+
+def guard_at(losses, settings=LIVELY):
+    model = nn.Linear(2, 1)
+    problem = Problem(model, torch.optim.SGD(model.parameters(), lr=0.1), lambda m, b: 0, lambda m, b: 0, [LR])
+    guard = Guard(settings)
+    for step, loss in enumerate(losses):
+        guard.trust(RestorePoint.take(problem, step, loss, problem.start_values()))
+    return guard, problem
+
+
+def scaled(problem, factor):
+    with torch.no_grad():
+        for parameter in problem.parameters:
+            parameter.mul_(factor)
+
+
+def test_what_counts_as_a_jump():
+    guard, _ = guard_at([1.0, 0.5])
+    assert guard.validation_jumped(2 * 0.5 + 0.02) == ""
+    assert guard.validation_jumped(1.03) == "the validation loss jumped from 0.5 to 1.03"
+    assert guard.validation_jumped(math.inf) == "the validation loss is not finite"
+
+
+def test_losses_below_zero_do_not_jump_by_falling():
+    guard, problem = guard_at([1.0, -2.0])
+    assert guard.validation_jumped(-2.5) == ""
+    assert guard.validation_jumped(-1.0) == ""
+    assert guard.validation_jumped(0.1) != ""
+    scaled(problem, 3.0)
+    assert guard.collapsed(-1.0, problem) == ""
+
+
+def test_what_counts_as_a_collapse():
+    guard, problem = guard_at([1.0])
+    assert guard.collapsed(1.0, problem) == "", "it has not travelled"
+    scaled(problem, 2.0)
+    assert (
+        guard.collapsed(0.95, problem)
+        == "the weights moved by 1 of their length, and the loss, 0.95, is no better for it"
+    )
+    assert guard.collapsed(0.85, problem) == ""
+
+
+def test_a_run_that_had_learned_may_overfit():
+    guard, problem = guard_at([1.0, 0.5])
+    scaled(problem, 2.0)
+    assert guard.collapsed(0.95, problem) == ""
+    assert guard.collapsed(1.0, problem) != ""
+    assert guard.learned
+
+
+def test_a_run_thrown_away_at_its_start_is_told_once():
+    guard, problem = guard_at([1.0])
+    scaled(problem, 5.0)
+    told = "the weights moved by 4 times their length, and the loss fell only to 0.8"
+    assert guard.strayed(0.8, problem, 0.1) == told
+    assert guard.strayed(0.4, problem, 0.1) == ""
+    assert guard.strayed(0.8, problem, 0.2) == ""
+    guard.rollbacks = 1
+    assert guard.strayed(0.8, problem, 0.1) == ""
+
+
+def test_a_guard_survives_as_plain_data():
+    guard, _ = guard_at([1.0, 0.5])
+    guard.rollbacks, guard.first_training_loss = 3, 1.5
+    again = Guard(LIVELY)
+    again.load_plain(guard.as_plain())
+    assert differences(guard.as_plain(), again.as_plain()) == []
+
+
+def test_a_session_without_a_positive_loss_holds_and_says_so():
+    model = nn.Linear(1, 1)
+
+    def loss(model, batch):
+        return (model.weight**2).sum() - 5.0
+
+    session = GlocalSession(
+        model,
+        torch.optim.SGD(model.parameters(), lr=0.01),
+        loss,
+        loss,
+        val_batches=[0],
+        hyper=[LR],
+        total_steps=60,
+        settings=LIVELY,
+    )
+    drive(session, session.batches([0]))
+    assert {row["gate"] for row in rows_of(session)} == {"hold"}
+    assert rows_of(session)[0]["reason"].startswith("no usable forecast: of a loss of -")
+    assert session.metrics()["rollbacks"] == 0
