@@ -43,10 +43,10 @@ class StatusLine:
     def status(self, text: str) -> None:
         """Show `text` as the status: in the place of the one before on a terminal, below it elsewhere."""
         self._written = time.monotonic()
-        if self._terminal:
+        if self._terminal and text != self._pending:
             self._pending = text
             self._write(_CLEAR + self._fitting(text))
-        else:
+        elif not self._terminal:
             self._write(text + "\n")
 
     def close(self, text: str) -> None:

@@ -124,6 +124,15 @@ def test_a_terminal_shows_one_status_line_below_the_events(tmp_path, clock, monk
     assert shown(out.getvalue())[-2:] == ["  0:02  1 running, 0 done of 4 trials; best val_loss 0.3333", ""]
 
 
+def test_a_terminal_is_not_written_to_where_nothing_has_changed(clock, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    out = Terminal()
+    line = StatusLine(1.0, out)
+    for text in ("one", "one", "two"):
+        line.status(text)
+    assert out.getvalue() == "\r\x1b[Kone\r\x1b[Ktwo"
+
+
 def test_a_dumb_terminal_gets_a_log(tmp_path, clock, monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     out = Terminal()

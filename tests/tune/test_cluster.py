@@ -115,7 +115,7 @@ def test_a_stock_class_trainable_under_stock_random_search(tmp_path):
     assert len(analysis.trials) == 6
     kept = journal.read(Path(analysis.experiment_path, "glocal-ledger.json").read_text())
     assert {r.status for r in kept.trials.values()} == {"completed"}
-    assert any(r.pruned for r in kept.trials.values())
+    assert {d.rule for d in kept.decisions} == {"rung"}  # whether any of them stops depends on who comes first
     assert kept.events == scheduler.ledger.events
 
 

@@ -1,6 +1,7 @@
 """Facts about Ray that the code relies on. A Ray that changes one fails here first, by name."""
 
 import inspect
+import json
 import math
 
 import numpy as np
@@ -14,6 +15,7 @@ from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, Searcher,
 from ray.tune.search.sample import Function
 from ray.tune.search.variant_generator import assign_value, generate_variants
 
+from ray_glocal.report import Progress
 from ray_glocal.tune import GlocalScheduler, GlocalSearch, _compat
 from ray_glocal.tune._compat import Categorical, Domain, Float, Integer, LogUniform, Normal, Uniform
 
@@ -166,3 +168,38 @@ def test_tune_tells_scheduler_and_searcher_what_it_was_told():
 def test_searchers_keep_metric_and_mode_where_we_put_them():
     search = Searcher(metric="a", mode="min")
     assert (search._metric, search._mode) == (search.metric, search.mode) == ("a", "min")
+
+
+def test_a_class_trainable_knows_whether_it_is_an_actor():
+    assert list(inspect.signature(tune.Trainable.is_actor).parameters) == ["self"]
+
+
+def test_what_the_driver_saves_of_a_trial_tells_its_id_its_end_and_its_folder():
+    trial = Trial("stub", stub=True)
+    state = json.loads(trial.get_json_state()[0])
+    assert (state["trial_id"], state["status"], state["relative_logdir"]) == (trial.trial_id, "PENDING", None)
+    assert '"trial_data"' in inspect.getsource(TuneController.save_to_dir)
+    assert TuneController.CKPT_FILE_TMPL == "experiment_state-{}.json"
+
+
+def test_files_that_the_report_reads_are_named_as_it_expects():
+    from ray.tune.result import EXPR_PARAM_FILE, EXPR_PROGRESS_FILE, EXPR_RESULT_FILE
+
+    assert (EXPR_PARAM_FILE, EXPR_RESULT_FILE, EXPR_PROGRESS_FILE) == ("params.json", "result.json", "progress.csv")
+    assert Searcher.CKPT_FILE_TMPL == "searcher-state-{}.pkl"
+
+
+def test_results_tell_where_they_lie():
+    assert next(iter(inspect.signature(tune.ResultGrid).parameters)) == "experiment_analysis"
+    assert isinstance(tune.ResultGrid.filesystem, property)
+    assert isinstance(tune.ResultGrid.experiment_path, property)
+    assert isinstance(tune.ExperimentAnalysis.experiment_path, property)
+
+
+def test_callbacks_have_the_hooks_that_we_override():
+    for name in ("on_trial_start", "on_trial_result", "on_trial_complete", "on_trial_recover", "on_trial_error"):
+        expected = inspect.signature(getattr(tune.Callback, name)).parameters
+        assert list(inspect.signature(getattr(Progress, name)).parameters) == list(expected), name
+    for name in ("setup", "on_step_end", "on_experiment_end"):
+        expected = inspect.signature(getattr(tune.Callback, name)).parameters
+        assert list(inspect.signature(getattr(Progress, name)).parameters) == list(expected), name
