@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -38,14 +39,20 @@ def read(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise ArgumentError("source", f"hold a file {FILE!r}", str(folder), remedy)
     try:
-        plain: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:  # what torch raises on a damaged file
+        plain = _load(file)
+    except (RuntimeError, OSError, pickle.UnpicklingError) as error:  # what torch raises on a damaged file
         raise ArgumentError("source", f"hold a readable file {FILE!r}", str(folder), remedy) from error
     if not isinstance(plain, dict) or plain.get("version") != VERSION:
         version = plain.get("version") if isinstance(plain, dict) else None
         remedy = "Resume it with the release of ray_glocal that wrote it."
         raise ArgumentError("source", f"be a checkpoint of version {VERSION}", version, remedy)
     return plain
+
+
+def _load(file: Path) -> Any:
+    if not zipfile.is_zipfile(file):  # torch would try its older formats, and fail in ways of their own
+        raise pickle.UnpicklingError("not an archive, or one that was cut off")
+    return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def without_numpy(value: Any) -> Any:

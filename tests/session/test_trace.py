@@ -1,0 +1,210 @@
+"""The trace: what is in it, that it only grows, and that nothing of a lost run stays in it."""
+
+import math
+from itertools import pairwise
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ray_glocal.forecast import Forecast, Kind
+from ray_glocal.hypergradient import Hyperparameter
+from ray_glocal.session import GlocalSession, Settings
+from ray_glocal.session.trace import Row, Trace
+
+from .cases import LIVELY, Run, differences, drive, rows_of
+
+SCHEMA = pa.schema(
+    [
+        ("step", pa.int64()),
+        ("hyperparameter", pa.string()),
+        ("value", pa.float64()),
+        ("local", pa.float64()),
+        ("forecast", pa.float64()),
+        ("deviation", pa.float64()),
+        ("gate", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+
+
+def row(step, name="lr", reason="why"):
+    return Row(step, name, 0.1, -1.0, -0.5, math.inf, "act", reason)
+
+
+def read(folder):
+    return pq.read_table(folder).sort_by([("step", "ascending")]).to_pylist()
+
+
+def test_the_parts_are_the_rows(tmp_path):
+    run = Run(trace=tmp_path)
+    session = run.session()
+    drive(session, session.batches(run.loader))
+    table = pq.read_table(tmp_path)
+    assert table.schema.equals(SCHEMA)
+    assert session.trace.table().schema.equals(SCHEMA)
+    assert differences(rows_of(session), read(tmp_path)) == []
+    assert {"act", "hold"} <= set(table["gate"].to_pylist())
+    names = [h.name for h in run.hyper]
+    by_step = {}
+    for line in read(tmp_path):
+        by_step.setdefault(line["step"], []).append(line["hyperparameter"])
+    assert all(found == names for found in by_step.values())
+    steps = list(by_step)
+    searched = [step for index, step in enumerate(steps) if step == LIVELY.search_window * (index + 1)]
+    cycle = range(LIVELY.period, run.total, LIVELY.period)
+    assert searched
+    assert steps == searched + [step for step in cycle if step - LIVELY.window >= searched[-1]]
+
+
+def test_values_in_the_trace_are_those_of_the_window_and_reasons_tell_the_next():
+    run = Run()
+    session = run.session()
+    drive(session, session.batches(run.loader))
+    lines = [line for line in rows_of(session) if line["hyperparameter"] == "lr"]
+    for line, after in pairwise(lines):
+        if "moves to" in line["reason"]:
+            told = float(line["reason"].rpartition("moves to ")[2])
+            assert after["value"] == pytest.approx(told, rel=1e-3)
+        else:
+            assert line["gate"] == "hold"
+            assert after["value"] == line["value"]
+
+
+def test_parts_are_appended(tmp_path):
+    trace = Trace(tmp_path / "deep" / "folder")
+    trace.append([])
+    seen = []
+    for step in (8, 16, 24):
+        trace.append([row(step), row(step, "momentum")])
+        parts = sorted((tmp_path / "deep" / "folder").iterdir())
+        assert parts[:-1] == seen
+        seen = parts
+    assert len(read(tmp_path / "deep" / "folder")) == 6
+
+
+def test_two_entries_of_one_step_are_both_kept(tmp_path):
+    """A window closes, and the report of the same step retreats."""
+    trace = Trace(tmp_path)
+    trace.append([row(8), row(8, "momentum")])
+    trace.append([row(8, reason="roll back")])
+    assert [line["reason"] for line in read(tmp_path)] == ["why", "why", "roll back"]
+
+
+def test_what_a_lost_run_wrote_later_is_removed_on_resume(tmp_path):
+    folder, kept = tmp_path / "trace", tmp_path / "checkpoint"
+    run = Run(trace=folder)
+    session = run.session()
+    drive(session, session.batches(run.loader), 40)
+    session.save(kept)
+    then = read(folder)
+    drive(session, session.batches(run.loader), 90)
+    assert len(read(folder)) > len(then)
+    (folder / ".step-000000000077.parquet").write_bytes(b"half a part")
+    session = Run(trace=folder).session()
+    session.restore(kept)
+    assert differences(then, read(folder)) == []
+    assert not [part for part in folder.iterdir() if part.name.startswith(".")]
+
+
+def test_a_fresh_run_does_not_inherit_the_trace_of_a_lost_one(tmp_path):
+    Trace(tmp_path).append([row(3), row(3, "gone")])
+    (tmp_path / "notes.txt").write_text("not ours")
+    run = Run(trace=tmp_path)
+    session = run.session()
+    assert len(read_parquet(tmp_path)) == 2, "nothing is removed before training starts: this may become a resume"
+    drive(session, session.batches(run.loader), 20)
+    assert differences(rows_of(session), read_parquet(tmp_path)) == []
+    assert (tmp_path / "notes.txt").exists()
+
+
+def read_parquet(folder):
+    return [line for part in sorted(folder.glob("*.parquet")) for line in pq.read_table(part).to_pylist()]
+
+
+def test_a_trace_without_a_folder_stays_in_memory_and_in_checkpoints(tmp_path):
+    trace = Trace()
+    trace.append([row(8), row(16)])
+    trace.save(tmp_path / "trace.parquet")
+    again = Trace()
+    again.load(tmp_path / "trace.parquet", 8)
+    assert again.rows == [row(8)]
+    assert [part.name for part in tmp_path.iterdir()] == ["trace.parquet"]
+
+
+def weighted(count, scale="identity", start=1.0, **changed):
+    """A session that weights training samples."""
+    torch.manual_seed(0)
+    model = nn.Linear(6, 3).double()
+    run = Run()
+
+    def loss(model, batch, hyper):
+        entropy = F.cross_entropy(model(batch[0]), batch[1], reduction="none")
+        return (entropy * hyper["weights"][batch[1] % count]).mean()
+
+    def val(model, batch):
+        return F.cross_entropy(model(batch[0]), batch[1])
+
+    value = torch.full((count,), start, dtype=torch.float64)
+    hyper = [Hyperparameter("weights", value, 1e-3 if scale == "log" else 0.0, 10.0, scale, **changed)]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    arguments = {"val_batches": list(run.loader), "hyper": hyper, "total_steps": 60, "settings": LIVELY}
+    return run, GlocalSession(model, optimizer, loss, val, **arguments)
+
+
+def test_few_entries_have_rows_of_their_own():
+    run, session = weighted(3)
+    drive(session, session.batches(run.loader))
+    assert {line["hyperparameter"] for line in rows_of(session)} == {"weights[0]", "weights[1]", "weights[2]"}
+    assert {"hyper/weights[0]", "elasticity/weights[2]"} <= session.metrics().keys()
+
+
+def test_many_entries_share_a_row_of_norms():
+    run, session = weighted(40)
+    drive(session, session.batches(run.loader))
+    lines = rows_of(session)
+    assert {line["hyperparameter"] for line in lines} == {"|weights|"}
+    assert lines[0]["value"] == pytest.approx(math.sqrt(40))
+    assert lines[0]["local"] > 0
+    reasons = [line["reason"] for line in lines]
+    assert all(" of 40 entries move" in reason for reason in reasons)
+    moved = [line for line in lines if not line["reason"].startswith("0 of")]
+    assert moved
+    assert {line["gate"] for line in moved} == {"act"}
+    assert all("; moves to " in line["reason"] for line in moved)
+    assert session.metrics()["hyper/|weights|"] == pytest.approx(float(session.values["weights"].norm()))
+
+
+def test_a_value_at_its_bound_says_so():
+    run = Run(start={"lr": 1e-5})
+    session = run.session(hyper=[Hyperparameter("lr", 1e-4, 1e-5, 1e-4, "log")])
+    drive(session, session.batches(run.loader))
+    assert any(line["reason"].endswith("; stays at its bound") for line in rows_of(session))
+    assert float(session.values["lr"]) == 1e-4
+    assert not session._outer.searching, "a search that has nowhere to go ends"
+
+
+def test_an_unusable_forecast_says_why():
+    class Refusing:
+        def forecast(self, series, horizon):
+            return Forecast.refused(series.shape[1], horizon, Kind.SHORT, "there were too few snapshots")
+
+    run = Run(total=20)
+    session = run.session()
+    session._forecaster = Refusing()
+    drive(session, session.batches(run.loader))
+    assert {line["reason"] for line in rows_of(session)} == {"no usable forecast: there were too few snapshots"}
+    assert all(math.isnan(line["forecast"]) for line in rows_of(session))
+    assert all(math.isfinite(line["local"]) for line in rows_of(session))
+
+
+def test_small_acts_are_called_small():
+    run = Run(settings=Settings(window=8, search_window=6, duty_cycle=0.5, act=1e6, act_small=0.05))
+    session = run.session()
+    drive(session, session.batches(run.loader))
+    small = [line for line in rows_of(session) if line["gate"] == "act small"]
+    assert small
+    assert all(" at only " in line["reason"] for line in small)
