@@ -55,6 +55,47 @@ def _load(file: Path) -> Any:
     return torch.load(file, map_location="cpu", weights_only=True)
 
 
+def check_same(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Check that a checkpoint belongs to the run that a session was built for.
+
+    Args:
+        theirs: `hyperparameters`, `total_steps`, `optimizer` and `lr_scheduler` of the checkpoint.
+        ours: The same of the session.
+
+    Raises:
+        ArgumentError: They differ.
+    """
+    build = "Build the session as the one that was saved."
+    rules = {
+        "hyperparameters": ("adapt the same hyperparameters, {}", build),
+        "total_steps": (
+            "plan {} steps in all",
+            "A forecast to another end is another run; start that one from the weights alone.",
+        ),
+        "optimizer": ("be trained by {}", build),
+        "lr_scheduler": ("have the lr_scheduler {}", build),
+    }
+    for name, (rule, remedy) in rules.items():
+        if theirs[name] != ours[name]:
+            raise ArgumentError("source", rule.format(ours[name]), theirs[name], remedy)
+
+
+def shapes(values: Mapping[str, Tensor]) -> str:
+    """Names of hyperparameters, with the shape where there is one."""
+    return ", ".join(f"{name} {tuple(v.shape)}" if v.dim() else name for name, v in values.items())
+
+
+def fits(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
+    """Whether every one of an ancestor's weights can stand in for ours, and is finite."""
+    return theirs.keys() == ours.keys() and all(_fits(theirs[name], ours[name]) for name in ours)
+
+
+def _fits(theirs: Any, ours: Any) -> bool:
+    if not isinstance(theirs, Tensor) or not isinstance(ours, Tensor):
+        return type(theirs) is type(ours)
+    return theirs.shape == ours.shape and bool(torch.isfinite(theirs).all())
+
+
 def without_numpy(value: Any) -> Any:
     """Nested options with NumPy's scalars, which would need code to be loaded, as plain numbers."""
     if isinstance(value, np.generic):

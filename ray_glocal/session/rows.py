@@ -46,8 +46,8 @@ class Seen:
 
 def window_rows(step: int, seen: Seen, verdicts: Verdicts) -> list[Row]:
     """Rows of one window: an entry each, or one for a hyperparameter of many entries."""
-    columns = (_flat(seen.values), seen.local, seen.forecast.mean, seen.forecast.deviation)
-    after = _flat(seen.after)
+    columns = (flat(seen.values), seen.local, seen.forecast.mean, seen.forecast.deviation)
+    after = flat(seen.after)
     rows = []
     for label, part in _shown(seen.problem):
         value, local, mean, deviation = (_norm(column[part]) for column in columns)
@@ -61,8 +61,10 @@ def window_rows(step: int, seen: Seen, verdicts: Verdicts) -> list[Row]:
 
 def retreat_rows(step: int, problem: Problem, values: Values, reason: str) -> list[Row]:
     """Rows that say what a retreat was for, and which values it led to."""
-    flat, nan = _flat(values), math.nan
-    return [Row(step, label, _norm(flat[part]), nan, nan, nan, "roll back", reason) for label, part in _shown(problem)]
+    entries, nan = flat(values), math.nan
+    return [
+        Row(step, label, _norm(entries[part]), nan, nan, nan, "roll back", reason) for label, part in _shown(problem)
+    ]
 
 
 def entry_metrics(kind: str, problem: Problem, column: Array) -> dict[str, float]:
@@ -81,10 +83,10 @@ def _shown(problem: Problem) -> Iterator[tuple[str, slice]]:
         start += hyper.size
 
 
-def _flat(values: Values) -> Array:
+def flat(values: Values) -> Array:
     """All entries, shape [q]."""
-    flat: Array = torch.cat([value.flatten() for value in values.values()]).numpy()
-    return flat
+    entries: Array = torch.cat([value.flatten() for value in values.values()]).numpy()
+    return entries
 
 
 def _norm(part: Array) -> float:

@@ -26,7 +26,7 @@ from ray_glocal.session.divergence import Guard, RestorePoint
 from ray_glocal.session.gate import judge
 from ray_glocal.session.outer import Axes, OuterState, learn, move, potential, restrain, search
 from ray_glocal.session.recorder import Recorder
-from ray_glocal.session.rows import Seen, entry_metrics, retreat_rows, window_rows
+from ray_glocal.session.rows import Seen, entry_metrics, flat, retreat_rows, window_rows
 from ray_glocal.session.schedule import Schedule
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.stream import Stream
@@ -53,12 +53,12 @@ class GlocalSession:
         hyper: What to adapt: `ray_glocal.adapted(config, space)`, or hyperparameters.
         total_steps: Inner steps of the whole training.
         lr_scheduler: A torch learning-rate scheduler; the session steps it after every inner step and adapts the
-            rate that it multiplies.
+            rate that it multiplies, the `initial_lr` of a parameter group.
         trace: Folder for the trace's parquet parts; without it the trace stays in memory and in checkpoints.
         settings: Window length, duty cycle, forecaster, gate and trust region.
 
     Raises:
-        ArgumentError: Bad arguments; see `Problem`, `Validation`, `Settings` and `Hyperparameter`.
+        ArgumentError: Bad arguments; see `Problem`, `Validation`, `Schedule`, `Settings` and `Hyperparameter`.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class GlocalSession:
         """Batches of a re-iterable loader, epoch after epoch, from where the session stands to the last step.
 
         Raises:
-            ArgumentError: The loader yields no batch in an epoch.
+            ArgumentError: The loader yields no batch in an epoch, is an iterator, or is not the one of a checkpoint.
         """
         stream = self._stream.batches(loader)
         while not self.done:
@@ -132,7 +132,8 @@ class GlocalSession:
             The training loss before the step, detached.
 
         Raises:
-            ArgumentError: All steps are taken, or no loss has read a hyperparameter that no optimizer option bears.
+            ArgumentError: All steps are taken, no loss has read a hyperparameter that no optimizer option bears, or
+                the scheduler sets an option that is adapted.
         """
         if self.done:
             raise ArgumentError("total_steps", "not be exceeded", self.total_steps, "Plan for more steps.")
@@ -268,8 +269,7 @@ class GlocalSession:
             "potential": potential(self._outer, loss, self._recorder.windows_left(self.step_count)),
             "rollbacks": self._guard.rollbacks,
         }
-        flat = torch.cat([value.flatten() for value in self.values.values()]).numpy()
-        self._metrics |= entry_metrics("hyper", self.problem, flat)
+        self._metrics |= entry_metrics("hyper", self.problem, flat(self.values))
         self._metrics |= entry_metrics("elasticity", self.problem, self._outer.elasticity)
         self._train_losses.clear()
 
@@ -335,40 +335,32 @@ class GlocalSession:
         held = nullcontext(str(source)) if isinstance(source, str | Path) else source.as_directory()
         with held as folder:
             plain = checkpoint.read(Path(folder))
-            self._check_same(plain)
+            checkpoint.check_same(plain["identity"], self._identity())
             self._load_plain(plain)
             self.trace.load(Path(folder) / checkpoint.TRACE, self.step_count)
 
     def _inherit(self, folder: Path) -> None:
         """Take an ancestor's weights if every one fits; a half-inherited network is worse than a fresh one."""
-        theirs, ours = checkpoint.read(folder)["model"], self.problem.model.state_dict()
-        fits = theirs.keys() == ours.keys() and all(_fits(theirs[name], ours[name]) for name in ours)
-        if fits:
+        theirs = checkpoint.read(folder)["model"]
+        if checkpoint.fits(theirs, self.problem.model.state_dict()):
             self.problem.model.load_state_dict(theirs)
 
-    def _check_same(self, plain: dict[str, Any]) -> None:
-        names, ours = _shapes(plain["values"]), _shapes(self.values)
-        if names != ours:
-            raise ArgumentError("source", f"adapt the same hyperparameters, {ours}", names)
-        if plain["total_steps"] != self.total_steps:
-            remedy = "A forecast to another end is another run; start that one from the weights alone."
-            raise ArgumentError("source", f"plan {self.total_steps} steps in all", plain["total_steps"], remedy)
-        remedy = "Build the session as the one that was saved."
-        kind = type(self.problem.optimizer).__name__
-        if plain["kind"] != kind:
-            raise ArgumentError("source", f"be trained by {kind}", plain["kind"], remedy)
-        scheduled = plain["schedule"]["kind"]
-        if scheduled != self._schedule.kind:
-            raise ArgumentError("source", f"have the lr_scheduler {self._schedule.kind}", scheduled, remedy)
+    def _identity(self) -> dict[str, Any]:
+        """What a checkpoint must have in common with the session that goes on from it."""
+        return {
+            "hyperparameters": checkpoint.shapes(self.values),
+            "total_steps": self.total_steps,
+            "optimizer": type(self.problem.optimizer).__name__,
+            "lr_scheduler": self._schedule.kind,
+        }
 
     def _as_plain(self) -> dict[str, Any]:
         return {
-            "total_steps": self.total_steps,
+            "identity": self._identity(),
             "step": self.step_count,
             "values": dict(self.values),
             "model": self.problem.model.state_dict(),
             "transient": transient_buffers(self.problem.model),
-            "kind": type(self.problem.optimizer).__name__,
             "optimizer": checkpoint.without_numpy(self.problem.optimizer.state_dict()),
             "schedule": checkpoint.without_numpy(self._schedule.as_plain()),
             "randomness": Randomness.capture().as_plain(),
@@ -402,18 +394,6 @@ class GlocalSession:
         self.cost = Cost(**plain["cost"])
         self.problem.reads |= set(self.values)
         Randomness.from_plain(plain["randomness"]).restore()
-
-
-def _fits(theirs: Any, ours: Any) -> bool:
-    """Whether an entry of an ancestor's weights can stand in for ours."""
-    if not isinstance(theirs, Tensor) or not isinstance(ours, Tensor):
-        return type(theirs) is type(ours)
-    return theirs.shape == ours.shape and bool(torch.isfinite(theirs).all())
-
-
-def _shapes(values: Values) -> str:
-    """Names of hyperparameters, with the shape where there is one."""
-    return ", ".join(f"{name} {tuple(v.shape)}" if v.dim() else name for name, v in values.items())
 
 
 def _mean(losses: Sequence[Tensor]) -> float:
