@@ -10,7 +10,7 @@ from ray_glocal.report import layout
 from ray_glocal.report.experiment import ledger_in
 from ray_glocal.report.folder import opened
 from ray_glocal.scheduling.decision import Decision
-from ray_glocal.scheduling.event import Completed, Reported
+from ray_glocal.scheduling.event import Reported
 from ray_glocal.scheduling.ledger import Event, Ledger
 from ray_glocal.scheduling.rules import Rule
 from ray_glocal.tune.rulebook import Rulebook
@@ -76,9 +76,11 @@ class _Rehearsal:
     def __init__(self, rulebook: Rulebook) -> None:
         self._rulebook = rulebook
         self._ledger = Ledger()
+        self._last: dict[str, Reported] = {}
         self._reports = self._decisions = self._unverifiable = 0
 
     def run(self, path: str, events: Sequence[Event]) -> Replay:
+        self._last = {e.trial: e for e in events if isinstance(e, Reported)}
         difference, position = "", 0
         while position < len(events) and not difference:
             event = events[position]
@@ -97,8 +99,8 @@ class _Rehearsal:
         """Put a report to the rules, and compare with the decision that follows it in the ledger, if one does."""
         self._ledger.record(report)
         recorded = following if isinstance(following, Decision) and _same_place(report, following) else None
-        if recorded is None and isinstance(following, Completed | None) and _last_of(report, following):
-            return ""
+        if recorded is None and report is self._last[report.trial]:
+            return ""  # the trial ended with it, or the ledger does
         self._reports += 1
         return self._compared(report, self._rulebook.answer(self._ledger, report), recorded)
 
@@ -131,11 +133,6 @@ class _Rehearsal:
 
 def _same_place(report: Reported, decision: Decision) -> bool:
     return (report.trial, report.step) == (decision.trial, decision.step)
-
-
-def _last_of(report: Reported, following: Completed | None) -> bool:
-    """Whether nothing is known of a report's answer: its trial ended with it, or the ledger does."""
-    return following is None or following.trial == report.trial
 
 
 def _told(decision: Decision | None) -> str:

@@ -43,7 +43,7 @@ from ray_glocal.tune.search import GlocalSearch
 LEDGER_FILE = "glocal-ledger.json"  # root-level *.json: the only kind of file that Tune brings back on restore
 DECISIONS_FILE = "decisions.parquet"
 SIGN = "sign/"  # settings that tell which metric is optimised, and what turns it into a loss: 1 or -1
-_RUNGS_BELOW_TOP = 3  # rungs below the end of training, where nobody says how long the grace period shall be
+_RUNGS_BELOW_TOP = 2  # rungs below the end of training, where nobody says how long the grace period shall be
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         search: The searcher to share the ledger with; found by itself where it is left out.
         time_attr: Key of the trial's clock; `training_iteration` where a result lacks it.
         max_t: Steps after which a trial is done; None to leave that to the trainable.
-        grace_period: Steps before which nobody is judged; None for the end of training over `reduction_factor` ** 3
+        grace_period: Steps before which nobody is judged; None for the end of training over `reduction_factor` ** 2
             (1 where the end is not known: neither `max_t`, nor a stopping criterion, nor `total_steps` in the results).
         reduction_factor: One in this many trials of a rung goes on.
         rules: Names of pruning rules, or rules.
@@ -281,6 +281,9 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         rulebook = self._rulebook = self._rulebook or self._settle(result)
         report = self._forecast(report, result)
         self._record(report)
+        total = finite(result.get(TOTAL))
+        if total is not None and report.step >= total and report.finite:
+            return None  # it has ended by itself, and nothing is saved by calling it pruned
         decision = rulebook.answer(self.ledger, report)
         if decision is not None and self._record(decision) and decision.prunes:
             logger.info("Trial %s is pruned. %s", trial, decision.reason)

@@ -280,12 +280,12 @@ def test_hooks_survive_any_result(result):
 @pytest.mark.parametrize(
     ("options", "result", "grace"),
     [
-        ({"max_t": 270}, {}, 10),
-        ({}, {"total_steps": 540}, 20),
-        ({"max_t": 270}, {"total_steps": 27}, 1),
+        ({"max_t": 270}, {}, 30),
+        ({}, {"total_steps": 540}, 60),
+        ({"max_t": 270}, {"total_steps": 9}, 1),
         ({}, {}, 1),
         ({"grace_period": 5}, {"total_steps": 540}, 5),
-        ({"reduction_factor": 2}, {"total_steps": 80}, 10),
+        ({"reduction_factor": 2}, {"total_steps": 80}, 20),
     ],
 )
 def test_the_grace_period_is_settled_at_the_first_result(begin, options, result, grace):
@@ -340,7 +340,7 @@ def test_tunes_own_stopping_criterion_tells_the_end(begin):
     driver.scheduler.set_search_properties(None, None, stop={"training_iteration": 81})
     driver.add("a")
     driver.report("a", 1, 1.0)
-    assert driver.scheduler.ledger.settled("grace_period") == 3
+    assert driver.scheduler.ledger.settled("grace_period") == 9
 
 
 def test_trials_end_at_max_t(begin):
@@ -485,3 +485,14 @@ def test_what_is_wrong_is_said_before_anything_runs(call, message):
 def test_no_decisions_before_an_experiment():
     assert GlocalScheduler("a", "min").decisions()[:] == []
     assert GlocalScheduler().decisions() == []
+
+
+def test_a_trial_at_its_last_step_has_ended_and_is_not_pruned(begin):
+    driver = begin()
+    for name, loss in (("a", 0.1), ("b", 0.2), ("c", 0.3)):
+        driver.add(name)
+        driver.report(name, 9, loss, total_steps=9)
+    assert not any(record.pruned for record in driver.scheduler.ledger.trials.values())
+    driver.add("d")
+    driver.report("d", 9, float("nan"), total_steps=9)
+    assert driver.scheduler.ledger.trial("d").pruned
