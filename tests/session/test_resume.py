@@ -1,5 +1,6 @@
 """A run that was saved, thrown away and restored is the run that was not, bit for bit."""
 
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -273,3 +274,30 @@ def test_numpy_numbers_among_the_options_can_be_saved(tmp_path):
     again = fresh.session()
     again.restore(tmp_path)
     assert again.step_count == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
+def test_with_any_settings(tmp_path, seed):
+    """Window lengths, duty cycles, engines, schedules and starts that nobody chose; many of these runs retreat."""
+    draw = random.Random(seed)
+    settings = replace(
+        LIVELY,
+        window=draw.randint(4, 12),
+        search_window=draw.randint(4, 9),
+        duty_cycle=draw.choice([0.2, 0.5, 1.0]),
+        report_every=draw.randint(1, 30),
+        engine=draw.choice(["auto", "forward", "adjoint"]),
+        val_batches=draw.randint(1, 6),
+    )
+    arguments = {
+        "optimizer_name": draw.choice(["sgd", "adamw", "rmsprop"]),
+        "settings": settings,
+        "schedule": draw.choice([None, *SCHEDULES]),
+        "own_generator": draw.random() < 0.5,
+        "start": {"lr": 10 ** draw.uniform(-4, -0.01)},
+        "dtype": draw.choice([torch.float32, torch.float64]),
+        "total": 80,
+    }
+    at = sorted(draw.sample(range(80), 2))
+    assert differences(undisturbed(**arguments), interrupted(tmp_path, at, **arguments)) == []
