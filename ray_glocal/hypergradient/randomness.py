@@ -16,9 +16,9 @@ def torch_states() -> tuple[Tensor, ...]:
 
 
 def set_torch_states(states: tuple[Tensor, ...]) -> None:
-    """Put torch's generators back."""
+    """Put torch's generators back; states of devices that this machine lacks are passed over."""
     torch.set_rng_state(states[0])
-    for device, state in enumerate(states[1:]):
+    for device, state in enumerate(states[1 : 1 + torch.cuda.device_count()]):
         torch.cuda.set_rng_state(state, device)
 
 

@@ -19,6 +19,9 @@ from ray_glocal.session.settings import Settings
 EXPLOSION = 3.0  # relative change of the loss per coordinate unit, within one window
 FAR = 0.5  # distance from the first weights, relative to their length, that counts as having travelled
 MARGIN = 0.02  # share of the first loss that a jump must exceed as well
+STALL = 0.3  # share of the good loss by which a window may end above it, but not
+STRIKES = 3  # so many times in a row
+NEAR = 0.1  # share of the good loss within which a state replaces the good one
 EARLY = 0.15  # share of training in which a run may turn out to have been thrown away at its start,
 ASTRAY = 3.0  # further than so many lengths of its first weights,
 LITTLE = 0.5  # its loss having fallen by less than this share
@@ -83,15 +86,25 @@ class Guard:
         self._settings = settings
         self.first: RestorePoint | None = None
         self.good: RestorePoint | None = None
+        self.origin: float | None = None  # validation loss of the untrained network: the scale of what can be learned
         self.first_training_loss: float | None = None
         self.learned = False  # whether any good point was clearly better than the first
         self.rollbacks = 0
+        self.strikes = 0  # windows in a row that ended well above the last good point
+
+    def inherit(self, plain: Mapping[str, Any]) -> None:
+        """Take the scale of the losses from the guard of an ancestor whose weights were taken over."""
+        self.origin, self.first_training_loss = plain["origin"], plain["first_training_loss"]
+        self.learned = self.origin is not None
 
     def trust(self, point: RestorePoint) -> None:
         """Remember a state that is worth going back to."""
         self.first = self.first or point
         self.good = point
-        self.learned |= point.loss < _clearly_below(self.first.loss)
+        self.strikes = 0
+        if self.origin is None:
+            self.origin = point.loss
+        self.learned |= point.loss < _clearly_below(self.origin)
 
     def training_jumped(self, losses: Sequence[Tensor]) -> str:
         """The sentence that says the training loss has left the range where it began; empty where it has not."""
@@ -102,9 +115,25 @@ class Guard:
 
     def validation_jumped(self, loss: float) -> str:
         """The sentence that says the validation loss has left the range of the last good one, or an empty one."""
-        assert self.first is not None
         assert self.good is not None
-        return self._jumped("validation", loss, self.good.loss, self.first.loss)
+        assert self.origin is not None
+        return self._jumped("validation", loss, self.good.loss, self.origin)
+
+    def stalled(self, loss: float) -> str:
+        """The sentence that says a run has stood well above its best for several windows; empty where it has not.
+
+        Each window by itself is no jump, but together they say that the learning rate holds the loss up there.
+        """
+        assert self.good is not None
+        above = loss > self.good.loss + STALL * abs(self.good.loss)
+        self.strikes = self.strikes + 1 if above else 0
+        if self.strikes < STRIKES:
+            return ""
+        return f"the validation loss, {loss:.3g}, has stayed above {self.good.loss:.3g} for {self.strikes} windows"
+
+    def worth_keeping(self, loss: float) -> bool:
+        """Whether a window ended in a state that is worth going back to: near the best so far."""
+        return self.good is None or loss <= self.good.loss + NEAR * abs(self.good.loss)
 
     def exploded(self, local: Array, loss: float) -> str:
         """The sentence that says a window's hypergradient has exploded: training stands beyond the edge of stability.
@@ -113,8 +142,8 @@ class Guard:
         """
         if not np.all(np.isfinite(local)):
             return "the local hypergradient is not finite"
-        assert self.first is not None
-        scale = max(abs(loss), MARGIN * abs(self.first.loss), np.finfo(float).tiny)
+        assert self.origin is not None
+        scale = max(abs(loss), MARGIN * abs(self.origin), np.finfo(float).tiny)
         worst = float(np.max(np.abs(local))) / scale
         if worst <= EXPLOSION:
             return ""
@@ -134,7 +163,8 @@ class Guard:
         A run that had learned may overfit, and has not collapsed before it stands where it began.
         """
         assert self.first is not None
-        if loss < (self.first.loss if self.learned else _clearly_below(self.first.loss)):
+        assert self.origin is not None
+        if loss < (self.origin if self.learned else _clearly_below(self.origin)):
             return ""
         distance = self.first.distance(problem)
         if distance <= FAR:
@@ -153,7 +183,8 @@ class Guard:
             progress: Share of training that is over.
         """
         assert self.first is not None
-        if self.rollbacks or progress > EARLY or loss < self.first.loss - LITTLE * abs(self.first.loss):
+        assert self.origin is not None
+        if self.rollbacks or progress > EARLY or loss < self.origin - LITTLE * abs(self.origin):
             return ""
         distance = self.first.distance(problem)
         if distance <= ASTRAY:
@@ -176,6 +207,7 @@ class Guard:
             return None
         point.apply(problem)
         self.rollbacks += 1
+        self.strikes = 0
         self.good = point
         told = [f"{name} {float(values[name]):.3g} -> {float(rate):.3g}" for name, rate in cut.items()]
         place = f"back to the weights of step {point.step}"
@@ -187,15 +219,17 @@ class Guard:
         points = {"first": self.first, "good": self.good}
         numbers = {
             "rollbacks": self.rollbacks,
+            "strikes": self.strikes,
             "learned": self.learned,
+            "origin": self.origin,
             "first_training_loss": self.first_training_loss,
         }
         return {**numbers, **{name: point and dict(vars(point)) for name, point in points.items()}}
 
     def load_plain(self, plain: Mapping[str, Any]) -> None:
         """Inverse of `as_plain`."""
-        self.rollbacks, self.learned = plain["rollbacks"], plain["learned"]
-        self.first_training_loss = plain["first_training_loss"]
+        self.rollbacks, self.strikes, self.learned = plain["rollbacks"], plain["strikes"], plain["learned"]
+        self.origin, self.first_training_loss = plain["origin"], plain["first_training_loss"]
         self.first = RestorePoint(**plain["first"]) if plain["first"] else None
         self.good = RestorePoint(**plain["good"]) if plain["good"] else None
 

@@ -5,6 +5,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +204,9 @@ class GlocalSession:
             return True
         if self._retreat(self._guard.exploded(local, loss), to_first=False):
             return True
-        if not self._guard.validation_jumped(loss):
+        if self._retreat(self._guard.stalled(loss), to_first=False):
+            return True
+        if self._guard.worth_keeping(loss):
             self._guard.trust(RestorePoint.take(self.problem, self.step_count, loss, self.values))
         return False
 
@@ -340,10 +343,15 @@ class GlocalSession:
             self.trace.load(Path(folder) / checkpoint.TRACE, self.step_count)
 
     def _inherit(self, folder: Path) -> None:
-        """Take an ancestor's weights if every one fits; a half-inherited network is worse than a fresh one."""
-        theirs = checkpoint.read(folder)["model"]
-        if checkpoint.fits(theirs, self.problem.model.state_dict()):
-            self.problem.model.load_state_dict(theirs)
+        """Take an ancestor's weights if every one fits; a half-inherited network is worse than a fresh one.
+
+        Its learning rate came along with them, so that its order of magnitude need not be searched for.
+        """
+        theirs = checkpoint.read(folder)
+        if checkpoint.fits(theirs["model"], self.problem.model.state_dict()):
+            self.problem.model.load_state_dict(theirs["model"])
+            self._guard.inherit(theirs["guard"])
+            self._outer = replace(self._outer, searching=False)
 
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint must have in common with the session that goes on from it."""
