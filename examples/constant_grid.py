@@ -1,17 +1,19 @@
-"""Bad starts against a grid: sessions from lr 1e-4, 1e-2 and 1 beside the best constant learning rate of a grid.
+"""Bad starts against a grid: sessions from lr 1e-4, 1e-2 and 1 beside the best learning rate of a grid.
 
-Both train the digits problem for the same steps with momentum 0.9 and weight decay 1e-4 (where the session starts).
-The grid tries every half decade; its best is picked with hindsight, by the same validation loss that is compared.
+All train the digits problem for the same steps with momentum 0.9 and weight decay 1e-4 (where the sessions start).
+The grid tries every half decade, constant and under the cosine schedule that the sessions use. Its best is picked
+with hindsight, by the mean of the same validation losses that are compared.
 """
 
 import argparse
 from concurrent.futures import ProcessPoolExecutor
+from itertools import chain, islice, repeat
 from statistics import mean
 
 import digits
 import torch
 
-from ray_glocal import GlocalSession, Hyperparameter
+from ray_glocal import GlocalSession, Hyperparameter, Settings
 
 GRID = [10 ** (power / 2) for power in range(-8, 1)]
 STARTS = [1e-4, 1e-2, 1.0]
@@ -23,24 +25,22 @@ def build(name: str, lr: float, seed: int) -> tuple[torch.nn.Module, torch.optim
     return model, digits.optimizer(name, model, {"lr": lr, "momentum": 0.9, "weight_decay": 1e-4})
 
 
-def constant(name: str, lr: float, seed: int, steps: int) -> float:
+def plain(name: str, lr: float, seed: int, steps: int, cosine: bool) -> float:
     """Validation loss after plain training."""
     training, validation, _ = digits.split()
     model, optimizer = build(name, lr, seed)
+    schedule = digits.cosine(steps, optimizer) if cosine else None
     batches = digits.Shuffled(training, seed)
-    taken = 0
-    while taken < steps:
-        for batch in batches:
-            if taken == steps:
-                break
-            optimizer.zero_grad()
-            digits.loss(model, batch).backward()
-            optimizer.step()
-            taken += 1
+    for batch in islice(chain.from_iterable(repeat(batches)), steps):
+        optimizer.zero_grad()
+        digits.loss(model, batch).backward()
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
     return float(digits.loss(model, validation).detach())
 
 
-def adapted(name: str, lr: float, seed: int, steps: int) -> tuple[float, float]:
+def adapted(name: str, lr: float, seed: int, steps: int, forecaster: str) -> tuple[float, float]:
     """Validation loss after training with a session, and the share of its seconds that hypergradients took."""
     training, validation, _ = digits.split()
     model, optimizer = build(name, lr, seed)
@@ -58,39 +58,44 @@ def adapted(name: str, lr: float, seed: int, steps: int) -> tuple[float, float]:
         hyper=hyper,
         total_steps=steps,
         lr_scheduler=digits.cosine(steps, optimizer),
+        settings=Settings(forecaster=forecaster),
     )
     for batch in session.batches(digits.Shuffled(training, seed)):
         session.step(batch)
     return session.metrics()["val_loss"], session.metrics()["cost/share"]
 
 
-def compare(name: str, seeds: range, steps: int, pool: ProcessPoolExecutor) -> list[float]:
-    """Print one optimizer's table; the ratios of the sessions to the best of the grid."""
-    grid = {lr: [pool.submit(constant, name, lr, seed, steps) for seed in seeds] for lr in GRID}
-    runs = {lr: [pool.submit(adapted, name, lr, seed, steps) for seed in seeds] for lr in STARTS}
-    losses = {lr: mean(future.result() for future in futures) for lr, futures in grid.items()}
-    for lr, value in losses.items():
-        print(f"{name:6} constant lr {lr:8.2g}  val loss {value:.4f}")
-    best = min(losses.values())
-    ratios = []
+def grid(name: str, cosine: bool, seeds: range, steps: int, pool: ProcessPoolExecutor) -> float:
+    """Print a grid's row; the mean loss of its best learning rate."""
+    runs = {lr: [pool.submit(plain, name, lr, seed, steps, cosine) for seed in seeds] for lr in GRID}
+    losses = {lr: mean(future.result() for future in futures) for lr, futures in runs.items()}
+    best = min(losses, key=losses.__getitem__)
+    row = " ".join(f"{value:6.3f}" for value in losses.values())
+    print(f"{name:6} {'cosine' if cosine else 'constant':9} {row}   best {losses[best]:.4f} at {best:.2g}")
+    return losses[best]
+
+
+def sessions(name: str, best: float, seeds: range, steps: int, forecaster: str, pool: ProcessPoolExecutor) -> None:
+    """Print the sessions' rows, each beside the best of the constant grid."""
+    runs = {lr: [pool.submit(adapted, name, lr, seed, steps, forecaster) for seed in seeds] for lr in STARTS}
     for lr, futures in runs.items():
-        value = mean(future.result()[0] for future in futures)
-        share = mean(future.result()[1] for future in futures)
-        ratios.append(value / best)
-        print(
-            f"{name:6} session from {lr:7.2g}  val loss {value:.4f}  {value / best:.2f} of the best, share {share:.2f}"
-        )
-    return ratios
+        losses, shares = zip(*(future.result() for future in futures), strict=True)
+        told = f"val loss {mean(losses):.4f} (worst seed {max(losses):.4f}), {mean(losses) / best:.2f} of the best"
+        print(f"{name:6} session from lr {lr:<6g} {told} constant, hypergradients {mean(shares):.0%} of its time")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=digits.STEPS)
-    arguments = parser.parse_args()
+    parser.add_argument("--forecaster", default=Settings().forecaster)
+    told = parser.parse_args()
+    print("learning rate    " + " ".join(f"{lr:6.2g}" for lr in GRID))
     with ProcessPoolExecutor(2) as pool:
         for name in ("sgd", "adamw"):
-            compare(name, range(arguments.seeds), arguments.steps, pool)
+            best = grid(name, False, range(told.seeds), told.steps, pool)
+            grid(name, True, range(told.seeds), told.steps, pool)
+            sessions(name, best, range(told.seeds), told.steps, told.forecaster, pool)
 
 
 if __name__ == "__main__":

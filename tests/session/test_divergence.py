@@ -279,9 +279,32 @@ def test_a_run_thrown_away_at_its_start_is_told_once():
     assert guard.strayed(0.8, problem, 0.1) == ""
 
 
+def test_a_run_that_stands_above_its_best_for_three_windows_has_stalled():
+    guard, _ = guard_at([1.0, 0.5])
+    assert [guard.stalled(loss) for loss in (0.7, 0.7, 0.6, 0.7, 0.7)] == [""] * 5  # 0.6 is near enough to start anew
+    assert guard.stalled(0.8) == "the validation loss, 0.8, has stayed above 0.5 for 3 windows"
+    assert guard.worth_keeping(0.54)
+    assert not guard.worth_keeping(0.56)
+
+
+def test_an_heir_measures_by_its_ancestors_losses():
+    ancestor, _ = guard_at([2.0, 0.01])
+    ancestor.first_training_loss = 2.5
+    heir, _ = guard_at([])
+    heir.inherit(ancestor.as_plain())
+    fresh, _ = guard_at([0.01])
+    heir.trust(fresh.first)
+    few = [torch.tensor(0.02)]
+    assert fresh.validation_jumped(0.04)
+    assert heir.validation_jumped(0.04) == ""
+    assert heir.training_jumped(few) == ""
+    assert heir.validation_jumped(0.2) == "the validation loss jumped from 0.01 to 0.2"
+    assert heir.learned
+
+
 def test_a_guard_survives_as_plain_data():
     guard, _ = guard_at([1.0, 0.5])
-    guard.rollbacks, guard.first_training_loss = 3, 1.5
+    guard.rollbacks, guard.strikes, guard.first_training_loss = 3, 2, 1.5
     again = Guard(LIVELY)
     again.load_plain(guard.as_plain())
     assert differences(guard.as_plain(), again.as_plain()) == []
