@@ -1,5 +1,9 @@
 """Two optimizers, three widths, and three continuous hyperparameters that adapt themselves, in about a minute."""
 
+import os
+
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # else Tune prints tables of its own between our lines
+
 import digits
 import ray
 import torch
@@ -48,7 +52,7 @@ def main() -> None:
         train,
         param_space=SPACE,
         tune_config=tune.TuneConfig(num_samples=12, search_alg=search, scheduler=scheduler, reuse_actors=True),
-        run_config=tune.RunConfig(name="quickstart", verbose=0, callbacks=[Progress()]),
+        run_config=tune.RunConfig(verbose=0, callbacks=[Progress()]),
     )
     print(summary(tuner.fit()))
     ray.shutdown()
