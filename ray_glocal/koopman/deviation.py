@@ -2,7 +2,7 @@
 
 Training slows down: what a window saw change in its own length, the next ten windows change about twice as much, not
 ten times. So the drift of a window is taken as a Brownian motion in log-time, and its variance at a horizon H is
-drift^2 * log(1 + H / length). All functions expect series of order one, as `answered` hands them on.
+drift^2 * log(1 + H / length). All functions expect series of order one, as `WindowForecaster` hands them on.
 """
 
 import math

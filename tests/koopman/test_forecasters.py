@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Kind
 from ray_glocal.koopman import FORECASTERS, FixedRank, Spectrum, forecaster
-from ray_glocal.koopman.forecasters.answer import Answer, answered
+from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
 from ray_glocal.koopman.forecasters.candidates import candidate_paths, framed
 from ray_glocal.koopman.forecasters.candidates import settings as decompositions
 
@@ -342,10 +342,11 @@ class TestRegistry:
 
 
 def test_arithmetic_that_overflows_is_told_and_not_handed_on():
-    def overflow(window, horizon):
-        return Answer(np.array([np.inf, 0, 0]), np.ones(3), window.outcome)
+    class Overflowing(WindowForecaster):
+        def _answer(self, window, horizon):
+            return Answer(np.array([np.inf, 0, 0]), np.ones(3), window.outcome)
 
-    forecast = answered(noisy_decays(0), 1, overflow)
+    forecast = Overflowing().forecast(noisy_decays(0), 1)
     assert forecast.outcome.kind is Kind.UNDETERMINED
     assert "The arithmetic overflowed" in forecast.outcome.sentence
 

@@ -1,6 +1,6 @@
 """What every forecaster does around its own arithmetic: read, judge, rescale, and check what comes out."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,37 +25,43 @@ class Answer:
     outcome: Outcome
 
 
-def answered(series: ArrayLike, horizon: float, answer: Callable[[Window, float], Answer]) -> Forecast:
-    """Forecast a series with one forecaster's arithmetic.
+class WindowForecaster(ABC):
+    """A forecaster that sees a judged window without spikes, and says only what it makes of that.
 
-    The arithmetic sees a judged window without spikes, every channel scaled by a power of two to order one: exact, and
-    neither 1e-300 nor 1e150 gets lost when squared.
-
-    Args:
-        series: Snapshots one step apart, oldest first, shape [time, channel].
-        horizon: Steps ahead of the last snapshot, 0 to math.inf.
-        answer: Maps a window that moves and a horizon to the answer.
-
-    Returns:
-        The forecast; for a window in which nothing moves its value, with deviation zero.
-
-    Raises:
-        ArgumentError: `series` is no real [time, channel] array, or `horizon` no number from 0 to infinity.
+    Every channel is scaled by a power of two to order one: exact, and neither 1e-300 nor 1e150 gets lost when squared.
     """
-    data, steps = checked_series(series), checked_horizon(horizon)
-    judged = window(data)
-    if not judged.outcome.usable:
-        return Forecast.refused(data.shape[1], steps, judged.outcome.kind, judged.outcome.sentence)
-    if judged.outcome.kind is Kind.CONSTANT:
-        return Forecast(judged.last.copy(), np.zeros(data.shape[1]), steps, judged.outcome)
-    units = _units(judged.series)
-    given = answer(Window(judged.series / units, judged.outcome, judged.spikes), steps)
-    if not given.outcome.usable:
-        return Forecast.refused(data.shape[1], steps, given.outcome.kind, given.outcome.sentence)
-    if not (np.isfinite(given.mean).all() and np.isfinite(given.deviation).all()):
-        sentence = "The arithmetic overflowed: the window does not determine a forecast; observe more snapshots."
-        return Forecast.refused(data.shape[1], steps, Kind.UNDETERMINED, sentence)
-    return Forecast(given.mean * units, given.deviation * units, steps, given.outcome)
+
+    def forecast(self, series: ArrayLike, horizon: float) -> Forecast:
+        """Predict a series a number of steps ahead of its last snapshot.
+
+        Args:
+            series: Snapshots one step apart, oldest first, shape [time, channel].
+            horizon: Steps, 0 to math.inf.
+
+        Returns:
+            The forecast; for a window in which nothing moves its value, with deviation zero.
+
+        Raises:
+            ArgumentError: `series` is no real [time, channel] array, or `horizon` no number from 0 to infinity.
+        """
+        data, steps = checked_series(series), checked_horizon(horizon)
+        judged = window(data)
+        if not judged.outcome.usable:
+            return Forecast.refused(data.shape[1], steps, judged.outcome.kind, judged.outcome.sentence)
+        if judged.outcome.kind is Kind.CONSTANT:
+            return Forecast(judged.last.copy(), np.zeros(data.shape[1]), steps, judged.outcome)
+        units = _units(judged.series)
+        given = self._answer(Window(judged.series / units, judged.outcome, judged.spikes), steps)
+        if not given.outcome.usable:
+            return Forecast.refused(data.shape[1], steps, given.outcome.kind, given.outcome.sentence)
+        if not (np.isfinite(given.mean).all() and np.isfinite(given.deviation).all()):
+            sentence = "The arithmetic overflowed: the window does not determine a forecast; observe more snapshots."
+            return Forecast.refused(data.shape[1], steps, Kind.UNDETERMINED, sentence)
+        return Forecast(given.mean * units, given.deviation * units, steps, given.outcome)
+
+    @abstractmethod
+    def _answer(self, window: Window, horizon: float) -> Answer:
+        """The forecaster's own arithmetic, on a window that moves."""
 
 
 def _units(series: Array) -> Array:

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from numbers import Integral
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,12 +12,12 @@ from numpy.typing import ArrayLike
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array
 from ray_glocal.koopman.deviation import drift_variance, log_time, noise_variance
-from ray_glocal.koopman.disk import Disk
+from ray_glocal.koopman.disk import Disk, damped_disk
 from ray_glocal.koopman.dmd import DMD, Form, fit_judged
-from ray_glocal.koopman.forecasters.answer import Answer
-from ray_glocal.koopman.prediction import Prediction
-from ray_glocal.koopman.rank import Rank, as_rank
-from ray_glocal.koopman.selection import Selection
+from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
+from ray_glocal.koopman.prediction import Prediction, predict
+from ray_glocal.koopman.rank import OptimalRank, Rank, as_rank
+from ray_glocal.koopman.selection import EVERY, Selection
 from ray_glocal.koopman.spectrum import Spectrum, spectrum
 from ray_glocal.koopman.window import Window, checked_series, noted, window
 
@@ -99,3 +101,34 @@ def explained(seen: Window, prediction: Prediction, horizon: float) -> Answer:
     drift = drift_variance(seen.series) * log_time(horizon, seen.length)
     deviation: Array = np.sqrt(noise_variance(seen.series) + drift)
     return Answer(prediction.mean, deviation, noted(prediction.outcome, seen.spikes))
+
+
+@dataclass(frozen=True)
+class DampedFit(WindowForecaster):
+    """Answer the prediction of one DMD whose eigenvalues are clipped to `damped_disk`.
+
+    A trend fades within ten windows, so there always is a limit. What differs is the form.
+    """
+
+    form: ClassVar[Form]
+
+    rank: Rank | int | None = field(default_factory=OptimalRank)
+    delays: int | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(self.rank, self.delays)
+
+    def spectrum(self, series: ArrayLike) -> Spectrum:
+        """Tabulate the modes of `series` [time, channel] as the forecast treats them.
+
+        Raises:
+            ArgumentError: `series` is no real [time, channel] array.
+        """
+        return table(series, self._fit, damped_disk, EVERY)
+
+    def _fit(self, window: Window) -> DMD:
+        return fitted(window, self.rank, self.delays, self.form)
+
+    def _answer(self, window: Window, horizon: float) -> Answer:
+        prediction = predict(self._fit(window), horizon, damped_disk(window.length))
+        return explained(window, prediction, horizon)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.forecast import Array, Forecast
+from ray_glocal.forecast import Array
 from ray_glocal.koopman.deviation import drift_variance, log_time, noise_variance
-from ray_glocal.koopman.forecasters.answer import Answer, answered
+from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
 from ray_glocal.koopman.forecasters.candidates import candidate_paths, framed, settings
 from ray_glocal.koopman.window import Window
 
@@ -16,7 +16,7 @@ _EXACT = 1e-24  # mean squared error, of values of order one, below which candid
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class Ensemble(WindowForecaster):
     """Average over affine, plain and increment DMD at several delays and ranks, the last value and three means.
 
     Every candidate is fitted to the first two thirds of the window and forecasts the last third. Fitted again to the
@@ -45,21 +45,6 @@ class Ensemble:
         for name in ("sharpness", "noise_share", "drift_share"):
             if not getattr(self, name) >= 0:
                 raise ArgumentError(name, "be at least 0", getattr(self, name), "Leave it out for the default.")
-
-    def forecast(self, series: Array, horizon: float) -> Forecast:
-        """Predict `series` [time, channel] `horizon` steps ahead of its last snapshot.
-
-        Args:
-            series: Snapshots one step apart, oldest first.
-            horizon: Steps, 0 to math.inf.
-
-        Returns:
-            The forecast.
-
-        Raises:
-            ArgumentError: `series` is no real [time, channel] array, or `horizon` is out of range.
-        """
-        return answered(series, horizon, self._answer)
 
     def _answer(self, window: Window, horizon: float) -> Answer:
         series, length = window.series, window.length

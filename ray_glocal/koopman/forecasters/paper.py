@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from ray_glocal.forecast import Array, Forecast
+from ray_glocal.forecast import Array
 from ray_glocal.koopman.disk import UNIT_DISK
 from ray_glocal.koopman.dmd import DMD
-from ray_glocal.koopman.forecasters.answer import Answer, answered
+from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
 from ray_glocal.koopman.forecasters.decomposition import check_settings, explained, fitted, table
 from ray_glocal.koopman.prediction import steady_part
 from ray_glocal.koopman.rank import OptimalRank, Rank
@@ -15,7 +15,7 @@ from ray_glocal.koopman.window import Window
 
 
 @dataclass(frozen=True)
-class Paper:
+class Paper(WindowForecaster):
     """Keep the modes of a Hankel DMD whose eigenvalue is one, drop the rest: the value at infinity.
 
     Abstains where no eigenvalue is one within the tolerance, which under minibatch noise is often. Whatever horizon is
@@ -38,21 +38,6 @@ class Paper:
     def __post_init__(self) -> None:
         NearOne(self.tolerance)
         check_settings(self.rank, self.delays)
-
-    def forecast(self, series: Array, horizon: float) -> Forecast:
-        """Predict `series` [time, channel] at the end of time.
-
-        Args:
-            series: Snapshots one step apart, oldest first.
-            horizon: Steps, 0 to math.inf; widens the deviation only.
-
-        Returns:
-            The forecast; `UNDETERMINED` where no eigenvalue is one.
-
-        Raises:
-            ArgumentError: `series` is no real [time, channel] array, or `horizon` is out of range.
-        """
-        return answered(series, horizon, self._answer)
 
     def spectrum(self, series: Array) -> Spectrum:
         """Tabulate the modes of `series` [time, channel]: which one is the answer, and why the others are dropped.
