@@ -75,27 +75,34 @@ def grid(name: str, cosine: bool, seeds: range, steps: int, pool: ProcessPoolExe
     return losses[best]
 
 
-def sessions(name: str, best: float, seeds: range, steps: int, forecaster: str, pool: ProcessPoolExecutor) -> None:
-    """Print the sessions' rows, each beside the best of the constant grid."""
+def sessions(
+    name: str, best: float | None, seeds: range, steps: int, forecaster: str, pool: ProcessPoolExecutor
+) -> None:
+    """Print the sessions' rows, each beside the best of the constant grid where one was run."""
     runs = {lr: [pool.submit(adapted, name, lr, seed, steps, forecaster) for seed in seeds] for lr in STARTS}
     for lr, futures in runs.items():
         losses, shares = zip(*(future.result() for future in futures), strict=True)
-        told = f"val loss {mean(losses):.4f} (worst seed {max(losses):.4f}), {mean(losses) / best:.2f} of the best"
-        print(f"{name:6} session from lr {lr:<6g} {told} constant, hypergradients {mean(shares):.0%} of its time")
+        ratio = f", {mean(losses) / best:.2f} of the best constant" if best else ""
+        told = f"val loss {mean(losses):.4f} (worst seed {max(losses):.4f}){ratio}"
+        print(f"{name:6} session from lr {lr:<6g} {told}, hypergradients {mean(shares):.0%} of its time")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=digits.STEPS)
     parser.add_argument("--forecaster", default=Settings().forecaster)
+    parser.add_argument("--no-grid", action="store_true", help="run the sessions only")
     told = parser.parse_args()
-    print("learning rate    " + " ".join(f"{lr:6.2g}" for lr in GRID))
+    if not told.no_grid:
+        print("learning rate    " + " ".join(f"{lr:6.2g}" for lr in GRID))
     with ProcessPoolExecutor(2) as pool:
         for name in ("sgd", "adamw"):
-            best = grid(name, False, range(told.seeds), told.steps, pool)
-            grid(name, True, range(told.seeds), told.steps, pool)
-            sessions(name, best, range(told.seeds), told.steps, told.forecaster, pool)
+            seeds, best = range(told.seeds), None
+            if not told.no_grid:
+                best = grid(name, False, seeds, told.steps, pool)
+                grid(name, True, seeds, told.steps, pool)
+            sessions(name, best, seeds, told.steps, told.forecaster, pool)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,41 @@
+"""The examples, run as the README says."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def printed(script, *arguments):
+    command = [sys.executable, str(EXAMPLES / script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=280).stdout
+
+
+def off(lines, name):
+    """How far one line of the quadratic example says it is off, in percent."""
+    (line,) = [line for line in lines if line.startswith(name)]
+    return float(line.rsplit(" ", 1)[1].rstrip("%"))
+
+
+def test_on_the_quadratic_the_forecast_beats_the_local_value_by_far():
+    lines = printed("quadratic.py").splitlines()
+    assert off(lines, "local") > 30
+    assert all(off(lines, name) < 0.1 for name in ("increment", "affine", "ensemble", "paper"))
+
+
+@pytest.mark.slow
+def test_the_grid_example_runs_in_short():
+    told = printed("constant_grid.py", "--seeds", "1", "--steps", "200").splitlines()
+    assert len(told) == 1 + 2 * (2 + 3)
+    assert all("of the best constant" in line for line in told if "session" in line)
+
+
+@pytest.mark.cluster
+def test_the_quickstart_ends_with_its_table():
+    told = printed("quickstart.py")
+    assert "12 trials" in told
+    assert "Best: trial" in told
+    assert all(name in told for name in ("lr", "momentum", "weight_decay", "test_accuracy", "Pruned:", "Cost:"))
