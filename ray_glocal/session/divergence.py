@@ -104,7 +104,7 @@ class Guard:
         self.strikes = 0
         if self.origin is None:
             self.origin = point.loss
-        self.learned |= point.loss < _clearly_below(self.origin)
+        self.learned |= point.loss < _raised(self.origin, -LEARNED)
 
     def training_jumped(self, losses: Sequence[Tensor]) -> str:
         """The sentence that says the training loss has left the range where it began; empty where it has not."""
@@ -125,7 +125,7 @@ class Guard:
         Each window by itself is no jump, but together they say that the learning rate holds the loss up there.
         """
         assert self.good is not None
-        above = loss > self.good.loss + STALL * abs(self.good.loss)
+        above = loss > _raised(self.good.loss, STALL)
         self.strikes = self.strikes + 1 if above else 0
         if self.strikes < STRIKES:
             return ""
@@ -133,7 +133,7 @@ class Guard:
 
     def worth_keeping(self, loss: float) -> bool:
         """Whether a window ended in a state that is worth going back to: near the best so far."""
-        return self.good is None or loss <= self.good.loss + NEAR * abs(self.good.loss)
+        return self.good is None or loss <= _raised(self.good.loss, NEAR)
 
     def exploded(self, local: Array, loss: float) -> str:
         """The sentence that says a window's hypergradient has exploded: training stands beyond the edge of stability.
@@ -153,7 +153,7 @@ class Guard:
         if not math.isfinite(loss):
             return f"the {kind} loss is not finite"
         # For a positive loss, `jump` times its value; losses of densities are negative at times.
-        if loss > good + (self._settings.jump - 1) * abs(good) + MARGIN * abs(first):
+        if loss > _raised(good, self._settings.jump - 1) + MARGIN * abs(first):
             return f"the {kind} loss jumped from {good:.3g} to {loss:.3g}"
         return ""
 
@@ -164,7 +164,7 @@ class Guard:
         """
         assert self.first is not None
         assert self.origin is not None
-        if loss < (self.origin if self.learned else _clearly_below(self.origin)):
+        if loss < (self.origin if self.learned else _raised(self.origin, -LEARNED)):
             return ""
         distance = self.first.distance(problem)
         if distance <= FAR:
@@ -184,7 +184,7 @@ class Guard:
         """
         assert self.first is not None
         assert self.origin is not None
-        if self.rollbacks or progress > EARLY or loss < self.origin - LITTLE * abs(self.origin):
+        if self.rollbacks or progress > EARLY or loss < _raised(self.origin, -LITTLE):
             return ""
         distance = self.first.distance(problem)
         if distance <= ASTRAY:
@@ -234,6 +234,6 @@ class Guard:
         self.good = RestorePoint(**plain["good"]) if plain["good"] else None
 
 
-def _clearly_below(loss: float) -> float:
-    """A loss at which a run that began with `loss` has learned something."""
-    return loss - LEARNED * abs(loss)
+def _raised(loss: float, share: float) -> float:
+    """A loss that is worse than `loss` by a share of its size; losses of densities are negative at times."""
+    return loss + share * abs(loss)

@@ -110,8 +110,7 @@ class GlocalSession:
     @property
     def at_report(self) -> bool:
         """Whether the step just taken ends a reporting period, or the training."""
-        every = self.settings.report_every or self.settings.period
-        return self.step_count > 0 and (self.step_count % every == 0 or self.done)
+        return self.step_count > 0 and (self.step_count % self.settings.report_period == 0 or self.done)
 
     def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
         """Batches of a re-iterable loader, epoch after epoch, from where the session stands to the last step.
@@ -259,9 +258,9 @@ class GlocalSession:
         if self._retreat(self._guard.validation_jumped(loss), to_first=False):
             loss = self._validated()
         self._curve.append(loss)
-        every = self.settings.report_every or self.settings.period
+        reports_left = (self.total_steps - self.step_count) / self.settings.report_period
         with self.cost.extra(0):
-            foretold = forecast_final_loss(self._curve, (self.total_steps - self.step_count) / every, "ensemble")
+            foretold = forecast_final_loss(self._curve, reports_left, "ensemble")
         self._metrics = {
             "val_loss": loss,
             "train_loss": _mean(self._train_losses) if self._train_losses else float("nan"),

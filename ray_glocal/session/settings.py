@@ -77,3 +77,8 @@ class Settings:
     def period(self) -> int:
         """Inner steps from one window's start to the next."""
         return max(self.window, round(self.window / self.duty_cycle))
+
+    @property
+    def report_period(self) -> int:
+        """Inner steps from one report to the next."""
+        return self.report_every or self.period

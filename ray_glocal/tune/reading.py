@@ -56,10 +56,6 @@ class Reading:
         """What turns the metric into a loss, and back."""
         return 1.0 if self.mode == "min" else -1.0
 
-    def has_metric(self, result: Mapping[str, Any]) -> bool:
-        """Whether `result` holds a number under the metric's name."""
-        return number(result.get(self.metric)) is not None
-
     def step(self, result: Mapping[str, Any]) -> float:
         """The trial's clock: an int wherever it is whole."""
         step = number(result.get(self.time_attr))
