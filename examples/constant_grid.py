@@ -10,9 +10,9 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import chain, islice, repeat
 from statistics import mean
 
-import digits
 import torch
 
+import digits
 from ray_glocal import GlocalSession, Hyperparameter, Settings
 
 GRID = [10 ** (power / 2) for power in range(-8, 1)]

@@ -4,11 +4,11 @@ import os
 
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # else Tune prints tables of its own between our lines
 
-import digits
 import ray
 import torch
 from ray import tune
 
+import digits
 from ray_glocal import GlocalScheduler, GlocalSearch, GlocalSession, adapted
 from ray_glocal.report import Progress, summary
 

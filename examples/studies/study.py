@@ -1,0 +1,112 @@
+"""What every study does around its own question: run its cells once each, keep their rows, publish a page.
+
+A study is a list of cells, each a frozen dataclass, and a function that turns a cell into rows. Cells that were run
+before are read back, so an interrupted study goes on where it was.
+"""
+
+import argparse
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+HOME = Path(__file__).parent
+Row = dict[str, Any]
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study's folder, as the command line chose it.
+
+    Args:
+        name: Of its script and of its folder under `results/`.
+        out: Folder of its rows and its page.
+        smoke: Whether to run a small part, to see that everything works.
+        workers: Processes; each computes with one thread.
+    """
+
+    name: str
+    out: Path
+    smoke: bool
+    workers: int
+
+    def rows(self, cells: Iterable[C], run: Callable[[C], Sequence[Row]]) -> list[Row]:
+        """The rows of all cells, run in `workers` processes where they are not there yet; in the order of the cells.
+
+        Args:
+            cells: Frozen dataclasses whose `repr` names them uniquely.
+            run: A function at the top of a module.
+        """
+        told = list(cells)
+        places = {cell: self.out / "cells" / f"{_digest(cell)}.parquet" for cell in told}
+        (self.out / "cells").mkdir(parents=True, exist_ok=True)
+        missing = [cell for cell in told if not places[cell].exists()]
+        with ProcessPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            futures = {pool.submit(run, cell): cell for cell in missing}
+            for count, future in enumerate(as_completed(futures), 1):
+                _write(places[futures[future]], list(future.result()))
+                print(f"{count} of {len(missing)}: {futures[future]}", flush=True)
+        return [row for cell in told for row in pq.read_table(places[cell]).to_pylist()]
+
+    def publish(self, title: str, text: str, rows: Sequence[Row], draw: Callable[[Any], None] | None = None) -> None:
+        """Write `README.md` (what was asked, the command, the text with its tables), `rows.parquet` and `figure.png`.
+
+        Args:
+            title: Of the page.
+            text: Markdown.
+            rows: What the text summarizes.
+            draw: Draws on a matplotlib figure.
+        """
+        self.out.mkdir(parents=True, exist_ok=True)
+        _write(self.out / "rows.parquet", list(rows))
+        command = f"```\npython examples/studies/{self.name}.py{' --smoke' if self.smoke else ''}\n```"
+        parts = [f"# {title}", command, text]
+        if draw is not None:
+            import matplotlib as mpl
+
+            mpl.use("Agg")
+            from matplotlib.figure import Figure
+
+            figure = Figure(figsize=(8, 4.5), layout="constrained")
+            draw(figure)
+            figure.savefig(self.out / "figure.png", dpi=110)
+            parts.append("![The figure](figure.png)")
+        page = "\n\n".join(parts) + "\n"
+        (self.out / "README.md").write_text(page)
+        print(page)
+
+
+def study(name: str, description: str | None) -> Study:
+    """The study that the command line asks for: `--smoke`, `--out FOLDER`, `--workers N`."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--smoke", action="store_true", help="run a small part, in under a minute")
+    parser.add_argument("--out", type=Path, help="folder of rows and page")
+    parser.add_argument("--workers", type=int, default=2)
+    told = parser.parse_args()
+    out = told.out or HOME / "results" / (name + "-smoke" if told.smoke else name)
+    return Study(name, out, told.smoke, told.workers)
+
+
+def markdown(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    """A table; numbers get three significant digits."""
+    body = [[f"{value:.3g}" if isinstance(value, float) else str(value) for value in line] for line in lines]
+    rows = [list(header), ["---"] * len(header), *body]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _digest(cell: object) -> str:
+    return hashlib.sha256(repr(cell).encode()).hexdigest()[:16]
+
+
+def _write(place: Path, rows: list[Row]) -> None:
+    """Write rows whole or not at all."""
+    part = place.with_suffix(".part")
+    pq.write_table(pa.Table.from_pylist(rows), part)
+    part.replace(place)

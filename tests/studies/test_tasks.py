@@ -1,0 +1,60 @@
+"""The tasks that all studies share, and the store of their rows."""
+
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from study import Study, markdown
+from tasks import TASKS, Shuffled, loss, mean_loss
+
+
+@dataclass(frozen=True)
+class Cell:
+    number: int
+
+
+def squared(cell):
+    return [{"number": cell.number, "square": cell.number**2}]
+
+
+def refused(cell):
+    raise AssertionError(f"{cell} was run before")
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if name.startswith("digits")])
+def test_an_untrained_network_knows_nothing_and_a_trained_one_more(name):
+    task = TASKS[name]
+    data, model = task.data(), task.model(0)
+    assert mean_loss(model, data.val) == pytest.approx(math.log(10), abs=0.4)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(3):
+        for batch in Shuffled(data.train, seed=0):
+            optimizer.zero_grad()
+            loss(model, batch).backward()
+            optimizer.step()
+    assert mean_loss(model, data.val) < 1.3
+
+
+def test_batches_are_reproducible_and_cover_an_epoch_once():
+    data = TASKS["digits-linear"].data().train
+    first, again = (list(Shuffled(data, seed=3, size=100)) for _ in range(2))
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(first, again, strict=True))
+    assert sorted(torch.cat([x.sum((1, 2, 3)) for x, _ in first])) == sorted(data[0].sum((1, 2, 3)))
+
+
+def test_a_cell_that_was_run_is_read_back(tmp_path):
+    study = Study("squares", tmp_path, smoke=True, workers=1)
+    cells = [Cell(2), Cell(3)]
+    rows = study.rows(cells, squared)
+    assert [row["square"] for row in rows] == [4, 9]
+    assert study.rows(cells, refused) == rows
+
+
+def test_a_page_holds_its_table_and_figure(tmp_path):
+    table = markdown(["a", "b"], [["x", 0.12345]])
+    assert table.splitlines()[2] == "| x | 0.123 |"
+    Study("squares", tmp_path, smoke=True, workers=1).publish("Squares", table, [{"a": 1}], lambda f: f.subplots())
+    assert (tmp_path / "figure.png").stat().st_size > 1000
+    assert "squares.py --smoke" in (tmp_path / "README.md").read_text()
