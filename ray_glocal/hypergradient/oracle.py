@@ -10,6 +10,7 @@ from torch import Tensor
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.adjoint import adjoint_trajectory
 from ray_glocal.hypergradient.problem import Problem, Values
+from ray_glocal.hypergradient.schedule import Factor, scheduled
 from ray_glocal.hypergradient.window import Trajectory, record_window
 
 
@@ -27,7 +28,11 @@ class FiniteDifferences:
 
 
 def global_hypergradient(
-    problem: Problem, batches: Sequence[Any], val_batches: Sequence[Any], values: Values
+    problem: Problem,
+    batches: Sequence[Any],
+    val_batches: Sequence[Any],
+    values: Values,
+    factors: Sequence[Factor] | None = None,
 ) -> Trajectory:
     """Exact h_R: train on all R `batches` and differentiate through every step; memory grows with R.
 
@@ -36,26 +41,34 @@ def global_hypergradient(
         batches: The R batches that remain.
         val_batches: Batches of the outer loss.
         values: Hyperparameter values that hold throughout.
+        factors: A schedule's factor on the learning rates at each step; by default the present ones stay.
 
     Returns:
         Lag trajectory [R, q] whose last row is h_R, in values; `problem.pull_back` carries it to coordinates.
 
     Raises:
-        ArgumentError: There are no batches, or a loss is not a scalar that depends on the parameters.
+        ArgumentError: There are no batches, fewer factors than batches, or a loss is not a scalar that depends on the
+            parameters.
     """
     with problem.rewound():
-        return adjoint_trajectory(problem, record_window(problem, batches, val_batches, values))
+        return adjoint_trajectory(problem, record_window(problem, batches, val_batches, values, factors))
 
 
-def final_loss(problem: Problem, batches: Sequence[Any], val_batches: Sequence[Any], values: Values) -> float:
+def final_loss(
+    problem: Problem,
+    batches: Sequence[Any],
+    val_batches: Sequence[Any],
+    values: Values,
+    factors: Sequence[Factor] | None = None,
+) -> float:
     """Validation loss after training on `batches` at `values`; model, optimizer and generators come back.
 
     Raises:
-        ArgumentError: There are no validation batches, or a loss is not a scalar.
+        ArgumentError: There are no validation batches, fewer factors than batches, or a loss is not a scalar.
     """
     with problem.rewound():
         problem.write_options(None, values)
-        for batch in batches:
+        for batch in scheduled(problem, batches, factors):
             problem.advance(batch, values)
         return problem.mean_val_loss(val_batches, values)
 
@@ -66,6 +79,7 @@ def finite_differences(
     val_batches: Sequence[Any],
     values: Values,
     step_sizes: Sequence[float] = (1e-2, 1e-3, 1e-4),
+    factors: Sequence[Factor] | None = None,
 ) -> FiniteDifferences:
     """Central differences of the final loss in every coordinate: 2 q runs for each step size.
 
@@ -75,9 +89,10 @@ def finite_differences(
         val_batches: Batches of the outer loss.
         values: Point at which to differentiate.
         step_sizes: Half widths on the line; agreement over several of them is what makes a difference credible.
+        factors: A schedule's factor on the learning rates at each step; by default the present ones stay.
 
     Raises:
-        ArgumentError: No step sizes, or one that is not positive.
+        ArgumentError: No step sizes, one that is not positive, or fewer factors than batches.
     """
     if not step_sizes or not all(size > 0 for size in step_sizes):
         raise ArgumentError("step_sizes", "be positive", tuple(step_sizes))
@@ -87,7 +102,7 @@ def finite_differences(
         shift = torch.zeros_like(line)
         shift[index] = size
         ends = [problem.to_values(line + sign * shift, clip=False) for sign in (1.0, -1.0)]
-        high, low = (final_loss(problem, batches, val_batches, end) for end in ends)
+        high, low = (final_loss(problem, batches, val_batches, end, factors) for end in ends)
         return (high - low) / (2 * size)
 
     rows = [[slope(index, size) for index in range(problem.size)] for size in step_sizes]

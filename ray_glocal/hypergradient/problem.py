@@ -233,6 +233,22 @@ class Problem:
                     value = _rescaled(group["lr"], before, value)
                 self.rule.write(group, binding.field, value)
 
+    def base_rates(self) -> tuple[float, ...]:
+        """Learning rate of each parameter group before any schedule's factor."""
+        return tuple(_base_lr(group) for group in self.optimizer.param_groups)
+
+    def set_rates(self, bases: Sequence[float], factor: float | Sequence[float]) -> None:
+        """Set each group's learning rate to a schedule's factor, or to its own of several, times its base rate.
+
+        Raises:
+            ArgumentError: There are several factors, but not one for each group.
+        """
+        each = list(factor) if isinstance(factor, Sequence) else [factor] * len(bases)
+        if len(each) != len(bases):
+            raise ArgumentError("factors", f"be one number a step, or one for each of {len(bases)} groups", each)
+        for group, base, own in zip(self.optimizer.param_groups, bases, each, strict=True):
+            self.rule.write(group, "lr", base * own)
+
     # ---- losses ----
 
     def leaves(self, values: Values, *, differentiable: bool) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.problem import InnerState, Problem, Snapshot, Values
+from ray_glocal.hypergradient.schedule import Factor, scheduled
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,13 @@ class Trajectory:
     kind: Literal["forward", "lag"]
 
 
-def record_window(problem: Problem, batches: Iterable[Any], val_batches: Sequence[Any], values: Values) -> Window:
+def record_window(
+    problem: Problem,
+    batches: Iterable[Any],
+    val_batches: Sequence[Any],
+    values: Values,
+    factors: Sequence[Factor] | None = None,
+) -> Window:
     """Train on `batches` by plain steps and record each; the model and optimizer are left after the last.
 
     Args:
@@ -49,16 +56,18 @@ def record_window(problem: Problem, batches: Iterable[Any], val_batches: Sequenc
         batches: The K batches of the window, in order.
         val_batches: Batches of the outer loss.
         values: Hyperparameter values that hold throughout; written into the optimizer's options first.
+        factors: A schedule's factor on the learning rates at each step; by default the present ones stay.
 
     Returns:
         The window; it holds K + 1 copies of parameters and buffers.
 
     Raises:
-        ArgumentError: There are no batches, or `train_loss` is not a scalar that depends on the parameters.
+        ArgumentError: There are no batches, fewer factors than batches, or `train_loss` is not a scalar that depends
+            on the parameters.
     """
     problem.write_options(None, values)
     snapshots = []
-    for batch in batches:
+    for batch in scheduled(problem, batches, factors):
         snapshots.append(problem.snapshot(batch, values))
         problem.advance(batch, values)
     if not snapshots:
