@@ -64,6 +64,20 @@ def log_time(horizon: float, length: float) -> float:
     return math.log1p(min(horizon / length, FARTHEST))
 
 
+def window_variance(series: Array, horizon: float) -> Array:
+    """Variance of a forecast that starts from one snapshot: that snapshot's noise, and the drift in log-time.
+
+    Args:
+        series: At least 4 snapshots, shape [time, channel].
+        horizon: Steps ahead of the last one.
+
+    Returns:
+        Shape [channel].
+    """
+    variance: Array = noise_variance(series) + drift_variance(series) * log_time(horizon, len(series))
+    return variance
+
+
 def mean_variance(series: Array) -> Array:
     """Variance of the mean of correlated values: s^2 / n * (1 + r) / (1 - r), with r the lag-one correlation.
 

@@ -8,19 +8,40 @@ from ray_glocal.koopman.forecasters.affine import Affine
 from ray_glocal.koopman.forecasters.ensemble import Ensemble
 from ray_glocal.koopman.forecasters.increment import Increment
 from ray_glocal.koopman.forecasters.last import Last
+from ray_glocal.koopman.forecasters.level import Level
 from ray_glocal.koopman.forecasters.mean import Mean
 from ray_glocal.koopman.forecasters.paper import Paper
+from ray_glocal.koopman.forecasters.rre import ReducedRank
+from ray_glocal.koopman.forecasters.shanks import Shanks
+from ray_glocal.koopman.forecasters.trend import Trend
 
 FORECASTERS: dict[str, type] = {
     "last": Last,
     "mean": Mean,
+    "level": Level,
+    "trend": Trend,
+    "shanks": Shanks,
+    "rre": ReducedRank,
     "paper": Paper,
     "increment": Increment,
     "affine": Affine,
     "ensemble": Ensemble,
 }
 
-__all__ = ["FORECASTERS", "Affine", "Ensemble", "Increment", "Last", "Mean", "Paper", "forecaster"]
+__all__ = [
+    "FORECASTERS",
+    "Affine",
+    "Ensemble",
+    "Increment",
+    "Last",
+    "Level",
+    "Mean",
+    "Paper",
+    "ReducedRank",
+    "Shanks",
+    "Trend",
+    "forecaster",
+]
 
 
 def forecaster(name: str, **options: object) -> Forecaster:

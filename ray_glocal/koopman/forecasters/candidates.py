@@ -11,11 +11,11 @@ from ray_glocal.koopman.disk import Disk, damped_disk
 from ray_glocal.koopman.dmd import FORMS, Dynamics, Form, fit_dynamics
 from ray_glocal.koopman.prediction import trajectory
 from ray_glocal.koopman.rank import FullRank, OptimalRank, Rank
+from ray_glocal.koopman.reach import within_reach
 
 _DIRECTIONS = 12  # strongest directions, decomposed jointly; what lies outside them stays at the window's mean
 _WIDTH = 12  # columns of the wider delay vector
 _FEWEST = 5  # snapshots that a decomposition needs to be worth a try
-_BEYOND = 10.0  # ranges of the window; the damped disk carries a straight trend no further
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +90,7 @@ def candidate_paths(
     values, disk = frame.values[:stretch], damped_disk(stretch)
     fitted = [_path(values, frame, setting, disk, steps) for setting in tried]
     paths = np.stack(smooth + [frame.coordinates.leave(path) for path in fitted])
-    low, high = seen.min(axis=0), seen.max(axis=0)
-    reach = _BEYOND * (high - low)
-    return np.clip(paths, low - reach, high + reach)
+    return within_reach(paths, seen)
 
 
 def _smoothers(series: Array) -> list[Array]:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array
-from ray_glocal.koopman.deviation import drift_variance, log_time, noise_variance
+from ray_glocal.koopman.deviation import window_variance
 from ray_glocal.koopman.disk import Disk, damped_disk
 from ray_glocal.koopman.dmd import DMD, Form, fit_judged
 from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
@@ -98,8 +98,7 @@ def explained(seen: Window, prediction: Prediction, horizon: float) -> Answer:
     Returns:
         The answer.
     """
-    drift = drift_variance(seen.series) * log_time(horizon, seen.length)
-    deviation: Array = np.sqrt(noise_variance(seen.series) + drift)
+    deviation: Array = np.sqrt(window_variance(seen.series, horizon))
     return Answer(prediction.mean, deviation, noted(prediction.outcome, seen.spikes))
 
 

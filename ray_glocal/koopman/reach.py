@@ -1,0 +1,22 @@
+"""How far outside a window an extrapolation is believed."""
+
+import numpy as np
+
+from ray_glocal.forecast import Array
+
+BEYOND = 10.0  # ranges of the window; the damped disk carries a straight trend no further
+
+
+def within_reach(values: Array, series: Array) -> Array:
+    """Clip extrapolations to ten ranges of the window on either side of it.
+
+    Args:
+        values: Shape [..., channel].
+        series: The window, shape [time, channel].
+
+    Returns:
+        Shape [..., channel].
+    """
+    low, high = series.min(axis=0), series.max(axis=0)
+    beyond = BEYOND * (high - low)
+    return np.clip(values, low - beyond, high + beyond)
