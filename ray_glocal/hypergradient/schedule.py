@@ -1,7 +1,6 @@
 """A learning-rate schedule as plain factors, one for each inner step."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, repeat
 from typing import Any
 
 from ray_glocal.errors import ArgumentError
@@ -27,8 +26,8 @@ def scheduled(problem: Problem, batches: Iterable[Any], factors: Sequence[Factor
         yield from batches
         return
     bases = problem.base_rates()
-    for step, (batch, factor) in enumerate(zip(batches, chain(factors, repeat(None)))):
-        if factor is None:
-            raise ArgumentError("factors", "be as many as batches", step, "Give one for each inner step.")
-        problem.set_rates(bases, factor)
+    for step, batch in enumerate(batches):
+        if step >= len(factors):
+            raise ArgumentError("factors", "be as many as batches", len(factors), "Give one for each inner step.")
+        problem.set_rates(bases, factors[step])
         yield batch

@@ -1,0 +1,223 @@
+"""Recording cases along a plain training run."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.forecast import Array
+from ray_glocal.hypergradient import (
+    Problem,
+    Window,
+    adjoint_trajectory,
+    finite_differences,
+    forward_trajectory,
+    record_window,
+)
+from ray_glocal.hypergradient.problem import Snapshot, Values
+from ray_glocal.hypergradient.schedule import Factor
+from ray_glocal.hypergradient.window import Trajectory
+from ray_glocal.validation.case import Case
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where along a run cases are recorded, and how much truth each gets.
+
+    Args:
+        starts: Inner steps at which windows start.
+        window: Inner steps K in a window.
+        earlier: Earlier windows recorded for each, fewer where the run has no room.
+        spacing: Inner steps from one earlier window's start to the next.
+        futures: Futures that the truth averages over.
+        val_batches: Validation batches that a window averages over; the windows take turns through them all.
+        step_sizes: Half widths of finite differences in coordinates, each 2 q runs to the end; none by default.
+
+    Raises:
+        ArgumentError: A value out of range.
+    """
+
+    starts: tuple[int, ...]
+    window: int = 40
+    earlier: int = 3
+    spacing: int = 64
+    futures: int = 3
+    val_batches: int = 4
+    step_sizes: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.starts or min(self.starts) < 0 or len(set(self.starts)) < len(self.starts):
+            raise ArgumentError("starts", "be one or more different steps from 0 on", self.starts)
+        for name, least in (("window", 4), ("earlier", 0), ("spacing", 1), ("futures", 1), ("val_batches", 1)):
+            if getattr(self, name) < least:
+                raise ArgumentError(name, f"be at least {least}", getattr(self, name))
+
+    def earlier_starts(self, start: int) -> tuple[int, ...]:
+        """Starts of the earlier windows of the one at `start`, oldest first."""
+        wanted = (start - self.spacing * back for back in range(self.earlier, 0, -1))
+        return tuple(step for step in wanted if step >= 0)
+
+
+@dataclass(frozen=True)
+class Course:
+    """The data of one training run from its first to its last step.
+
+    Args:
+        batches: The run's batches, one for each inner step.
+        future: Batches from another order, without end; every number draws another one.
+        val_batches: All validation batches.
+        factors: The schedule's factor on the learning rates at each step, or `None`.
+    """
+
+    batches: Sequence[Any]
+    future: Callable[[int], Iterable[Any]]
+    val_batches: Sequence[Any]
+    factors: Sequence[Factor] | None = None
+
+    @property
+    def length(self) -> int:
+        """Inner steps of the whole run."""
+        return len(self.batches)
+
+    def few(self, turn: int, count: int) -> list[Any]:
+        """The validation batches of the window whose turn it is."""
+        total = len(self.val_batches)
+        count = min(count, total)
+        return [self.val_batches[(turn * count + index) % total] for index in range(count)]
+
+    def factors_from(self, start: int, end: int | None = None) -> Sequence[Factor] | None:
+        """Factors of the steps from `start` to before `end`."""
+        return None if self.factors is None else self.factors[start:end]
+
+
+def record_cases(
+    problem: Problem, course: Course, values: Values, plan: Plan, run: str, about: Mapping[str, str] | None = None
+) -> list[Case]:
+    """Train plainly at fixed values and record a case at each of the plan's starts.
+
+    Costs the run, a forward window for each case, an adjoint window for it and for each earlier one, and for each
+    future an exact hypergradient of all that remains, whose memory is one copy of the state for each step.
+
+    Args:
+        problem: The bilevel problem; comes back as it was.
+        course: The run's data.
+        values: Hyperparameter values that hold throughout.
+        plan: What to record.
+        run: The run's name.
+        about: What else to note of the run.
+
+    Returns:
+        The cases by their start; from where a window is no longer finite on there are none.
+
+    Raises:
+        ArgumentError: A window would not end before the run does, or there are too few batches, factors or
+            validation batches.
+    """
+    if max(plan.starts) + plan.window >= course.length:
+        rule = f"leave a window of {plan.window} steps room before the run's last step, {course.length}"
+        raise ArgumentError("starts", rule, plan.starts)
+    with problem.rewound():
+        problem.write_options(None, values)
+        for group in problem.optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])  # what factors multiply where the rate is not adapted
+        return _Walk(problem, course, values, plan, run, about or {}).cases()
+
+
+class _Walk:
+    """A run under way, with the snapshots of the last K steps."""
+
+    def __init__(
+        self, problem: Problem, course: Course, values: Values, plan: Plan, run: str, about: Mapping[str, str]
+    ) -> None:
+        self.problem, self.course, self.values, self.plan = problem, course, values, plan
+        self.run, self.about = run, about
+        self.step = 0
+        self.recent: tuple[Snapshot, ...] = ()
+        self.lags: dict[int, Array] = {}
+        self.differences: dict[int, Array] = {}
+
+    def cases(self) -> list[Case]:
+        plan = self.plan
+        made: list[Case] = []
+        earlier = {step for start in plan.starts for step in plan.earlier_starts(start)}
+        turns = {start: turn for turn, start in enumerate(sorted(earlier | set(plan.starts)))}
+        moments = {start + plan.window: start for start in turns}
+        stops = sorted({*moments, *(plan.starts if plan.step_sizes else ())})
+        for stop in stops:
+            self._go(stop)
+            if plan.step_sizes and stop in plan.starts:
+                self.differences[stop] = self._differences()
+            if stop in moments:
+                start = moments[stop]
+                window = self._window(turns[start])
+                lag = adjoint_trajectory(self.problem, window)
+                self.lags[start] = self._on_line(lag)
+                if not np.isfinite(self.lags[start]).all():
+                    return made
+                if start in plan.starts:
+                    made.append(self._case(start, window, lag))
+        return made
+
+    def _go(self, step: int) -> None:
+        """Train on to `step`."""
+        if step > self.step:
+            batches = self.course.batches[self.step : step]
+            factors = self.course.factors_from(self.step, step)
+            passed = record_window(self.problem, batches, (), self.values, factors)
+            self.recent = (*self.recent, *passed.snapshots)[-self.plan.window :]
+            self.step = step
+
+    def _window(self, turn: int) -> Window:
+        return Window(self.recent, self.problem.capture(), self.course.few(turn, self.plan.val_batches))
+
+    def _on_line(self, trajectory: Trajectory) -> Array:
+        line: Array = self.problem.pull_back(self.values, trajectory.derivatives).numpy()
+        return line
+
+    def _differences(self) -> Array:
+        found = finite_differences(
+            self.problem,
+            self.course.batches[self.step :],
+            self.course.val_batches,
+            self.values,
+            self.plan.step_sizes,
+            self.course.factors_from(self.step),
+        )
+        rows: Array = found.derivatives.numpy()
+        return rows
+
+    def _case(self, start: int, window: Window, lag: Trajectory) -> Case:
+        problem, earlier = self.problem, self.plan.earlier_starts(start)
+        turn = self.plan.starts.index(start)
+        ends = [self._truth(window, turn * self.plan.futures + index) for index in range(self.plan.futures)]
+        shape = (len(earlier), *lag.derivatives.shape)
+        return Case(
+            self.run,
+            self.about,
+            problem.labels,
+            np.concatenate([self.values[h.name].flatten().numpy() for h in problem.hyperparameters]),
+            start,
+            self.course.length - start,
+            self._on_line(forward_trajectory(problem, window)),
+            self.lags[start],
+            np.array([self.lags[step] for step in earlier]).reshape(shape),
+            earlier,
+            lag.losses,
+            np.array([self._on_line(end)[-1] for end in ends]),
+            np.array([end.losses[1] for end in ends]),
+            self.plan.step_sizes,
+            self.differences.get(start, np.empty((0, problem.size))),
+        )
+
+    def _truth(self, window: Window, draw: int) -> Trajectory:
+        """Exact hypergradient over the window and what follows; the run's own order for a case's first future."""
+        left = self.course.length - self.step
+        own = draw % self.plan.futures == 0
+        batches = self.course.batches[self.step :] if own else islice(self.course.future(draw), left)
+        whole = self.course.val_batches
+        with self.problem.rewound():
+            tail = record_window(self.problem, batches, whole, self.values, self.course.factors_from(self.step))
+        return adjoint_trajectory(self.problem, Window((*window.snapshots, *tail.snapshots), tail.end, whole))

@@ -1,0 +1,134 @@
+"""Recorded cases against runs done by hand: the windows, the futures, the truth, and what is left untouched."""
+
+import math
+
+import numpy as np
+import pytest
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient import (
+    adjoint_trajectory,
+    final_loss,
+    forward_trajectory,
+    global_hypergradient,
+    record_window,
+)
+from ray_glocal.validation import Case, Course, Plan, load_cases, record_cases
+
+from .problems import digest, network, problem_of, stream
+
+STEPS = 30
+COSINE = [0.5 + 0.5 * math.cos(math.pi * step / STEPS) for step in range(STEPS)]
+PLAN = Plan((4, 14), window=6, earlier=2, spacing=5, futures=2, val_batches=1, step_sizes=(1e-3, 1e-4))
+
+
+def course(factors=COSINE):
+    own = list(stream(0, STEPS))
+    return Course(own, lambda draw: stream(100 + draw, STEPS), list(stream(7, 3)), factors)
+
+
+def on_line(problem, values, trajectory):
+    return problem.pull_back(values, trajectory.derivatives).numpy()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_case_is_the_window_and_the_truth_of_the_run(optimizer):
+    problem, data = problem_of(network(), optimizer), course()
+    values = problem.start_values()
+    first, second = record_cases(problem, data, values, PLAN, "a run", {"task": "by hand"})
+    problem.write_options(None, values)
+    record_window(problem, data.batches[:14], (), values, COSINE[:14])  # up to the second window
+    truths = []
+    for future in (data.batches[20:], list(stream(100 + 3, STEPS))[:10]):
+        whole = [*data.batches[14:20], *future]
+        truth = global_hypergradient(problem, whole, data.val_batches, values, COSINE[14:])
+        truths.append(on_line(problem, values, truth)[-1])
+    np.testing.assert_allclose(second.truths, truths, rtol=1e-9)
+    np.testing.assert_allclose(
+        second.final_losses[0], final_loss(problem, data.batches[14:], data.val_batches, values, COSINE[14:])
+    )
+    # Windows start at 4, 9 and 14; each takes the next validation batch.
+    window = record_window(problem, data.batches[14:20], data.val_batches[2:], values, COSINE[14:20])
+    np.testing.assert_allclose(second.lag, on_line(problem, values, adjoint_trajectory(problem, window)), rtol=1e-9)
+    np.testing.assert_allclose(second.forward, on_line(problem, values, forward_trajectory(problem, window)), rtol=1e-9)
+    np.testing.assert_allclose(second.earlier[0], first.lag)
+    assert (first.start, first.remaining, first.horizon, second.remaining, second.horizon) == (4, 26, 20, 16, 10)
+    assert (first.earlier_starts, second.earlier_starts) == ((), (4, 9))
+    assert second.labels == problem.labels
+    np.testing.assert_allclose(second.truth, np.mean(truths, axis=0), rtol=1e-9)
+
+
+def test_the_truth_of_the_first_future_agrees_with_finite_differences():
+    problem, data = problem_of(network(), "sgd"), course()
+    for case in record_cases(problem, data, problem.start_values(), PLAN, "a run"):
+        assert case.differences.shape == (2, 3)
+        for row in case.differences:
+            np.testing.assert_allclose(row, case.truths[0], rtol=2e-3, atol=1e-7)
+
+
+def test_a_recording_changes_nothing_and_repeats():
+    problem, data = problem_of(network(), "adamw"), course(None)
+    before = digest(problem)
+    first, again = (record_cases(problem, data, problem.start_values(), PLAN, "a run") for _ in range(2))
+    assert digest(problem) == before
+    for one, other in zip(first, again, strict=True):
+        assert one.as_row() == other.as_row()
+
+
+def test_without_lr_among_the_hyperparameters_the_schedule_still_holds():
+    whole = problem_of(network(), "sgd")
+    part = problem_of(network(), "sgd", names=("weight_decay",))
+    (case,), (twin,) = (
+        record_cases(p, course(), p.start_values(), Plan((4,), window=6), "a run") for p in (part, whole)
+    )
+    assert case.final_losses[0] == pytest.approx(twin.final_losses[0], rel=1e-9)
+
+
+def test_cases_survive_a_table(tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    problem = problem_of(network(), "sgd")
+    made = record_cases(problem, course(), problem.start_values(), PLAN, "a run", {"task": "by hand"})
+    made += record_cases(problem, course(), problem.start_values(), Plan((0,), window=6, earlier=0), "another")
+    (tmp_path / "cells").mkdir()
+    for index, part in enumerate((made[:2], made[2:], [])):
+        rows = [case.as_row() for case in part]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "cells" / f"{index}.parquet")
+    read = load_cases(tmp_path)
+    assert [case.as_row() for case in read] == [case.as_row() for case in made]
+    assert read[2].earlier.shape == (0, 6, 3)
+    assert read[2].differences.shape == (0, 3)
+    assert isinstance(read[0], Case)
+
+
+def test_a_run_that_breaks_down_ends_its_cases():
+    problem = problem_of(network(), "sgd", lr=1e18)
+    assert record_cases(problem, course(None), problem.start_values(), Plan((4, 14), window=6), "a run") == []
+
+
+def test_a_folder_without_cases_is_refused(tmp_path):
+    with pytest.raises(ArgumentError, match="`folder` must hold parquet files of cases"):
+        load_cases(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"starts": ()}, "`starts` must be one or more different steps from 0 on"),
+        ({"starts": (-1,)}, "`starts` must be one or more different steps from 0 on"),
+        ({"starts": (3, 3)}, "`starts` must be one or more different steps from 0 on"),
+        ({"window": 3}, "`window` must be at least 4; got 3"),
+        ({"earlier": -1}, "`earlier` must be at least 0; got -1"),
+        ({"spacing": 0}, "`spacing` must be at least 1; got 0"),
+        ({"futures": 0}, "`futures` must be at least 1; got 0"),
+        ({"val_batches": 0}, "`val_batches` must be at least 1; got 0"),
+    ],
+)
+def test_plans_that_cannot_be(changed, text):
+    with pytest.raises(ArgumentError, match=text):
+        Plan(**{"starts": (0,), **changed})
+
+
+def test_a_window_must_end_before_the_run():
+    problem = problem_of(network(), "sgd")
+    with pytest.raises(ArgumentError, match="`starts` must leave a window of 6 steps room before the run's last step"):
+        record_cases(problem, course(), problem.start_values(), Plan((24,), window=6), "a run")
