@@ -1,10 +1,29 @@
 """Estimators of the final hypergradient held against the truth.
 
 `record_cases` trains plainly and records windows beside the exact hypergradient of several futures; `load_cases` reads
-what was recorded.
+what was recorded. `estimates` asks an estimator about cases, `score` and `sign_difference` judge what it says.
 """
 
+from ray_glocal.validation.bootstrap import Difference, sign_difference
 from ray_glocal.validation.case import Case, load_cases
+from ray_glocal.validation.estimates import Estimates, Estimator, OnWindow, estimates
 from ray_glocal.validation.recording import Course, Plan, record_cases
+from ray_glocal.validation.scores import Score, ceiling, score, scores_by_label
 
-__all__ = ["Case", "Course", "Plan", "load_cases", "record_cases"]
+__all__ = [
+    "Case",
+    "Course",
+    "Difference",
+    "Estimates",
+    "Estimator",
+    "OnWindow",
+    "Plan",
+    "Score",
+    "ceiling",
+    "estimates",
+    "load_cases",
+    "record_cases",
+    "score",
+    "scores_by_label",
+    "sign_difference",
+]
