@@ -9,6 +9,7 @@ Tu et al. 2014 (arXiv:1312.0041), algorithm 2; they differ in what the map acts 
 - increment: the differences. A steady part cannot show up at all, and the forecast sums predicted increments.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Literal, get_args
@@ -26,6 +27,7 @@ from ray_glocal.koopman.window import checked_series, judged
 
 Form = Literal["plain", "affine", "increment"]
 FORMS: tuple[Form, ...] = get_args(Form)
+_TINY = 1e-300  # keeps directions that no rank keeps from dividing by zero
 _DEPENDENT = 1e14  # entry of the inverse eigenvectors beyond which amplitudes cancel to nothing but rounding error
 
 
@@ -196,6 +198,29 @@ def fit_dynamics(values: Array, rule: Rank, delays: int, form: Form) -> Dynamics
     pairs = _pairs(values, delays, centered=form == "affine")
     shape = (len(pairs.left), len(pairs.last))
     return _dynamics(pairs, chosen_rank(rule, pairs.singular_values, shape), form)
+
+
+def eigenvalue_sets(values: Array, rules: Sequence[Rank], delays: int, form: Form) -> list[Complex]:
+    """Eigenvalues alone, for several ranks of one decomposition.
+
+    Args:
+        values: As for `fit_dynamics`.
+        rules: Rules for the number of modes.
+        delays: Snapshots stacked into one vector, 1 to time - 1.
+        form: As for `fit_dmd`.
+
+    Returns:
+        A set for each rank that differs and is not zero; in no particular order inside.
+
+    Raises:
+        numpy.linalg.LinAlgError: LAPACK did not converge.
+    """
+    pairs = _pairs(values, delays, centered=form == "affine")
+    shape = (len(pairs.left), len(pairs.last))
+    ranks = {chosen_rank(rule, pairs.singular_values, shape) for rule in rules} - {0}
+    whitened, after = pairs.left / np.maximum(pairs.singular_values, _TINY), pairs.after @ pairs.right.T
+    step = after.T @ whitened
+    return [np.linalg.eigvals(step[:rank, :rank]).astype(np.complex128) for rank in sorted(ranks)]
 
 
 def _check_delays(delays: int, time: int, form: Form) -> None:

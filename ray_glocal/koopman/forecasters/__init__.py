@@ -6,6 +6,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Forecaster
 from ray_glocal.koopman.forecasters.affine import Affine
 from ray_glocal.koopman.forecasters.ensemble import Ensemble
+from ray_glocal.koopman.forecasters.evidence import Evidence
 from ray_glocal.koopman.forecasters.increment import Increment
 from ray_glocal.koopman.forecasters.last import Last
 from ray_glocal.koopman.forecasters.level import Level
@@ -26,12 +27,14 @@ FORECASTERS: dict[str, type] = {
     "increment": Increment,
     "affine": Affine,
     "ensemble": Ensemble,
+    "evidence": Evidence,
 }
 
 __all__ = [
     "FORECASTERS",
     "Affine",
     "Ensemble",
+    "Evidence",
     "Increment",
     "Last",
     "Level",
