@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ray_glocal.hypergradient import Hyperparameter
     from ray_glocal.session import GlocalSession, Settings
     from ray_glocal.tune import GlocalScheduler, GlocalSearch, GlocalTrainable, adapted
+    from ray_glocal.validation import validate
 
 _HOMES = {
     "GlocalScheduler": "ray_glocal.tune",
@@ -19,6 +20,7 @@ _HOMES = {
     "Hyperparameter": "ray_glocal.hypergradient",
     "Settings": "ray_glocal.session",
     "adapted": "ray_glocal.tune",
+    "validate": "ray_glocal.validation",
 }
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "Hyperparameter",
     "Settings",
     "adapted",
+    "validate",
 ]
 
 

@@ -20,7 +20,7 @@ class FiniteDifferences:
 
     Args:
         step_sizes: Half widths of the differences, in coordinates.
-        derivatives: Shape [step size, q].
+        derivatives: Shape [step size, direction]; the directions are the q coordinates unless told otherwise.
     """
 
     step_sizes: tuple[float, ...]
@@ -80,6 +80,7 @@ def finite_differences(
     values: Values,
     step_sizes: Sequence[float] = (1e-2, 1e-3, 1e-4),
     factors: Sequence[Factor] | None = None,
+    directions: Tensor | None = None,
 ) -> FiniteDifferences:
     """Central differences of the final loss in every coordinate: 2 q runs for each step size.
 
@@ -90,6 +91,7 @@ def finite_differences(
         values: Point at which to differentiate.
         step_sizes: Half widths on the line; agreement over several of them is what makes a difference credible.
         factors: A schedule's factor on the learning rates at each step; by default the present ones stay.
+        directions: Directions on the line to differentiate along instead, shape [direction, q].
 
     Raises:
         ArgumentError: No step sizes, one that is not positive, or fewer factors than batches.
@@ -98,12 +100,11 @@ def finite_differences(
         raise ArgumentError("step_sizes", "be positive", tuple(step_sizes))
     line = problem.to_line(values)
 
-    def slope(index: int, size: float) -> float:
-        shift = torch.zeros_like(line)
-        shift[index] = size
-        ends = [problem.to_values(line + sign * shift, clip=False) for sign in (1.0, -1.0)]
+    def slope(direction: Tensor, size: float) -> float:
+        ends = [problem.to_values(line + sign * size * direction, clip=False) for sign in (1.0, -1.0)]
         high, low = (final_loss(problem, batches, val_batches, end, factors) for end in ends)
         return (high - low) / (2 * size)
 
-    rows = [[slope(index, size) for index in range(problem.size)] for size in step_sizes]
+    along = torch.eye(problem.size, dtype=line.dtype) if directions is None else directions
+    rows = [[slope(direction, size) for direction in along] for size in step_sizes]
     return FiniteDifferences(tuple(step_sizes), torch.tensor(rows, dtype=torch.float64))

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array
 
-SHAPES = {"forward": 2, "lag": 2, "earlier": 3, "truths": 2, "differences": 2}
+ARRAYS = ("values", "forward", "lag", "earlier", "truths", "final_losses", "directions", "differences")
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +24,8 @@ class Case:
         labels: A name for each of the q hyperparameter entries.
         values: Their values throughout the run, shape [q].
         start: Inner steps ahead of the window.
-        remaining: Inner steps R from the window's start to the end of training.
-        forward: Trajectory h_1 .. h_K, shape [K, q].
+        remaining: Inner steps R from the window's start to the truth, at the end of training.
+        forward: Trajectory h_1 .. h_K, shape [K, q]; [0, q] where it was not recorded.
         lag: Trajectory by lag, shape [K, q]; its last row is h_K too.
         earlier: Lag trajectories of earlier windows of the run, oldest first, shape [window, K, q].
         earlier_starts: Where those windows start.
@@ -34,7 +34,8 @@ class Case:
             batches, and each goes on in an order of its own.
         final_losses: Validation loss at the end of each future, shape [future].
         step_sizes: Half widths of the finite differences, in coordinates; may be none.
-        differences: Central differences of the first future's final loss, shape [step size, q].
+        directions: What they are differences along, shape [direction, q].
+        differences: Central differences of the first future's final loss, shape [step size, direction].
     """
 
     run: str
@@ -51,6 +52,7 @@ class Case:
     truths: Array
     final_losses: Array
     step_sizes: tuple[float, ...] = ()
+    directions: Array = field(default_factory=lambda: np.empty((0, 0)))
     differences: Array = field(default_factory=lambda: np.empty((0, 0)))
 
     @property
@@ -62,7 +64,7 @@ class Case:
     @property
     def horizon(self) -> int:
         """Inner steps from the window's end to the end of training."""
-        return self.remaining - len(self.forward)
+        return self.remaining - len(self.lag)
 
     def as_row(self) -> dict[str, Any]:
         """The case as plain numbers, text and lists: one row of a table."""
@@ -73,11 +75,11 @@ class Case:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Case":
         """Inverse of `as_row`; what else the row holds is left out."""
-        kept: dict[str, Any] = {f.name: row[f.name] for f in fields(cls)}
+        kept: dict[str, Any] = {f.name: row.get(f.name, ()) for f in fields(cls)}
         kept["about"] = {name: text for name, text in (row["about"] or {}).items() if text is not None}
-        q, length = len(kept["labels"]), len(kept["forward"])
-        empty = {"earlier": (0, length, q), "differences": (0, q)}
-        for name in ("values", "final_losses", *SHAPES):
+        q, length = len(kept["labels"]), len(kept["lag"])
+        empty = {"forward": (0, q), "earlier": (0, length, q), "directions": (0, q), "differences": (0, 0)}
+        for name in ARRAYS:
             array = np.array(kept[name], dtype=np.float64)
             kept[name] = array if array.size else array.reshape(empty.get(name, array.shape))
         for name in ("labels", "earlier_starts", "losses", "step_sizes"):

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import torch
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array
@@ -34,7 +35,10 @@ class Plan:
         spacing: Inner steps from one earlier window's start to the next.
         futures: Futures that the truth averages over.
         val_batches: Validation batches that a window averages over; the windows take turns through them all.
-        step_sizes: Half widths of finite differences in coordinates, each 2 q runs to the end; none by default.
+        step_sizes: Half widths of finite differences in coordinates, each two runs to the end for every
+            hyperparameter; none by default. One of several entries is differentiated along random signs.
+        forward: Whether to record forward trajectories, whose price grows with q, beside those by lag.
+        ahead: Inner steps from a window's start to its truth, where that is not to be the end of training.
 
     Raises:
         ArgumentError: A value out of range.
@@ -47,6 +51,8 @@ class Plan:
     futures: int = 3
     val_batches: int = 4
     step_sizes: tuple[float, ...] = ()
+    forward: bool = True
+    ahead: int | None = None
 
     def __post_init__(self) -> None:
         if not self.starts or min(self.starts) < 0 or len(set(self.starts)) < len(self.starts):
@@ -54,6 +60,12 @@ class Plan:
         for name, least in (("window", 4), ("earlier", 0), ("spacing", 1), ("futures", 1), ("val_batches", 1)):
             if getattr(self, name) < least:
                 raise ArgumentError(name, f"be at least {least}", getattr(self, name))
+        if self.ahead is not None and self.ahead <= self.window:
+            raise ArgumentError("ahead", f"be more than a window, {self.window} steps", self.ahead)
+
+    def end(self, start: int, length: int) -> int:
+        """Step of the truth of the window at `start`, in a run of `length` steps."""
+        return length if self.ahead is None else min(length, start + self.ahead)
 
     def earlier_starts(self, start: int) -> tuple[int, ...]:
         """Starts of the earlier windows of the one at `start`, oldest first."""
@@ -134,6 +146,7 @@ class _Walk:
     ) -> None:
         self.problem, self.course, self.values, self.plan = problem, course, values, plan
         self.run, self.about = run, about
+        self.directions = directions_of(problem) if plan.step_sizes else np.empty((0, problem.size))
         self.step = 0
         self.recent: tuple[Snapshot, ...] = ()
         self.lags: dict[int, Array] = {}
@@ -178,21 +191,24 @@ class _Walk:
         return line
 
     def _differences(self) -> Array:
+        end = self.plan.end(self.step, self.course.length)
         found = finite_differences(
             self.problem,
-            self.course.batches[self.step :],
+            self.course.batches[self.step : end],
             self.course.val_batches,
             self.values,
             self.plan.step_sizes,
             self.course.factors_from(self.step),
+            torch.from_numpy(self.directions),
         )
         rows: Array = found.derivatives.numpy()
         return rows
 
     def _case(self, start: int, window: Window, lag: Trajectory) -> Case:
         problem, earlier = self.problem, self.plan.earlier_starts(start)
-        turn = self.plan.starts.index(start)
-        ends = [self._truth(window, turn * self.plan.futures + index) for index in range(self.plan.futures)]
+        first = self.plan.starts.index(start) * self.plan.futures
+        end = self.plan.end(start, self.course.length)
+        ends = [self._truth(window, end, first + index) for index in range(self.plan.futures)]
         shape = (len(earlier), *lag.derivatives.shape)
         return Case(
             self.run,
@@ -200,8 +216,8 @@ class _Walk:
             problem.labels,
             np.concatenate([self.values[h.name].flatten().numpy() for h in problem.hyperparameters]),
             start,
-            self.course.length - start,
-            self._on_line(forward_trajectory(problem, window)),
+            end - start,
+            self._on_line(forward_trajectory(problem, window)) if self.plan.forward else np.empty((0, problem.size)),
             self.lags[start],
             np.array([self.lags[step] for step in earlier]).reshape(shape),
             earlier,
@@ -209,15 +225,31 @@ class _Walk:
             np.array([self._on_line(end)[-1] for end in ends]),
             np.array([end.losses[1] for end in ends]),
             self.plan.step_sizes,
-            self.differences.get(start, np.empty((0, problem.size))),
+            self.directions,
+            self.differences.get(start, np.empty((0, 0))),
         )
 
-    def _truth(self, window: Window, draw: int) -> Trajectory:
+    def _truth(self, window: Window, end: int, draw: int) -> Trajectory:
         """Exact hypergradient over the window and what follows; the run's own order for a case's first future."""
-        left = self.course.length - self.step
         own = draw % self.plan.futures == 0
-        batches = self.course.batches[self.step :] if own else islice(self.course.future(draw), left)
+        left = slice(self.step, end)
+        batches = self.course.batches[left] if own else islice(self.course.future(draw), end - self.step)
         whole = self.course.val_batches
         with self.problem.rewound():
+            if not own:
+                torch.manual_seed(draw)  # dropout and the like are drawn anew, too
             tail = record_window(self.problem, batches, whole, self.values, self.course.factors_from(self.step))
         return adjoint_trajectory(self.problem, Window((*window.snapshots, *tail.snapshots), tail.end, whole))
+
+
+def directions_of(problem: Problem) -> Array:
+    """One direction on the line for each hyperparameter, shape [hyperparameter, q]: random signs where it has entries.
+
+    A number moves alone, by one unit. The signs are the same every time, and half of them are negative: shares of a
+    simplex do not move where all go the same way.
+    """
+    signs, rows, first = np.random.default_rng(0), np.zeros((len(problem.hyperparameters), problem.size)), 0
+    for row, hyper in zip(rows, problem.hyperparameters, strict=True):
+        row[first : first + hyper.size] = signs.permutation(np.resize([1.0, -1.0], hyper.size))
+        first += hyper.size
+    return rows

@@ -56,5 +56,6 @@ def digest(problem):
     tensors = [*problem.model.state_dict().values(), torch.get_rng_state()]
     tensors += [value for held in state["state"].values() for value in held.values() if torch.is_tensor(value)]
     grads = [p.grad for p in problem.parameters]
-    numbers = repr((state["param_groups"], random.getstate(), np.random.get_state()[1].tolist(), grads))  # noqa: NPY002
+    groups = [sorted(group.items()) for group in state["param_groups"]]
+    numbers = repr((groups, random.getstate(), np.random.get_state()[1].tolist(), grads))  # noqa: NPY002
     return [tensor.tolist() for tensor in tensors], numbers

@@ -4,9 +4,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import (
+    Hyperparameter,
+    Problem,
     adjoint_trajectory,
     final_loss,
     forward_trajectory,
@@ -15,7 +19,7 @@ from ray_glocal.hypergradient import (
 )
 from ray_glocal.validation import Case, Course, Plan, load_cases, record_cases
 
-from .problems import digest, network, problem_of, stream
+from .problems import ADAPTED, digest, loss, network, optimizer_of, problem_of, stream
 
 STEPS = 30
 COSINE = [0.5 + 0.5 * math.cos(math.pi * step / STEPS) for step in range(STEPS)]
@@ -75,6 +79,29 @@ def test_a_recording_changes_nothing_and_repeats():
         assert one.as_row() == other.as_row()
 
 
+def test_a_truth_may_lie_ahead_of_the_end():
+    problem, data = problem_of(network(), "sgd"), course()
+    plan = Plan((4, 22), window=6, earlier=0, futures=2, ahead=10, step_sizes=(1e-4,), forward=False)
+    case, last = record_cases(problem, data, problem.start_values(), plan, "a run")
+    assert (case.remaining, case.horizon, last.remaining) == (10, 4, 8)
+    assert case.forward.shape == (0, 3)
+    np.testing.assert_allclose(case.differences[0], case.truths[0], rtol=2e-3, atol=1e-7)
+
+
+def test_entries_of_one_hyperparameter_are_differentiated_together():
+    def weighted(model, batch, hyper):
+        return (hyper["weights"][batch[1]] * F.cross_entropy(model(batch[0]), batch[1], reduction="none")).mean()
+
+    model = network()
+    hyper = [ADAPTED["lr"](0.1), Hyperparameter("weights", torch.ones(3), 0.1, 10.0, "log")]
+    problem = Problem(model, optimizer_of(model, "sgd"), weighted, loss, hyper)
+    plan = Plan((4,), window=6, earlier=0, futures=1, step_sizes=(1e-4,))
+    (case,) = record_cases(problem, course(), problem.start_values(), plan, "a run")
+    assert case.directions[:, 0].tolist() == [1, 0]
+    assert case.directions[1, 1:].tolist() != [1, 1, 1]
+    np.testing.assert_allclose(case.differences[0], case.directions @ case.truths[0], rtol=2e-3)
+
+
 def test_without_lr_among_the_hyperparameters_the_schedule_still_holds():
     whole = problem_of(network(), "sgd")
     part = problem_of(network(), "sgd", names=("weight_decay",))
@@ -96,7 +123,7 @@ def test_cases_survive_a_table(tmp_path):
     read = load_cases(tmp_path)
     assert [case.as_row() for case in read] == [case.as_row() for case in made]
     assert read[2].earlier.shape == (0, 6, 3)
-    assert read[2].differences.shape == (0, 3)
+    assert read[2].directions.shape == (0, 3)
     assert isinstance(read[0], Case)
 
 
@@ -120,6 +147,7 @@ def test_a_folder_without_cases_is_refused(tmp_path):
         ({"earlier": -1}, "`earlier` must be at least 0; got -1"),
         ({"spacing": 0}, "`spacing` must be at least 1; got 0"),
         ({"futures": 0}, "`futures` must be at least 1; got 0"),
+        ({"ahead": 40}, "`ahead` must be more than a window, 40 steps; got 40"),
         ({"val_batches": 0}, "`val_batches` must be at least 1; got 0"),
     ],
 )
