@@ -14,7 +14,8 @@ from itertools import islice
 from torch import Tensor
 
 from ray_glocal.hypergradient import Hyperparameter, Problem
-from ray_glocal.validation import Course, Plan, record_cases
+from ray_glocal.validation import Course, Plan, load_cases, record_cases
+from scoring import publish
 from study import Row, study
 from tasks import TASKS, Task, loss, optimizer
 from tasks.quadratic import Point, points
@@ -170,3 +171,4 @@ def _cell(task: str, name: str, batch: int, power: int, schedule: int, seed: int
 if __name__ == "__main__":
     here = study("bed", __doc__)
     here.rows(cells(here.smoke), record)
+    publish(here, load_cases(here.out / "cells"))

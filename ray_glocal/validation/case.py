@@ -90,7 +90,8 @@ class Case:
 def load_cases(folder: str | Path) -> list[Case]:
     """Read every case in the parquet files of a folder, its subfolders included; or of one such file.
 
-    A recording that is still at work may be read at any time: its files appear whole.
+    A recording that is still at work may be read at any time: its files appear whole. A case that lies in several
+    files is read once.
 
     Raises:
         ArgumentError: There is no parquet file.
@@ -100,4 +101,5 @@ def load_cases(folder: str | Path) -> list[Case]:
     if not files:
         raise ArgumentError("folder", "hold parquet files of cases", str(folder), "Record some first.")
     rows = [row for file in files for row in pq.read_table(file).to_pylist()]
-    return [Case.from_row(row) for row in rows if "truths" in row]
+    once = {(row["run"], row["start"]): row for row in rows if "truths" in row}
+    return [Case.from_row(row) for row in once.values()]
