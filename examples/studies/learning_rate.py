@@ -59,13 +59,15 @@ class Entry:
     searched: bool = False
 
 
+ADDED = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)  # rates of hypergradient descent
+MULTIPLIED = (0.003, 0.01, 0.03, 0.1, 0.3)
 RIVALS = (
     Entry("constant", (Plain(),)),
     Entry("constant, tuned", tuple(Plain(lr) for lr in GRID), anywhere=False, searched=True),
     Entry("cosine, tuned", tuple(Plain(lr, cosine=True) for lr in GRID), anywhere=False, searched=True),
-    Entry("hypergradient descent", tuple(HypergradientDescent(rate, False) for rate in (1e-6, 1e-5, 1e-4, 1e-3))),
-    Entry("the same, multiplicative", tuple(HypergradientDescent(rate, True) for rate in (0.003, 0.01, 0.03, 0.1))),
-    Entry("RTHO / OHO", tuple(RealTime(rate) for rate in (0.01, 0.03, 0.1, 0.3))),
+    Entry("hypergradient descent", tuple(HypergradientDescent(rate, False) for rate in ADDED)),
+    Entry("the same, multiplicative", tuple(HypergradientDescent(rate, True) for rate in MULTIPLIED)),
+    Entry("RTHO / OHO", tuple(RealTime(rate) for rate in (0.01, 0.03, 0.1, 0.3, 1.0))),
     Entry("greedy local sign", tuple(Greedy(step) for step in (0.1, 0.3, 1.0))),
     Entry("true global", (GlobalDescent(),), once=True),
 )
