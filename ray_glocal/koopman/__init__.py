@@ -5,19 +5,24 @@
 3. The operator's eigenvalues say how each mode decays or turns (`spectrum`); none above one is ever believed.
 4. Modes raised to the horizon, or summed up as increments, are the prediction (`predict`).
 5. Forecasters combine such predictions with plain smoothers and say how far off they may be (`forecaster`).
+6. A hypergradient's trajectory is read in flow time (`sight`), and what several windows of a training say is fused
+   (`pooled`).
 """
 
 from ray_glocal.koopman.disk import Disk, damped_disk
 from ray_glocal.koopman.dmd import DMD, fit_dmd
 from ray_glocal.koopman.forecasters import FORECASTERS, forecaster
+from ray_glocal.koopman.pooling import KEPT, pooled
 from ray_glocal.koopman.prediction import Prediction, predict
 from ray_glocal.koopman.rank import EnergyRank, FixedRank, FullRank, OptimalRank, Rank
 from ray_glocal.koopman.selection import Every, NearOne
+from ray_glocal.koopman.sighting import Sighting, sight
 from ray_glocal.koopman.spectrum import Mode, Spectrum, spectrum
 
 __all__ = [
     "DMD",
     "FORECASTERS",
+    "KEPT",
     "Disk",
     "EnergyRank",
     "Every",
@@ -28,10 +33,13 @@ __all__ = [
     "OptimalRank",
     "Prediction",
     "Rank",
+    "Sighting",
     "Spectrum",
     "damped_disk",
     "fit_dmd",
     "forecaster",
+    "pooled",
     "predict",
+    "sight",
     "spectrum",
 ]

@@ -14,6 +14,7 @@ from ray_glocal.forecast import Array
 
 FARTHEST = 1000.0  # windows; beyond them nothing more is known to be unknown, so that the limit's deviation is finite
 _BLOCKS = 4
+_STRIDES = 5
 
 
 def noise_variance(series: Array) -> Array:
@@ -50,6 +51,25 @@ def drift_variance(series: Array) -> Array:
     trend: Array = (stretch * steps.sum(axis=0)) ** 2
     wandering: Array = stretch * np.sum(steps**2, axis=0)
     return np.maximum(trend, wandering)
+
+
+def walk_variance(series: Array) -> Array:
+    """Variance of the last snapshot as the sum of noisy increments, which no straight or evenly bent trend disturbs.
+
+    A trajectory by lag adds up contributions of single steps. The increments of five strides are compared: long enough
+    that the memory of momentum is over, and their second differences leave out what changes evenly.
+
+    Args:
+        series: At least 4 snapshots, shape [time, channel].
+
+    Returns:
+        Shape [channel]. White noise of the snapshots themselves is counted too, about seventeen times.
+    """
+    places = np.linspace(0, len(series) - 1, _STRIDES + 1).round().astype(np.intp)
+    strides = series[places[1:]] - series[places[:-1]]
+    bends = strides[2:] - 2 * strides[1:-1] + strides[:-2]
+    variance: Array = _STRIDES * np.sum(bends**2, axis=0) / (6 * len(bends))
+    return variance
 
 
 @lru_cache(maxsize=256)

@@ -1,0 +1,101 @@
+"""Pooling: what several windows of one training say together of its end.
+
+Every window forecasts the same end from other batches and other validation examples. Whether an effect is there shows
+in whether they agree: their disagreement is the part of the uncertainty that no single window can see.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.forecast import Array, Forecast, Kind, Outcome
+from ray_glocal.koopman.sighting import Sighting
+
+# Chosen on the tuning half of recorded trainings (`examples/studies/bed.py`); errors change little around them.
+KEPT = 4  # windows worth keeping; older ones weigh next to nothing
+_SHARE = 0.5  # of the law in a window's estimate; its forecast has the rest
+_CARRY = 0.5  # power of the flow that is left by which an older estimate shrinks
+_AGING = 1.0  # variance, in squares of the windows' size, for each unit of log-time that a window lies back
+_AHEAD = 0.25  # relative variance for each squared unit of log-time to the end of training
+_TINY = 1e-24  # relative variance below which windows count as equally exact
+
+
+def pooled(sightings: Sequence[Sighting]) -> Forecast:
+    """Fuse the forecasts of a training's windows into one for what is left after the last of them.
+
+    A window's own estimate is the average of its forecast and of `Sighting.law`. Older estimates are carried to what is
+    left now, and weigh by their precision, the less the longer ago they were: a random walk in log-time. The deviation
+    adds up the mean variance of the windows, their disagreement, and what may change until the end. Nominal 90 %
+    intervals covered about that share of the truth of recorded trainings.
+
+    Args:
+        sightings: Oldest first, all of the same hyperparameters and in one unit of flow. Older ones whose forecast is
+            not usable are left out.
+
+    Returns:
+        The forecast; that of the last window itself where it is not usable.
+
+    Raises:
+        ArgumentError: There are no sightings, or their shapes differ.
+    """
+    _check(sightings)
+    now = sightings[-1]
+    if not now.forecast.outcome.usable:
+        return now.forecast
+    known = [each for each in sightings if each.forecast.outcome.usable]
+    means, deviations = _estimates(known)
+    # Effects of 1e-200 and of 1e150 alike are squared below: both go in units of the largest.
+    units = np.maximum(np.abs(means).max(axis=0), deviations.max(axis=0))
+    units = np.where(units > 0, units, 1.0)
+    mean, variance = _fused(known, means / units, deviations / units)
+    forecast = Forecast(mean * units, np.sqrt(variance) * units, now.forecast.horizon, _noted(now, len(known)))
+    if np.isfinite(forecast.mean).all() and np.isfinite(forecast.deviation).all():
+        return forecast
+    sentence = "The arithmetic overflowed: the windows do not determine a forecast."
+    return Forecast.refused(len(mean), forecast.horizon, Kind.UNDETERMINED, sentence)
+
+
+def _estimates(known: Sequence[Sighting]) -> tuple[Array, Array]:
+    """Each window's estimate for what is left now, and its deviation; shape [window, q]."""
+    left = known[-1].reach
+    shares = [min(1.0, left / each.reach) ** _CARRY if each.reach > 0 else 1.0 for each in known]
+    carried = np.array(shares)[:, None]
+    forecasts, laws = np.stack([each.forecast.mean for each in known]), np.stack([each.law for each in known])
+    between = np.sqrt(_SHARE * (1 - _SHARE)) * np.abs(forecasts - laws)
+    deviations: Array = np.hypot(np.stack([each.forecast.deviation for each in known]), between)
+    return carried * ((1 - _SHARE) * forecasts + _SHARE * laws), carried * deviations
+
+
+def _fused(known: Sequence[Sighting], means: Array, deviations: Array) -> tuple[Array, Array]:
+    """Mean and variance of the windows' estimates [window, q] together, shape [q] each."""
+    now, variances = known[-1], deviations**2
+    size = np.mean(means**2, axis=0)  # common to all, lest a window weighs more for saying less
+    precision = 1 / (variances + _AGING * _ages(known)[:, None] * size + _TINY)
+    weights = precision / precision.sum(axis=0)
+    mean: Array = np.sum(weights * means, axis=0)
+    ahead = float(np.log1p(now.reach / now.end)) if now.end > 0 else 0.0
+    variance: Array = np.sum(weights * (variances + (means - mean) ** 2), axis=0) + _AHEAD * (ahead * mean) ** 2
+    return mean, variance
+
+
+def _ages(known: Sequence[Sighting]) -> Array:
+    """How far back in log-time each window lies: of what had passed, and of what was left; shape [window]."""
+    smallest = np.finfo(np.float64).tiny
+    ends = np.log(np.maximum([each.end for each in known], smallest))
+    lefts = np.log(np.maximum([each.reach for each in known], smallest))
+    ages: Array = np.abs(ends[-1] - ends) + np.abs(lefts[-1] - lefts)
+    return ages
+
+
+def _noted(now: Sighting, count: int) -> Outcome:
+    outcome = now.forecast.outcome
+    return outcome if count == 1 else Outcome(outcome.kind, f"{outcome.sentence} Pooled from {count} windows.")
+
+
+def _check(sightings: Sequence[Sighting]) -> None:
+    if not len(sightings):
+        raise ArgumentError("sightings", "hold at least one sighting", sightings, "Pool what windows have seen.")
+    shapes = {array.shape for each in sightings for array in (each.local, each.slope, each.forecast.mean)}
+    if len(shapes) > 1:
+        raise ArgumentError("sightings", "have arrays of one shape [q]", sorted(shapes), "Forget windows of others.")
