@@ -18,6 +18,7 @@ from ray_glocal.validation import (
     Case,
     Estimates,
     OnWindow,
+    Pooled,
     Score,
     ceiling,
     estimates,
@@ -30,6 +31,7 @@ from ray_glocal.validation import (
 from study import HOME, Row, Study, markdown
 
 SERIES = ("forward", "lag")
+POOLED = ("last", "mean", "ensemble", "evidence")
 MATTERS = 1e-3  # elasticity of the truth from which a sign is worth knowing
 YARDSTICK = "last"
 PLACES = ((0.1, "early"), (0.45, "first half"), (0.65, "second half"), (1.0, "late"))
@@ -40,6 +42,7 @@ def publish(here: Study, cases: Sequence[Case]) -> None:
     """Score the cases; write table, figure, rows, and the cases themselves in single precision."""
     kept = [case for case in cases if not exploded(case)]
     told = {(n, s): estimates(OnWindow(forecaster(n), s), kept) for n in FORECASTERS for s in SERIES}
+    told |= {(n, "pooled"): estimates(Pooled(forecaster(n)), kept) for n in POOLED}
     groups = {name: _groups(kept, of) for name, of in GROUPS.items()}
     parts = [
         _introduction(cases, kept),
@@ -98,7 +101,9 @@ def _introduction(cases: Sequence[Case], kept: Sequence[Case]) -> str:
         " stability, where it foretells no step) are left out. *Sign* is the share of right signs, a refusal counts as"
         f" wrong; *where it matters*: elasticity above {MATTERS:g}. *Error* is |estimate - truth| / |truth|; *coverage*"
         " that of nominal 90 % intervals; the gate acts, acts by a part, or holds. *Gain* is the sign accuracy less"
-        f" that of `{YARDSTICK}` on the same series, with the 95 % interval of a bootstrap over runs. One future's"
+        f" that of `{YARDSTICK}`, with the 95 % interval of a bootstrap over runs. Series: local hypergradients after"
+        " 1 .. K steps (`forward`), the effect of a change over the last 1 .. K steps (`lag`), and the latter of up to"
+        " four windows, read in the schedule's flow time (`pooled`). One future's"
         f" sign agrees with that of the others in {ceiling(kept):.0%} of entries: no estimator can do much better."
     )
 
@@ -112,7 +117,7 @@ def _overall(told: Mapping[tuple[str, str], Estimates]) -> str:
     header += ["geometric mean", "coverage", "acted on", "by a part", "sign acted on"]
     lines = []
     for (name, series), own in told.items():
-        found, gain = score(own), sign_difference(own, told[YARDSTICK, series])
+        found, gain = score(own), sign_difference(own, told[YARDSTICK, "lag"])
         interval = f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
         matters = score(_matters(own)).sign
         line = [name, series, found.answered, found.sign, interval, matters, found.cosine, found.error]
@@ -158,13 +163,15 @@ def _draw(told: Mapping[tuple[str, str], Estimates], figure: Any) -> None:
     """Sign accuracy against the yardstick, and stated against true uncertainty."""
     left, right = figure.subplots(1, 2, sharey=True)
     names = list(dict.fromkeys(name for name, _ in told))
-    for series, shift, colour in (("forward", -0.15, "tab:blue"), ("lag", 0.15, "tab:orange")):
-        gains = [sign_difference(told[name, series], told[YARDSTICK, series]) for name in names]
-        heights = np.arange(len(names)) + shift
+    looks = (("forward", -0.2, "tab:blue"), ("lag", 0.0, "tab:orange"), ("pooled", 0.2, "tab:green"))
+    for series, shift, colour in looks:
+        shown = [name for name in names if (name, series) in told]
+        gains = [sign_difference(told[name, series], told[YARDSTICK, "lag"]) for name in shown]
+        heights = np.array([names.index(name) for name in shown]) + shift
         middle = [gain.value for gain in gains]
         reach = [[g.value - g.low for g in gains], [g.high - g.value for g in gains]]
         left.errorbar(middle, heights, xerr=reach, fmt="o", color=colour, label=series)
-        right.plot([score(told[name, series]).coverage for name in names], heights, "o", color=colour)
+        right.plot([score(told[name, series]).coverage for name in shown], heights, "o", color=colour)
     left.axvline(0, color="grey", linewidth=0.8)
     left.set_xlim(-0.15, 0.1)
     left.set_yticks(range(len(names)), names)

@@ -7,7 +7,7 @@ what was recorded. `estimates` asks an estimator about cases, `score` and `sign_
 
 from ray_glocal.validation.bootstrap import Difference, sign_difference
 from ray_glocal.validation.case import Case, load_cases
-from ray_glocal.validation.estimates import Estimates, Estimator, OnWindow, estimates
+from ray_glocal.validation.estimates import Estimates, Estimator, OnWindow, Pooled, estimates
 from ray_glocal.validation.recording import Course, Plan, record_cases
 from ray_glocal.validation.scores import Score, ceiling, score, scores_by_label
 from ray_glocal.validation.trust import Trust, exploded, judge_trust
@@ -21,6 +21,7 @@ __all__ = [
     "Estimator",
     "OnWindow",
     "Plan",
+    "Pooled",
     "Score",
     "Trust",
     "Validation",

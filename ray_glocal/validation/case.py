@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array
 
-ARRAYS = ("values", "forward", "lag", "earlier", "truths", "final_losses", "directions", "differences")
+ARRAYS = ("values", "forward", "lag", "earlier", "truths", "final_losses", "directions", "differences", "rates")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,8 @@ class Case:
         step_sizes: Half widths of the finite differences, in coordinates; may be none.
         directions: What they are differences along, shape [direction, q].
         differences: Central differences of the first future's final loss, shape [step size, direction].
+        rates: The schedule's factor on the learning rate at each step of the run up to the truth, averaged over
+            parameter groups; empty where there is no schedule.
     """
 
     run: str
@@ -54,6 +56,7 @@ class Case:
     step_sizes: tuple[float, ...] = ()
     directions: Array = field(default_factory=lambda: np.empty((0, 0)))
     differences: Array = field(default_factory=lambda: np.empty((0, 0)))
+    rates: Array = field(default_factory=lambda: np.empty(0))
 
     @property
     def truth(self) -> Array:
@@ -65,6 +68,11 @@ class Case:
     def horizon(self) -> int:
         """Inner steps from the window's end to the end of training."""
         return self.remaining - len(self.lag)
+
+    @property
+    def flow(self) -> Array:
+        """The factors of `rates`, ones without a schedule: what each step adds to flow time, shape [step]."""
+        return self.rates if self.rates.size else np.ones(self.start + self.remaining)
 
     def as_row(self) -> dict[str, Any]:
         """The case as plain numbers, text and lists: one row of a table."""

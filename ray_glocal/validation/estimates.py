@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array, Forecast, Forecaster
+from ray_glocal.koopman import Sighting, pooled, sight
 from ray_glocal.validation.case import Case
 
 Estimator = Callable[[Case], Forecast]  # of the hypergradient at the end of training, in coordinates
@@ -30,6 +31,27 @@ class OnWindow:
         """Forecast the end of training from the case's window."""
         series = case.forward if self.kind == "forward" else case.lag
         return self.forecaster.forecast(series, case.horizon)
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """The estimator that sights the lag trajectories of a case and of its earlier windows in flow time, and fuses them.
+
+    Args:
+        forecaster: Predicts each trajectory.
+    """
+
+    forecaster: Forecaster
+
+    def __call__(self, case: Case) -> Forecast:
+        """Forecast the end of training from all of the case's windows."""
+        windows = [*zip(case.earlier_starts, case.earlier, strict=True), (case.start, case.lag)]
+        return pooled([self._sighting(case, start, lags) for start, lags in windows])
+
+    def _sighting(self, case: Case, start: int, lags: Array) -> Sighting:
+        flow = case.flow
+        rates = flow[start : start + len(lags)]
+        return sight(self.forecaster, lags, rates, float(flow[start:].sum()), float(flow[:start].sum()))
 
 
 @dataclass(frozen=True, eq=False)

@@ -100,6 +100,10 @@ class Course:
         count = min(count, total)
         return [self.val_batches[(turn * count + index) % total] for index in range(count)]
 
+    def rates(self, end: int) -> Array:
+        """The factor at each step before `end`, averaged over parameter groups; empty without a schedule."""
+        return np.array([float(np.mean(factor)) for factor in (self.factors or ())[:end]])
+
     def factors_from(self, start: int, end: int | None = None) -> Sequence[Factor] | None:
         """Factors of the steps from `start` to before `end`."""
         return None if self.factors is None else self.factors[start:end]
@@ -227,6 +231,7 @@ class _Walk:
             self.plan.step_sizes,
             self.directions,
             self.differences.get(start, np.empty((0, 0))),
+            self.course.rates(end),
         )
 
     def _truth(self, window: Window, end: int, draw: int) -> Trajectory:

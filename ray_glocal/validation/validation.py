@@ -3,25 +3,24 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.forecast import Forecaster
 from ray_glocal.hypergradient import Hyperparameter, Problem
 from ray_glocal.hypergradient.preservation import OptimizerState
 from ray_glocal.hypergradient.problem import Loss
-from ray_glocal.koopman import forecaster
+from ray_glocal.koopman import KEPT, forecaster
 from ray_glocal.session.adapted import Adapted
 from ray_glocal.session.generators import undisturbed
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.validation import Validation as ValidationBatches
 from ray_glocal.validation.case import Case
 from ray_glocal.validation.data import drawn, factors_of
-from ray_glocal.validation.estimates import Estimates, OnWindow, estimates
+from ray_glocal.validation.estimates import Estimates, Estimator, OnWindow, Pooled, estimates
 from ray_glocal.validation.recording import Course, Plan, record_cases
 from ray_glocal.validation.scores import Score, ceiling, score
 from ray_glocal.validation.trust import Trust, judge_trust
@@ -112,7 +111,8 @@ def validate(
         windows: Windows, spread over training.
         futures: Orders of the batches after a window that its truth averages over.
         horizon: Inner steps from a window's start to its truth; to the end of training by default.
-        forecasters: Names of registered forecasters; by default `last`, `mean` and that of the settings.
+        forecasters: Names of registered forecasters; by default `last`, `mean` and that of the settings, which also
+            pools each window with the earlier ones of its duty cycle.
         step_sizes: Half widths, in coordinates, of the differences that the exact hypergradient must agree with.
         seed: Of the orders of the batches.
 
@@ -125,7 +125,7 @@ def validate(
             window.
     """
     chosen = settings or Settings()
-    told = {name: forecaster(name) for name in forecasters or dict.fromkeys((*YARDSTICKS, chosen.forecaster))}
+    named = {name: forecaster(name) for name in forecasters or dict.fromkeys((*YARDSTICKS, chosen.forecaster))}
     starts = _starts(total_steps, windows, chosen.window)
     hyperparameters = hyper.hyperparameters if isinstance(hyper, Adapted) else tuple(hyper)
     ValidationBatches(val_batches, chosen.val_batches)  # refuses what a session would
@@ -137,7 +137,8 @@ def validate(
         plan = Plan(
             starts,
             chosen.window,
-            earlier=0,
+            earlier=KEPT - 1,
+            spacing=chosen.period,
             futures=futures,
             val_batches=chosen.val_batches,
             step_sizes=tuple(step_sizes),
@@ -158,7 +159,9 @@ def validate(
     if not cases:
         rule = "let training survive its first window; its losses or hypergradients are not finite"
         raise ArgumentError("hyper", rule, problem.start_values(), "Lower the learning rate.")
-    return _held(problem, cases, told, "forward" if forward else "lag", chosen)
+    told: dict[str, Estimator] = {n: OnWindow(made, "forward" if forward else "lag") for n, made in named.items()}
+    told |= {f"{name}, pooled": Pooled(made) for name, made in named.items() if name == chosen.forecaster}
+    return _held(problem, cases, told, chosen)
 
 
 @contextmanager
@@ -201,16 +204,15 @@ def _starts(total: int, windows: int, length: int) -> tuple[int, ...]:
 def _held(
     problem: Problem,
     cases: list[Case],
-    forecasters: Mapping[str, Forecaster],
-    kind: Literal["forward", "lag"],
+    estimators: Mapping[str, Estimator],
     settings: Settings,
 ) -> Validation:
-    """Score each forecaster and judge the truth, hyperparameter by hyperparameter."""
+    """Score each estimator and judge the truth, hyperparameter by hyperparameter."""
     names = np.array([h.name for h in problem.hyperparameters for _ in range(h.size)])
     name_of = dict(zip(problem.labels, names, strict=True))
     scores: dict[str, dict[str, Score]] = {h.name: {} for h in problem.hyperparameters}
-    for title, made in forecasters.items():
-        told = estimates(OnWindow(made, kind), cases)
+    for title, estimator in estimators.items():
+        told = estimates(estimator, cases)
         told = replace(told, label=np.array([name_of[label] for label in told.label]))
         for name, found in scores.items():
             own = _whole(told.where(told.label == name))

@@ -59,6 +59,7 @@ def test_a_case_is_the_window_and_the_truth_of_the_run(optimizer):
     assert (first.start, first.remaining, first.horizon, second.remaining, second.horizon) == (4, 26, 20, 16, 10)
     assert (first.earlier_starts, second.earlier_starts) == ((), (4, 9))
     assert second.labels == problem.labels
+    np.testing.assert_allclose(second.flow, COSINE)
     np.testing.assert_allclose(second.truth, np.mean(truths, axis=0), rtol=1e-9)
 
 

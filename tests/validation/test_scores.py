@@ -8,11 +8,12 @@ import pytest
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Forecast, Kind, Outcome
-from ray_glocal.koopman import forecaster
+from ray_glocal.koopman import forecaster, pooled, sight
 from ray_glocal.session import Settings
 from ray_glocal.validation import (
     Case,
     OnWindow,
+    Pooled,
     ceiling,
     estimates,
     exploded,
@@ -96,6 +97,23 @@ def test_a_forecaster_sees_one_trajectory_of_the_window():
     for kind, factor in (("lag", 1), ("forward", 2)):
         assert OnWindow(forecaster("last"), kind)(given).mean.tolist() == [factor, factor]
         assert OnWindow(forecaster("last"), kind)(given).horizon == 10
+
+
+def test_windows_are_pooled_in_flow_time():
+    """Each lies where it lies in training, and its effect lasts to the end."""
+    lags = [np.outer(np.arange(1.0, 9.0) ** power, [1.0, -1.0]) for power in (0.5, 0.7)]
+    rates = np.linspace(1, 0, 33)
+    given = replace(
+        case([[1, -1]]), start=15, lag=lags[1], earlier=np.array(lags[:1]), earlier_starts=(3,), rates=rates
+    )
+    seen = [
+        sight(forecaster("affine"), own, rates[start : start + 8], rates[start:].sum(), rates[:start].sum())
+        for own, start in zip(lags, (3, 15), strict=True)
+    ]
+    np.testing.assert_array_equal(Pooled(forecaster("affine"))(given).mean, pooled(seen).mean)
+    steady = replace(given, rates=np.empty(0))
+    assert steady.flow.tolist() == [1.0] * 33
+    assert Pooled(forecaster("affine"))(steady).mean.tolist() != pooled(seen).mean.tolist()
 
 
 def test_the_ceiling_is_how_often_futures_agree():

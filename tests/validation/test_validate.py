@@ -77,9 +77,10 @@ def test_the_table_says_all_for_each_hyperparameter():
     assert lines[0] == "2 windows of 6 steps, each with 2 futures."
     header = "hyperparameter estimator sign cosine error coverage acted on sign acted on"
     assert " ".join(lines[1].split()) == header
-    assert [line.split()[0] for line in lines[2:8]] == ["lr", "mean", "ensemble", "weight_decay", "mean", "ensemble"]
-    assert lines[8] == "Exact hypergradients against differences of real runs, 0.01, 0.001 to either side:"
-    assert [line.split(":")[0] for line in lines[9:]] == ["lr", "weight_decay"]
+    names = [Settings().forecaster, f"{Settings().forecaster},"]
+    assert [line.split()[0] for line in lines[2:10]] == ["lr", "mean", *names, "weight_decay", "mean", *names]
+    assert lines[10] == "Exact hypergradients against differences of real runs, 0.01, 0.001 to either side:"
+    assert [line.split(":")[0] for line in lines[11:]] == ["lr", "weight_decay"]
     score = found.scores["lr"]["last"]
     truth = np.array([case.truth[0] for case in found.cases])
     local = np.array([case.lag[-1, 0] for case in found.cases])
