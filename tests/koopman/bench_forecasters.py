@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ray_glocal.koopman import FORECASTERS, fit_dmd, forecaster, predict
+from ray_glocal.koopman import FORECASTERS, KEPT, fit_dmd, forecaster, pooled, predict, sight
 
 SHAPES = ((40, 1), (40, 3), (40, 100), (200, 8), (40, 10_000))
 
@@ -36,6 +36,12 @@ def main() -> None:
         series = noisy_decay(length, channels)
         calls = {name: lambda name=name, series=series: forecaster(name).forecast(series, 100) for name in FORECASTERS}
         calls["fit+predict"] = lambda series=series: predict(fit_dmd(series, 3, 4, "affine"), 100)
+        rates = np.ones(length)
+        calls["sight"] = lambda series=series, rates=rates: sight(
+            forecaster("evidence"), series, rates, 5.0 * len(rates)
+        )
+        seen = [calls["sight"]()] * KEPT
+        calls["pooled"] = lambda seen=seen: pooled(seen)
         timed = {name: milliseconds(call) for name, call in calls.items()}
         write(f"\n{length} snapshots x {channels} channels\n")
         for name, taken in timed.items():

@@ -61,7 +61,7 @@ def forecaster(name: str, **options: object) -> Forecaster:
         ArgumentError: Nothing is registered under `name`, or it has no such option.
     """
     if name not in FORECASTERS:
-        raise ArgumentError("name", f"be one of {', '.join(FORECASTERS)}", name, "'ensemble' suits most windows.")
+        raise ArgumentError("name", f"be one of {', '.join(FORECASTERS)}", name, "'evidence' suits most windows.")
     kind = FORECASTERS[name]
     known = [field.name for field in fields(kind)]
     unknown = [option for option in options if option not in known]

@@ -45,7 +45,7 @@ class Evidence(WindowForecaster):
 
     temper: float = 0.3
     noise_share: float = 0.5
-    walk_share: float = 1.0
+    walk_share: float = 2.0
     drift_share: float = 0.3
 
     def __post_init__(self) -> None:
