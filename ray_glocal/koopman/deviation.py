@@ -65,8 +65,11 @@ def walk_variance(series: Array) -> Array:
     Returns:
         Shape [channel]. White noise of the snapshots themselves is counted too, about seventeen times.
     """
-    places = np.linspace(0, len(series) - 1, _STRIDES + 1).round().astype(np.intp)
-    strides = series[places[1:]] - series[places[:-1]]
+    places = np.linspace(0, len(series) - 1, _STRIDES + 1)
+    before = np.minimum(places.astype(np.intp), len(series) - 2)
+    # Between snapshots, so that strides are of one length whatever the window's.
+    at = series[before] + (places - before)[:, None] * (series[before + 1] - series[before])
+    strides = at[1:] - at[:-1]
     bends = strides[2:] - 2 * strides[1:-1] + strides[:-2]
     variance: Array = _STRIDES * np.sum(bends**2, axis=0) / (6 * len(bends))
     return variance

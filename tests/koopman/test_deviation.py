@@ -3,7 +3,14 @@ import math
 import numpy as np
 import pytest
 
-from ray_glocal.koopman.deviation import drift_variance, log_time, mean_variance, noise_variance
+from ray_glocal.koopman.deviation import (
+    drift_variance,
+    log_time,
+    mean_variance,
+    noise_variance,
+    walk_variance,
+    window_variance,
+)
 
 
 def autoregressive(memory, length, channels):
@@ -45,3 +52,26 @@ def test_log_time_grows_with_the_logarithm_and_ends():
     assert log_time(30, 10) == pytest.approx(math.log(4))
     assert log_time(0, 10) == 0
     assert log_time(math.inf, 10) == pytest.approx(math.log(1001))
+
+
+def test_walk_variance_is_that_of_the_sum_of_increments():
+    increments = 0.3 * np.random.default_rng(0).normal(size=(41, 4000))
+    assert np.mean(walk_variance(increments.cumsum(axis=0) + np.arange(41.0)[:, None])) == pytest.approx(
+        40 * 0.09, rel=0.1
+    )
+
+
+@pytest.mark.parametrize("length", [4, 5, 16, 41])
+def test_walk_variance_does_not_see_a_trend(length):
+    assert walk_variance(7.0 * np.arange(float(length))[:, None])[0] < 1e-18
+
+
+def test_walk_variance_does_not_see_an_even_bend():
+    assert walk_variance(np.arange(41.0)[:, None] ** 2)[0] < 1e-18
+
+
+def test_the_variance_from_one_snapshot_is_its_noise_and_the_drift_in_log_time():
+    series = np.random.default_rng(1).normal(size=(40, 3)).cumsum(axis=0)
+    assert np.allclose(window_variance(series, 0), noise_variance(series))
+    beyond = window_variance(series, 40 * (math.e - 1)) - noise_variance(series)
+    assert np.allclose(beyond, drift_variance(series))
