@@ -43,7 +43,25 @@ COLOURS = dict(zip(SHOWN, ("black", "tab:gray", "tab:orange", "tab:green", "tab:
 LOWEST, HIGHEST = 1e-6, 1e2  # errors that the figure tells apart
 RESAMPLES = 1000
 
-FOUND = ""
+FOUND = """**Found.**
+
+- *The theorem's fall is there where its conditions are*: no noise, few modes, and delay vectors that grow with the
+  window. On the calm bowl affine DMD with N/3 delays goes from an error of order one to 2e-5 for lr and 2e-8 for weight
+  decay, the paper's rule with as many delays to 5e-5 and 1e-6 where it answers. No power of N falls as fast.
+- *The automatic number of delays hides it.* Delay vectors about twelve columns wide, whatever N, leave every forecaster
+  near the local value's own rate for weight decay (-1.4), and at about -1 for lr.
+- *Noise leaves the rate of an average.* Slopes of -.4 to -.9 at best, those of the plain mean; more delays do not help.
+  For lr and momentum that still is a gain, for the local value does not fall at all (lr, noise 1: .69 to .91; the mean
+  to .09, affine to .06).
+- *It does not fall on the wide bowl*: the slowest mode needs some 2,000 steps, and 128 hold too little of it.
+- *Logistic regression, full batch*: for weight decay it falls at -2.0 with N/3 delays (.9 to .004), against -1.3 for
+  the local value. For lr and momentum, of whose local values 1 % or less is left at the end, errors mostly grow with
+  N; only N/3 delays bring them down, from some 50 snapshots on.
+- *The MLP*: full batch, weight decay, -2.2 for affine DMD against -1.6 for the local value, but both end near .01, for
+  by then the window has seen a quarter of the way. On minibatches nobody's rate for weight decay differs much from the
+  local value's (-.7), and for lr nobody's error falls.
+- *The paper's rule at its defaults* mostly abstains: it answers in 1 to 37 % of the cases off the noiseless calm bowl.
+- *From lag trajectories* forecasts hardly ever beat the local value, and get worse with N for lr and momentum."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +232,8 @@ def summary(rows: Sequence[Row]) -> str:
     if math.isnan(told):
         return f"answers {sum(row['answered'] for row in rows) / len(rows):.0%}"
     ends = [_median_error(chosen(rows, length=length)) for length in _ends(rows)]
-    return f"{told:+.1f} [{low:+.1f}, {high:+.1f}], {ends[0]:.2g} to {ends[1]:.2g}"
+    first, last = ("none" if math.isnan(end) else f"{end:.2g}" for end in ends)
+    return f"{told:+.1f} [{low:+.1f}, {high:+.1f}], {first} to {last}"
 
 
 def _ends(rows: Sequence[Row]) -> tuple[int, int]:

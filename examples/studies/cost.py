@@ -5,6 +5,7 @@ exact hypergradient of a whole run and a whole session at its default settings a
 """
 
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ray_glocal import GlocalSession
 from ray_glocal.hypergradient import (
@@ -36,8 +38,7 @@ from tasks import TASKS, Shuffled, optimizer
 ALL = ("digits-mlp", "digits-gru", "digits-transformer", "fashion-mlp", "fashion-cnn")
 ENTRIES = (1, 3, 10, 1000)
 LENGTHS = (10, 30, 100)
-MANY = 100  # hyperparameters from which the forward engine is timed over TWO steps only
-TWO = 2
+MANY = 100  # hyperparameters from which the forward engine is measured over a single step
 REACH = 400  # inner steps of the global hypergradient
 PLAIN = 30  # plain steps that are timed together
 SEED = 100
@@ -142,18 +143,40 @@ def seconds(action: Action) -> float:
     return time.process_time() - start
 
 
+class Held(TorchDispatchMode):
+    """Bytes of the tensors that operators made while the mode was on: at present, and the most at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.present = self.most = 0
+        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operator; what it makes counts, what it was given or looks at does not."""
+        for storage in _storages((args, kwargs)):
+            self._known.add(storage)
+        made = operator(*args, **(kwargs or {}))
+        for storage in _storages(made):
+            if storage not in self._known:
+                self._known.add(storage)
+                self._add(storage.nbytes())
+                weakref.finalize(storage, self._add, -storage.nbytes())
+        return made
+
+    def _add(self, count: int) -> None:
+        self.present += count
+        self.most = max(self.most, self.present)
+
+
+def _storages(tree: Any) -> list[Any]:
+    return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
 def growth(action: Action) -> int:
-    """Most bytes of tensors that an action holds at once beyond those before it, by the allocator's own record."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+    """Most bytes of tensors that an action holds at once beyond those before it."""
+    with Held() as held:
         action()
-    assert seen.profiler is not None
-    # Allocations have no public list; the public events only add them up for each operator.
-    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
-    held = most = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        most = max(most, held)
-    return most
+    return held.most
 
 
 @dataclass(frozen=True)
@@ -193,7 +216,7 @@ def run(cell: Cell) -> list[Row]:
 def _actions(bench: Bench, cell: Cell) -> Iterator[tuple[tuple[str, str, int], Action]]:
     few = cell.entries < MANY
     for engine in ENGINES:
-        for length in cell.lengths if few or engine == "adjoint" else (TWO,):
+        for length in cell.lengths if few or engine == "adjoint" else (1,):
             yield ("local", engine, length), partial(bench.local, engine, length)
     for length in cell.lengths:
         series = bench.problem.pull_back(bench.problem.start_values(), bench.local("adjoint", length)).numpy()
@@ -344,7 +367,7 @@ def text(rows: Sequence[Row], whole: Sequence[Row], smoke: bool) -> str:
         " allocated on top) over the same of a plain step; the data set is left out.",
         "" if smoke else FOUND,
         "## Time of one inner step in a window (its plain step included), in plain steps",
-        f"With {MANY} hyperparameters or more the forward engine is timed over {TWO} steps.",
+        f"With {MANY} hyperparameters or more the forward engine is measured over one step.",
         per_step(rows),
         "## Peak memory of a window, over a plain step's",
         memory(rows),
@@ -376,7 +399,7 @@ def draw(rows: Sequence[Row], whole: Sequence[Row], figure: Any) -> None:
     for task in tasks:
         for engine, line in (("adjoint", "-"), ("forward", "--")):
             style = {"color": colours[task], "ls": line, "marker": ".", "label": f"{task}, {engine}"}
-            timed = [r for r in chosen(local, task=task, engine=engine) if r["length"] in (shortest, TWO)]
+            timed = [r for r in chosen(local, task=task, engine=engine) if r["length"] in (shortest, 1)]
             left.plot([r["entries"] for r in timed], [r["steps"] / r["length"] for r in timed], **style)
             kept = chosen(local, task=task, engine=engine, entries=q)
             middle.plot([r["length"] for r in kept], [r["memory"] for r in kept], **style)

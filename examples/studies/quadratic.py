@@ -37,7 +37,24 @@ LOWEST, HIGHEST = 1e-3, 50.0  # errors that the figure tells apart
 ENGINES = {"forward": forward_trajectory, "lag": adjoint_trajectory}
 DRAWN = ("last", "mean", "paper", "affine", "ensemble", "evidence", GLOBAL)
 
-FOUND = ""
+FOUND = """**Found.**
+
+- *Exact, and unlike the local value.* The engines agree with the closed form to rounding. At R = one window the local
+  value is the truth; three windows on it is off by half the truth to twice, and by more for lr and momentum, whose
+  hypergradients fade while that of weight decay stays.
+- *Without noise, once the first transient is over*, forecasts pay where the motion is simple: in the calm bowl the
+  ensemble is off by 1 % ten windows ahead, where the local value overstates what fades fifty-fold (in units of the
+  floor). With momentum .9, or twenty curvatures over three decades, 40 snapshots hold too little: the ensemble is the
+  best of a poor lot, and beyond 30 windows no one is good.
+- *At the very start of training no forecaster is of use*: local, glocal and smoothed values are off by several times
+  the truth beyond one window, at 60 to 75 % right signs.
+- *Under noise nothing beats the plain mean of the window's second half*: at noise 1, ten windows ahead, error .53 and
+  88 % right signs, against .98 and 77 % for the local value, .71 and 82 % for the ensemble, 1.3 and 77 % for affine
+  DMD. It even beats the exact hypergradient of one future (.86, 75 %), for which ten windows are differentiated: with
+  noise of this size a global hypergradient is mostly about its own minibatches.
+- *The paper's rule* abstains in four windows of five.
+- *Lag trajectories are worse to forecast from.* All their entries share the window's end and so its noise: their means
+  are no better than the local value (.91, 77 % at noise 1), and their DMD extrapolations are worse, noise or not."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +121,11 @@ def _estimates(window: Row, index: int) -> Iterable[Row]:
 
 
 def _judged(asked: Row, found: Array, truth: Array, size: Array) -> Iterable[Row]:
-    """Relative error, infinite without an answer, and whether the sign is right, for each hyperparameter."""
+    """Relative error (infinite without an answer) and whether the sign is right (None where the truth has none)."""
     for i, name in enumerate(NAMES):
-        answered = math.isfinite(found[i])
+        answered, has_sign = math.isfinite(found[i]), abs(truth[i]) >= size[i]
         error = abs(found[i] - truth[i]) / size[i] if answered else math.inf
-        judged = {"error": float(error), "right": bool(found[i] * truth[i] > 0), "answered": answered}
+        judged = {"error": float(error), "right": bool(found[i] * truth[i] > 0) if has_sign else None}
         yield {**asked, "hyper": name, "estimate": float(found[i]), "truth": float(truth[i]), **judged}
 
 
@@ -127,20 +144,35 @@ def median_error(rows: Sequence[Row]) -> float:
 
 def summary(rows: Sequence[Row]) -> str:
     """Median relative error and share of right signs."""
-    told = median_error(rows)
+    told, signs = median_error(rows), [row["right"] for row in rows if row["right"] is not None]
     size = "none" if math.isinf(told) else "0" if told < 1e-9 else f"{told:.2g}"
-    return f"{size} / {sum(row['right'] for row in rows) / len(rows):.0%}"
+    return f"{size} / {sum(signs) / len(signs):.0%}" if signs else size
+
+
+def grouped(rows: Sequence[Row], keys: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
+    """Rows by their values of `keys`."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return groups
+
+
+def condensed(rows: Sequence[Row]) -> list[Row]:
+    """Medians over bowls, for the page's store."""
+    keys = ("bowl", "noise", "before", "reach", "kind", "estimator", "hyper")
+    lines = []
+    for key, group in grouped(rows, keys).items():
+        signs = [row["right"] for row in group if row["right"] is not None]
+        told = {"error": median_error(group), "right": sum(signs), "signs": len(signs), "bowls": len(group)}
+        lines.append({**dict(zip(keys, key, strict=True)), **told})
+    return lines
 
 
 def table(rows: Sequence[Row], *keys: str) -> str:
     """Estimators against the combinations of `keys` that occur."""
     names = [*FORECASTERS, GLOBAL]
-    groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
-    lines = [
-        [*key, *(summary(chosen(group, estimator=name)) for name in names)] for key, group in sorted(groups.items())
-    ]
+    groups = sorted(grouped(rows, keys).items())
+    lines = [[*key, *(summary(chosen(group, estimator=name)) for name in names)] for key, group in groups]
     return markdown([*keys, *("local" if name == "last" else name for name in names)], lines)
 
 
@@ -162,8 +194,8 @@ def text(rows: Sequence[Row], windows: Sequence[Row], smoke: bool) -> str:
         "Entries: median relative error / share of right signs. `reach` is R in windows of 40 steps. `none`: abstains"
         " more often than not; no answer is a wrong sign. `one future` is the exact hypergradient of R steps on"
         f" minibatches of its own: all that the global method can know. A truth below {FLOOR:.0%} of the window's"
-        " largest local value counts as that large. The engine's exact hypergradient and the closed form differ by"
-        f" {gap:.1g} of its largest entry at most.",
+        " largest local value counts as that large, and has no sign. The engine's exact hypergradient and the"
+        f" closed form differ by {gap:.1g} of its largest entry at most.",
         "" if smoke else FOUND,
         f"## R = {far} windows, forward trajectories",
         table(chosen(forward, reach=far), "before", "bowl", "noise"),
@@ -214,7 +246,7 @@ def main(asked: Study) -> None:
     windows = asked.rows(cells, run)
     rows = estimates(windows)
     title = "Quadratics: the estimators against the closed form"
-    asked.publish(title, text(rows, windows, asked.smoke), rows, partial(draw, rows))
+    asked.publish(title, text(rows, windows, asked.smoke), condensed(rows), partial(draw, rows))
 
 
 if __name__ == "__main__":
