@@ -126,42 +126,43 @@ def validate(
     """
     chosen = settings or Settings()
     named = {name: forecaster(name) for name in forecasters or dict.fromkeys((*YARDSTICKS, chosen.forecaster))}
-    starts = _starts(total_steps, windows, chosen.window)
     hyperparameters = hyper.hyperparameters if isinstance(hyper, Adapted) else tuple(hyper)
     ValidationBatches(val_batches, chosen.val_batches)  # refuses what a session would
-    if not step_sizes or not all(size > 0 for size in step_sizes):
-        raise ArgumentError("step_sizes", "be positive", tuple(step_sizes))
-    with _untouched(optimizer):
+    with _untouched(optimizer), undisturbed(val_batches):
         problem = Problem(model, optimizer, train_loss, val_loss, hyperparameters)
         forward = chosen.engine == "forward" or (chosen.engine == "auto" and problem.size == 1)
-        plan = Plan(
-            starts,
-            chosen.window,
-            earlier=KEPT - 1,
-            spacing=chosen.period,
-            futures=futures,
-            val_batches=chosen.val_batches,
-            step_sizes=tuple(step_sizes),
-            forward=forward,
-            ahead=horizon,
-        )
-        with undisturbed(val_batches):
-            whole = list(val_batches)
-        own = drawn(train_batches, seed, total_steps)
+        plan = _plan(_starts(total_steps, windows, chosen.window), chosen, futures, horizon, step_sizes)
+        whole, own = list(val_batches), drawn(train_batches, seed, total_steps)
         _check_read(problem, own[0], whole[0])
-        course = Course(
-            own,
-            lambda draw: drawn(train_batches, seed + 1 + draw, total_steps),
-            whole,
-            factors_of(lr_scheduler, problem, total_steps),
-        )
-        cases = record_cases(problem, course, problem.start_values(), plan, "validate")
+        factors = factors_of(lr_scheduler, problem, total_steps)
+        course = Course(own, lambda draw: drawn(train_batches, seed + 1 + draw, total_steps), whole, factors)
+        cases = record_cases(problem, course, problem.start_values(), replace(plan, forward=forward), "validate")
     if not cases:
         rule = "let training survive its first window; its losses or hypergradients are not finite"
         raise ArgumentError("hyper", rule, problem.start_values(), "Lower the learning rate.")
     told: dict[str, Estimator] = {n: OnWindow(made, "forward" if forward else "lag") for n, made in named.items()}
     told |= {f"{name}, pooled": Pooled(made) for name, made in named.items() if name == chosen.forecaster}
     return _held(problem, cases, told, chosen)
+
+
+def _plan(
+    starts: tuple[int, ...], settings: Settings, futures: int, horizon: int | None, step_sizes: Sequence[float]
+) -> Plan:
+    """What to record: windows as a session records them, and the earlier ones of their duty cycle."""
+    if horizon is not None and horizon <= settings.window:
+        raise ArgumentError("horizon", f"be more than a window, {settings.window} steps", horizon)
+    if not step_sizes or not all(size > 0 for size in step_sizes):
+        raise ArgumentError("step_sizes", "be positive", tuple(step_sizes))
+    return Plan(
+        starts,
+        settings.window,
+        earlier=KEPT - 1,
+        spacing=settings.period,
+        futures=futures,
+        val_batches=settings.val_batches,
+        step_sizes=tuple(step_sizes),
+        ahead=horizon,
+    )
 
 
 @contextmanager
@@ -201,12 +202,7 @@ def _starts(total: int, windows: int, length: int) -> tuple[int, ...]:
     return tuple(int(start) for start in starts)
 
 
-def _held(
-    problem: Problem,
-    cases: list[Case],
-    estimators: Mapping[str, Estimator],
-    settings: Settings,
-) -> Validation:
+def _held(problem: Problem, cases: list[Case], estimators: Mapping[str, Estimator], settings: Settings) -> Validation:
     """Score each estimator and judge the truth, hyperparameter by hyperparameter."""
     names = np.array([h.name for h in problem.hyperparameters for _ in range(h.size)])
     name_of = dict(zip(problem.labels, names, strict=True))

@@ -172,7 +172,7 @@ def test_a_name_that_nobody_reads_is_refused_at_once():
         ({"windows": 0}, "`windows` must be at least 1; got 0"),
         ({"futures": 0}, "`futures` must be at least 1; got 0"),
         ({"total_steps": 7}, "`total_steps` must leave room for 2 windows of 6 steps"),
-        ({"horizon": 6}, "`ahead` must be more than a window, 6 steps; got 6"),
+        ({"horizon": 6}, "`horizon` must be more than a window, 6 steps; got 6"),
         ({"forecasters": ["best"]}, "`name` must be one of last, "),
         ({"step_sizes": ()}, r"`step_sizes` must be positive; got \(\)"),
         ({"step_sizes": (1e-3, 0.0)}, r"`step_sizes` must be positive; got \(0.001, 0.0\)"),
