@@ -11,6 +11,7 @@
 
 from ray_glocal.koopman.disk import Disk, damped_disk
 from ray_glocal.koopman.dmd import DMD, fit_dmd
+from ray_glocal.koopman.flow import flow_horizon
 from ray_glocal.koopman.forecasters import FORECASTERS, forecaster
 from ray_glocal.koopman.pooling import KEPT, pooled
 from ray_glocal.koopman.prediction import Prediction, predict
@@ -37,6 +38,7 @@ __all__ = [
     "Spectrum",
     "damped_disk",
     "fit_dmd",
+    "flow_horizon",
     "forecaster",
     "pooled",
     "predict",

@@ -67,7 +67,7 @@ class Verdicts:
         return Verdicts(causes, np.where(held, 0.0, self.share), self.elasticity, self.ratio)
 
 
-def judge(elasticity: Array, deviation: Array, local: Array, settings: Settings) -> Verdicts:
+def judge(elasticity: Array, deviation: Array, local: Array, settings: Settings, band: Array | None = None) -> Verdicts:
     """Judge each forecast by its signal-to-noise ratio, its size, and its agreement with the plain local value.
 
     Args:
@@ -75,6 +75,7 @@ def judge(elasticity: Array, deviation: Array, local: Array, settings: Settings)
         deviation: Its standard deviation, shape [q].
         local: The window's last local hypergradient, another estimator of the same sign, shape [q].
         settings: Thresholds.
+        band: Size of the elasticity below which each entry holds, shape [q]; the settings' for all by default.
     """
     known = np.isfinite(elasticity) & np.isfinite(deviation)
     size = np.where(known, np.abs(elasticity), 0.0)
@@ -82,7 +83,7 @@ def judge(elasticity: Array, deviation: Array, local: Array, settings: Settings)
     ratio = size / np.maximum(np.where(known, deviation, 1.0), floor)
     conditions = (
         (~known, Cause.UNKNOWN),
-        (size < settings.dead_band, Cause.DEAD_BAND),
+        (size < (settings.dead_band if band is None else band), Cause.DEAD_BAND),
         (np.sign(elasticity) * np.sign(local) < 0, Cause.CONTRADICTED),
         (ratio >= settings.act, Cause.CLEAR),
         (ratio >= settings.act_small, Cause.FAINT),

@@ -6,6 +6,7 @@ keeps its heading, shorter where it turns.
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,30 +22,64 @@ from ray_glocal.session.settings import Settings
 
 GROW, SHRINK = 1.3, 0.5  # of the trust region when a coordinate keeps or turns its heading
 DECAY_SHARE = 0.3  # of the trust region for decay rates: momentum and learning rate amplify each other
+PENALTY_SHARE = 2.5  # for weight decay: its effect is proportional to it, so that an e-fold down gains little
 LONG = 0.25  # of the search region: below that, the order of magnitude is found
 IDLE = 2  # windows without a long step onward that end the search
 LAG = 2  # windows that a loss is averaged over before it is compared with as many before
 RISE = 1.1  # ratio of the two from which the loss rises
 TAIL = 0.3  # share of training, its end, in which a cut need not wait
+LIFT, LIFT_UNTIL = 2.0, 0.5  # e-folds by which a rate rises unopposed, and the share of training that it has for them
+MARGIN = 0.2  # in coordinates, that a rate keeps from where training was lost
+SEARCH_BAND = 0.05  # of the dead band, in the search: far from a useful rate nothing seems to matter
 
 
 @dataclass(frozen=True)
 class Axes:
-    """What the entries of the line are: learning rates, decay rates, others. Every array has shape [q]."""
+    """What the entries of the line are; every array has shape [q].
+
+    Args:
+        rates: Learning rates.
+        decays: Decay rates.
+        penalties: Weight decays.
+        sizes: Entries of the hyperparameter that each belongs to.
+    """
 
     rates: NDArray[np.bool_]
     decays: NDArray[np.bool_]
+    penalties: NDArray[np.bool_]
+    sizes: NDArray[np.intp]
 
     @classmethod
     def of(cls, problem: Problem) -> "Axes":
         """The axes of a problem."""
-        fields = [b.field for b in problem.bindings for _ in range(b.hyperparameter.size)]
-        return cls(np.array([f == "lr" for f in fields]), np.array([f in DECAY_RATES for f in fields]))
+        entries = [(b.field, b.hyperparameter.size) for b in problem.bindings for _ in range(b.hyperparameter.size)]
+        kinds: tuple[Collection[str], ...] = ({"lr"}, DECAY_RATES, {"weight_decay"})
+        rates, decays, penalties = (np.array([f in kind for f, _ in entries]) for kind in kinds)
+        return cls(rates, decays, penalties, np.array([size for _, size in entries]))
 
     @property
     def reach(self) -> Array:
         """Share of the settings' trust region that each entry is granted."""
-        return np.where(self.decays, DECAY_SHARE, 1.0)
+        return np.select([self.decays, self.penalties], [DECAY_SHARE, PENALTY_SHARE], 1.0)
+
+    def band(self, settings: Settings, *, searching: bool) -> Array:
+        """Elasticity below which each entry holds; a hyperparameter of many entries shares one dead band out."""
+        return settings.dead_band * (SEARCH_BAND if searching else 1.0) / self.sizes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where training stands.
+
+    Args:
+        progress: Share of it that has passed.
+        period: Share of it from one window to the next.
+        annealed: Whether the user's schedule lowers the learning rate in the end.
+    """
+
+    progress: float
+    period: float
+    annealed: bool
 
 
 @dataclass(frozen=True)
@@ -58,6 +93,7 @@ class OuterState:
         heading: Sign of the last move; zero before the first.
         searching: Whether the learning rate's order of magnitude is still searched for.
         idle: Windows in a row in which the search found no reason for a long step onward.
+        ceiling: Coordinate that a learning rate is not lifted above: training was lost there.
         losses: Validation loss at the end of the last few windows, oldest first.
     """
 
@@ -65,6 +101,7 @@ class OuterState:
     deviation: Array
     trust: Array
     heading: Array
+    ceiling: Array
     searching: bool
     idle: int = 0
     losses: tuple[float, ...] = ()
@@ -74,11 +111,20 @@ class OuterState:
         """Nothing known yet."""
         size = len(axes.rates)
         unknown, trust = np.full(size, np.inf), settings.trust_region * axes.reach
-        return cls(np.zeros(size), unknown, trust, np.zeros(size), bool(axes.rates.any()))
+        return cls(np.zeros(size), unknown, trust, np.zeros(size), unknown.copy(), bool(axes.rates.any()))
 
-    def forget(self, axes: Axes, settings: Settings) -> "OuterState":
-        """Memory after a retreat: the hypergradients belong to a path that was given up."""
-        return replace(OuterState.start(axes, settings), searching=self.searching, idle=self.idle)
+    def forget(self, axes: Axes, settings: Settings, line: Array) -> "OuterState":
+        """Memory after a retreat from `line` [q]: the hypergradients belong to a path that was given up."""
+        ceiling = np.minimum(self.ceiling, line - MARGIN)
+        fresh = OuterState.start(axes, settings)
+        return replace(fresh, ceiling=ceiling, searching=self.searching, idle=self.idle)
+
+    @property
+    def rising(self) -> bool:
+        """Whether the loss rises."""
+        if len(self.losses) < 2 * LAG:
+            return False
+        return bool(np.mean(self.losses[-LAG:]) > RISE * np.mean(self.losses[:-LAG]))
 
     def as_plain(self) -> dict[str, Any]:
         """The memory as plain data."""
@@ -105,26 +151,51 @@ def learn(state: OuterState, forecast: Forecast, loss: float) -> OuterState:
     return replace(state, elasticity=forecast.mean / loss, deviation=forecast.deviation / loss)
 
 
-def restrain(verdicts: Verdicts, state: OuterState, axes: Axes, remaining: float) -> Verdicts:
+def restrain(verdicts: Verdicts, state: OuterState, axes: Axes, plan: Plan) -> Verdicts:
     """Hold what the gate would let pass but the phase of training speaks against.
 
     In the search only learning rates move. After it a cut of learning rate or momentum waits as long as the loss does
     not rise: what a smaller step gains by damping noise can be had at any later time, while progress that it forgoes
-    is lost; a window sees only the gain (short-horizon bias, Wu et al. 2018, arXiv:1803.02021).
+    is lost; a window sees only the gain (short-horizon bias, Wu et al. 2018, arXiv:1803.02021). At the end of training
+    the later time has come, unless the user's schedule takes care of it.
 
     Args:
         verdicts: The gate's answers.
         state: Memory, the last window included.
         axes: Which entries are learning rates and decay rates.
-        remaining: Share of training that is left.
+        plan: Where training stands.
     """
     if state.searching:
         return verdicts.hold(~axes.rates, Cause.SEARCH)
-    if remaining < TAIL or len(state.losses) < 2 * LAG:
-        return verdicts
-    if np.mean(state.losses[-LAG:]) > RISE * np.mean(state.losses[:-LAG]):
+    late = plan.progress > 1 - TAIL and not plan.annealed
+    if late or state.rising or len(state.losses) < 2 * LAG:
         return verdicts
     return verdicts.hold((axes.rates | axes.decays) & (state.elasticity > 0), Cause.PATIENCE)
+
+
+def lift(state: OuterState, verdicts: Verdicts, axes: Axes, line: Array, plan: Plan) -> Array:
+    """Raise learning rates that nothing speaks against.
+
+    Where the schedule anneals, the noise of a larger rate is gone in the end and its progress stays, which no window
+    sees (the other side of the short-horizon bias). So a rate that the gate holds rises slowly in the first half of
+    training, unless the loss rises, a forecast clearly objects, or training was lost up there before.
+
+    Args:
+        state: Memory after the move.
+        verdicts: The gate's answers, restrained.
+        axes: Which entries are learning rates.
+        line: Coordinates of the present values, shape [q].
+        plan: Where training stands.
+
+    Returns:
+        Displacement on the line, shape [q].
+    """
+    if state.searching or state.rising or not plan.annealed or plan.progress >= LIFT_UNTIL:
+        return np.zeros_like(line)
+    objects = (state.elasticity > 0) & (verdicts.ratio >= 1)
+    free = axes.rates & (verdicts.share == 0) & ~objects
+    step = LIFT * plan.period / LIFT_UNTIL
+    return np.where(free, np.clip(state.ceiling - line, 0.0, step), 0.0)
 
 
 def move(

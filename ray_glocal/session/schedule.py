@@ -1,11 +1,16 @@
 """The user's learning-rate schedule: the session adapts the rate that the schedule multiplies."""
 
+import copy
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import torch
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.forecast import Array
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.problem import ADAPTED_LR
 
@@ -78,6 +83,28 @@ class Schedule:
             if ADAPTED_LR in group:
                 group["lr"] = own * (group[ADAPTED_LR] / base)
         self._scheduler._last_lr = [group["lr"] for group in groups]  # what `get_last_lr` tells the user's log
+
+    def foresee(self, steps: int) -> Array:
+        """Factors on the base rates over the next steps, shape [steps, group]; ones without a scheduler.
+
+        A copy of the scheduler runs ahead, on a stand-in for the optimizer.
+        """
+        groups = self._problem.optimizer.param_groups
+        if self._scheduler is None:
+            return np.ones((steps, len(groups)))
+        alike = [{**group, "params": [torch.zeros(1)]} for group in groups]
+        stand_in = torch.optim.Optimizer(alike, {})
+        ahead = copy.deepcopy(self._scheduler, {id(self._scheduler.optimizer): stand_in})
+        rates = np.empty((steps, len(groups)))
+        for group, own in zip(stand_in.param_groups, self._own, strict=True):
+            group["lr"] = own
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the stand-in takes no steps of its own
+            for step in range(steps):
+                rates[step] = [float(group["lr"]) for group in stand_in.param_groups]
+                ahead.step()
+        factors: Array = rates / np.array(self._bases)
+        return factors
 
     def _adapted_options(self) -> dict[str, tuple[Any, ...]]:
         """Values of the adapted options, learning rates apart."""

@@ -17,15 +17,17 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array, Forecast
 from ray_glocal.hypergradient import Hyperparameter, Problem, Randomness, adjoint_trajectory, forward_trajectory
 from ray_glocal.hypergradient.problem import Loss, Values
+from ray_glocal.hypergradient.window import Trajectory, Window
 from ray_glocal.koopman import forecaster
 from ray_glocal.session import checkpoint
 from ray_glocal.session.adapted import Adapted, Folder
 from ray_glocal.session.buffers import set_transient_buffers, transient_buffers
 from ray_glocal.session.cost import Cost, window_steps
 from ray_glocal.session.curve import forecast_final_loss
-from ray_glocal.session.divergence import Guard, RestorePoint
+from ray_glocal.session.divergence import EARLY, Guard, RestorePoint
+from ray_glocal.session.foresight import Foresight
 from ray_glocal.session.gate import judge
-from ray_glocal.session.outer import Axes, OuterState, learn, move, potential, restrain, search
+from ray_glocal.session.outer import Axes, OuterState, Plan, learn, lift, move, potential, restrain, search
 from ray_glocal.session.recorder import Recorder
 from ray_glocal.session.rows import Seen, entry_metrics, flat, retreat_rows, window_rows
 from ray_glocal.session.schedule import Schedule
@@ -88,8 +90,10 @@ class GlocalSession:
         self.step_count = 0
         self.values: Values = self.problem.start_values()
         self._schedule = Schedule(lr_scheduler, self.problem)
+        factors = self._schedule.foresee(total_steps)
         self._set_values(None)
-        self._forecaster = forecaster(self.settings.forecaster)
+        forecasters = forecaster(self.settings.forecaster), forecaster(self.settings.search_forecaster)
+        self._foresight = Foresight(self.problem, *forecasters, factors)
         self._axes = Axes.of(self.problem)
         self._outer = OuterState.start(self._axes, self.settings)
         self._recorder = Recorder(self.settings, total_steps)
@@ -141,6 +145,7 @@ class GlocalSession:
         if self._recorder.wants(self.step_count, searching=self._outer.searching):
             with self.cost.extra(0):
                 self._recorder.snapshots.append(self.problem.snapshot(batch, self.values))
+        self._foresight.advance()
         with self.cost.plain():
             loss = self.problem.advance(batch, self.values)
             self._schedule.step()
@@ -181,16 +186,26 @@ class GlocalSession:
     def _close_window(self) -> None:
         """Differentiate the complete window, forecast, judge, and move."""
         window = self._recorder.take(self.problem, self.validation.next_few())
-        engine, length = self._engine(), len(window.snapshots)
-        steps = window_steps(engine, length, self.problem.size, len(window.val_batches))
+        engine = self._engine()
+        steps = window_steps(engine, len(window.snapshots), self.problem.size, len(window.val_batches))
         with self.cost.extra(steps):
-            differentiate = adjoint_trajectory if engine == "adjoint" else forward_trajectory
-            trajectory = differentiate(self.problem, window)
+            trajectory = self._differentiated(window, engine)
             series = self.problem.pull_back(window.values, trajectory.derivatives).numpy()
             if self._lost(series[-1], trajectory.losses[1]):
                 return
-            horizon = max(0, self.total_steps - self.step_count - length)
-            self._respond(series[-1], self._forecaster.forecast(series, horizon), trajectory.losses[1])
+            if self._outer.searching:
+                forecast = self._foresight.searched(series, self.step_count)
+            else:
+                forecast = self._foresight.forecast(window, series, trajectory.kind, self.step_count)
+            self._respond(series[-1], forecast, trajectory.losses[1])
+
+    def _differentiated(self, window: Window, engine: str) -> Trajectory:
+        """A window's trajectory; beneath a schedule that anneals, without the noise that it will take out."""
+        if engine == "forward":
+            return forward_trajectory(self.problem, window)
+        mean = self._foresight.annealed and not self._outer.searching
+        tail = round(self.settings.tail * len(window.snapshots)) if mean else 1
+        return adjoint_trajectory(self.problem, window, max(1, tail))
 
     def _lost(self, local: Array, loss: float) -> bool:
         """Retreat from a window that ended badly; remember the state it ended in otherwise."""
@@ -212,11 +227,14 @@ class GlocalSession:
     def _respond(self, local: Array, forecast: Forecast, loss: float) -> None:
         """Judge a forecast and take the outer step."""
         self._outer = learn(self._outer, forecast, loss)
-        verdicts = judge(self._outer.elasticity, self._outer.deviation, local, self.settings)
-        verdicts = restrain(verdicts, self._outer, self._axes, 1 - self.step_count / self.total_steps)
+        band = self._axes.band(self.settings, searching=self._outer.searching)
+        verdicts = judge(self._outer.elasticity, self._outer.deviation, local, self.settings, band)
+        plan = Plan(self.step_count / self.total_steps, self._recorder.period_share, self._foresight.annealed)
+        verdicts = restrain(verdicts, self._outer, self._axes, plan)
         promised = local / loss if loss > 0 else np.zeros_like(local)
         displacement, self._outer = move(self._outer, verdicts, self._axes, promised, self.settings)
         values, line = self.values, self.problem.to_line(self.values)
+        displacement += lift(self._outer, verdicts, self._axes, line.numpy(), plan)
         if displacement.any():
             values = self.problem.to_values(line + torch.from_numpy(displacement))
         if self._outer.searching:
@@ -229,7 +247,7 @@ class GlocalSession:
 
     def _engine(self) -> str:
         if self.settings.engine == "auto":
-            return "forward" if self.problem.size == 1 else "adjoint"
+            return "forward" if self.problem.size == 1 and not self._foresight.annealed else "adjoint"
         return self.settings.engine
 
     def _set_values(self, values: Values | None) -> None:
@@ -239,13 +257,18 @@ class GlocalSession:
         self._schedule.apply()
 
     def _retreat(self, trouble: str, *, to_first: bool) -> bool:
-        """Go back to a good state, if there is a reason and a way to do better from there."""
+        """Go back to a good state, if there is a reason and a way to do better from there.
+
+        Early in the search that is the first: little is lost, and steps that were far too long leave their mark.
+        """
+        to_first |= self._outer.searching and self.step_count <= EARLY * self.total_steps
         retreat = self._guard.retreat(self.problem, self.values, to_first=to_first) if trouble else None
         if retreat is None:
             return False
         self._recorder.drop()
+        self._foresight.forget()
         self._train_losses.clear()
-        self._outer = self._outer.forget(self._axes, self.settings)
+        self._outer = self._outer.forget(self._axes, self.settings, self.problem.to_line(self.values).numpy())
         self._set_values(retreat.values)
         reason = f"{trouble}: {retreat.sentence}"
         self.trace.append(retreat_rows(self.step_count, self.problem, retreat.values, reason))
@@ -374,6 +397,7 @@ class GlocalSession:
             "stream": self._stream.as_plain(),
             "cursor": self.validation.cursor,
             "snapshots": [checkpoint.snapshot_as_plain(snapshot) for snapshot in self._recorder.snapshots],
+            "foresight": self._foresight.as_plain(),
             "outer": self._outer.as_plain(),
             "guard": self._guard.as_plain(),
             "train_losses": list(self._train_losses),
@@ -393,6 +417,7 @@ class GlocalSession:
         self._stream.load_plain(plain["stream"])
         self.validation.cursor = plain["cursor"]
         self._recorder.snapshots = [checkpoint.snapshot_from_plain(snapshot, device) for snapshot in plain["snapshots"]]
+        self._foresight.load_plain(plain["foresight"])
         self._outer = OuterState.from_plain(plain["outer"])
         self._guard.load_plain(plain["guard"])
         self._train_losses = [loss.to(device) for loss in plain["train_losses"]]

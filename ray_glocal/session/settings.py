@@ -15,8 +15,12 @@ class Settings:
         search_window: Inner steps in a window of the search for the learning rate's order of magnitude, at least 4.
         duty_cycle: Share of inner steps that lie in a window once the search is over, in (0, 1].
         engine: `adjoint` (price independent of the number of hyperparameters), `forward` (a validation gradient at
-            every step of the window), or `auto`: forward for one hyperparameter entry, adjoint for more.
-        forecaster: Name of a forecaster in `ray_glocal.koopman`.
+            every step of the window, and no `tail`), or `auto`: forward for one entry without a schedule that
+            anneals, adjoint otherwise.
+        forecaster: Name of the forecaster in `ray_glocal.koopman` that reads windows once the search is over.
+        search_forecaster: Name of the one that reads the search's.
+        tail: Where the learning-rate schedule anneals, share of a window, its end, over whose mean parameters the
+            outer loss is taken: what the schedule will do to the noise; 0 for the last parameters alone.
         val_batches: Validation batches that a window's outer loss averages over, at most.
         search_region: Longest step of the search, in e-folds of the learning rate.
         trust_region: First length of an outer step after it, in coordinates.
@@ -25,7 +29,8 @@ class Settings:
             first-order model cannot be believed.
         act: Signal-to-noise ratio of the forecast from which a hyperparameter moves by its full step.
         act_small: Ratio from which it moves by a part of it; below, it holds.
-        dead_band: Elasticity (relative change of the loss per unit of the coordinate) below which it holds.
+        dead_band: Elasticity (relative change of the loss per unit of the coordinate) below which it holds, once the
+            search is over; the entries of one hyperparameter share it out.
         report_every: Inner steps between reports; one period of the duty cycle by default.
         jump: Divergence: a loss exceeds `jump` times its value at the last good state.
         cut: Factor on the learning rate after a divergence.
@@ -36,9 +41,11 @@ class Settings:
 
     window: int = 16
     search_window: int = 8
-    duty_cycle: float = 0.25
+    duty_cycle: float = 0.125
     engine: Literal["auto", "adjoint", "forward"] = "auto"
-    forecaster: str = "ensemble"
+    forecaster: str = "evidence"
+    search_forecaster: str = "ensemble"
+    tail: float = 2 / 3
     val_batches: int = 4
     search_region: float = 1.6
     trust_region: float = 0.5
@@ -46,7 +53,7 @@ class Settings:
     promise: float = 0.25
     act: float = 1.0
     act_small: float = 0.5
-    dead_band: float = 1e-4
+    dead_band: float = 2e-3
     report_every: int | None = None
     jump: float = 2.0
     cut: float = 0.5
@@ -58,6 +65,7 @@ class Settings:
             ("search_window", self.search_window >= 4, "be at least 4 steps", self.search_window),
             ("duty_cycle", 0 < self.duty_cycle <= 1, "lie in (0, 1]", self.duty_cycle),
             ("engine", self.engine in ("auto", "adjoint", "forward"), "be 'auto', 'adjoint' or 'forward'", self.engine),
+            ("tail", 0 <= self.tail <= 1, "lie in [0, 1]", self.tail),
             ("val_batches", self.val_batches >= 1, "be at least 1", self.val_batches),
             ("search_region", self.search_region > 0, "be positive", self.search_region),
             ("trust_limits", 0 < low <= high, "be a positive pair in order", self.trust_limits),

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import adjoint_trajectory, forward_trajectory
 
 from .cases import MODELS, VARIANTS, Case, relative
@@ -30,6 +31,22 @@ def compare(case: Case, tolerance: float = EXACT) -> None:
 
 def test_engines_equal_the_unrolled_graph(case):
     compare(case)
+
+
+@pytest.mark.parametrize("tail", [2, 3])
+def test_the_loss_of_mean_parameters_equals_the_unrolled_graph(case, tail):
+    case.problem.write_options(None, case.problem.start_values())
+    randomness = torch.get_rng_state()
+    lags = Unrolled(case.problem, case.batches, case.val_batches).tail_lags(tail)
+    torch.set_rng_state(randomness)
+    assert relative(adjoint_trajectory(case.problem, case.window(), tail).derivatives, lags) < EXACT
+
+
+@pytest.mark.parametrize("tail", [0, 99])
+def test_a_tail_longer_than_the_window_is_refused(tail):
+    case = Case.build("mlp", "sgd")
+    with pytest.raises(ArgumentError, match=r"`tail` must be 1 to \d+, the steps of the window; got"):
+        adjoint_trajectory(case.problem, case.window(), tail)
 
 
 def test_engines_equal_the_unrolled_graph_in_the_middle_of_training(case):

@@ -94,14 +94,15 @@ class Unrolled:
         for state in held.values():
             if "step" in state:
                 state["step"] = int(state["step"])
-        self.losses = []
+        self.losses, self.path = [], []
         with sdpa_kernel(SDPBackend.MATH):
             for batch, hyper in zip(batches, self.hyper, strict=True):
                 weights, held = self._step(weights, held, buffers, batch, hyper)
+                self.path.append(weights)
                 randomness = torch.get_rng_state()
                 self.losses.append(self._validate(weights, {n: b.clone() for n, b in buffers.items()}))
                 torch.set_rng_state(randomness)
-        self.weights = weights
+        self.weights, self.buffers = weights, buffers
 
     def _call(self, weights: Mapping[str, Tensor], buffers: dict[str, Tensor]) -> Any:
         if "1.running_mean" in buffers:
@@ -149,3 +150,11 @@ class Unrolled:
     def lags(self) -> Tensor:
         """Effect on the last loss of a change over the last k steps, k = 1 .. K."""
         return self.contributions(len(self.losses)).flip(0).cumsum(0)
+
+    def tail_lags(self, tail: int) -> Tensor:
+        """The same of the loss at the mean of the last weights."""
+        mean = {name: sum(weights[name] for weights in self.path[-tail:]) / tail for name in self.weights}
+        self.losses.pop()
+        with sdpa_kernel(SDPBackend.MATH):
+            self.losses.append(self._validate(mean, {n: b.clone() for n, b in self.buffers.items()}))
+        return self.lags()

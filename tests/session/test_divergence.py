@@ -15,7 +15,7 @@ from ray_glocal.session.divergence import EXPLOSION, MOST_ROLLBACKS, Guard, Rest
 from .cases import LIVELY, QUIET, Run, differences, drive, rows_of
 
 LR = Hyperparameter("lr", 0.1, 1e-4, 1.0, "log")
-CALM = replace(QUIET, report_every=20)
+CALM = replace(QUIET, duty_cycle=0.25, report_every=20)
 DECAY = Hyperparameter("weight_decay", 1e-3, 1e-6, 0.1, "log")
 
 

@@ -21,11 +21,18 @@ from ray_glocal.session.outer import (
     DECAY_SHARE,
     GROW,
     IDLE,
+    LIFT,
+    LIFT_UNTIL,
     LONG,
+    MARGIN,
+    PENALTY_SHARE,
+    SEARCH_BAND,
     SHRINK,
     Axes,
     OuterState,
+    Plan,
     learn,
+    lift,
     move,
     potential,
     restrain,
@@ -34,7 +41,7 @@ from ray_glocal.session.outer import (
 from ray_glocal.session.recorder import Recorder
 
 DEFAULT = Settings()
-AXES = Axes(np.array([True, False, False]), np.array([False, True, False]))  # lr, momentum, weight_decay
+AXES = Axes(*np.eye(3, dtype=bool), np.ones(3, int))  # lr, momentum, weight_decay
 
 
 def state(elasticity=(0.1, 0.1, 0.1), deviation=(0.01, 0.01, 0.01), **changed):
@@ -53,7 +60,7 @@ def judged(elasticity, deviation, local, settings=DEFAULT):
         (-0.2, 0.2, -1.0, Cause.CLEAR, Answer.ACT, "elasticity -0.2 at 1 deviations"),
         (0.2, 0.4, 1.0, Cause.FAINT, Answer.ACT_SMALL, "elasticity +0.2 at only 0.5 deviations"),
         (0.2, 0.5, 1.0, Cause.NOISE, Answer.HOLD, "elasticity +0.2 drowns in noise (0.4 deviations)"),
-        (9e-5, 1e-9, 1.0, Cause.DEAD_BAND, Answer.HOLD, "elasticity +9e-05 lies in the dead band"),
+        (1e-3, 1e-9, 1.0, Cause.DEAD_BAND, Answer.HOLD, "elasticity +0.001 lies in the dead band"),
         (0.2, 0.1, -1e-9, Cause.CONTRADICTED, Answer.HOLD, "elasticity +0.2 contradicts the local hypergradient"),
         (math.nan, 0.1, 1.0, Cause.UNKNOWN, Answer.HOLD, "no usable forecast"),
         (0.2, math.inf, 1.0, Cause.UNKNOWN, Answer.HOLD, "no usable forecast"),
@@ -67,7 +74,7 @@ def test_the_gate_gives_every_answer_with_its_sentence(elasticity, deviation, lo
     assert (verdicts.share[0] > 0) == (answer is not Answer.HOLD)
 
 
-@given(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))
+@given(st.floats(1e-2, 1e3), st.floats(1e-3, 1e3))
 def test_the_granted_share_is_the_shrinkage(elasticity, deviation):
     ratio = elasticity / deviation
     share = judged(elasticity, deviation, 1.0).share[0]
@@ -87,7 +94,9 @@ def test_any_numbers_give_a_finite_step_without_a_warning(elasticity, deviation,
     outcome = Outcome(Kind.OK if usable else Kind.NONFINITE, "")
     with np.errstate(all="ignore"):
         after = learn(before, Forecast(elasticity, deviation, 10.0, outcome), loss)
-    verdicts = restrain(judge(after.elasticity, after.deviation, promised, DEFAULT), after, AXES, 0.5)
+    verdicts = restrain(
+        judge(after.elasticity, after.deviation, promised, DEFAULT), after, AXES, Plan(0.5, 0.01, False)
+    )
     displacement, last = move(after, verdicts, AXES, promised, DEFAULT)
     assert np.isfinite(displacement).all()
     assert np.isfinite(last.trust).all()
@@ -109,7 +118,7 @@ def test_a_step_never_promises_more_than_it_may(elasticity, promised):
 def test_many_small_promises_are_added_up():
     """A weighting network's thousand entries move together: it is their sum that must be believed."""
     count = 1000
-    axes = Axes(np.zeros(count, bool), np.zeros(count, bool))
+    axes = Axes(*np.zeros((3, count), bool), np.full(count, count))
     before = replace(OuterState.start(axes, DEFAULT), elasticity=np.full(count, 0.01), deviation=np.full(count, 1e-5))
     verdicts = judge(before.elasticity, before.deviation, np.full(count, 0.01), DEFAULT)
     displacement, _ = move(before, verdicts, axes, np.full(count, 0.01), DEFAULT)
@@ -126,7 +135,7 @@ def moved(before, elasticity):
 
 def test_the_trust_region_grows_along_a_heading_and_shrinks_where_it_turns():
     first, after = moved(state(), [-0.1, 0.1, 0.1])
-    reach = np.array([1.0, DECAY_SHARE, 1.0])
+    reach = np.array([1.0, DECAY_SHARE, PENALTY_SHARE])
     np.testing.assert_allclose(first, DEFAULT.trust_region * reach * [1, -1, -1], rtol=1e-6)
     second, after = moved(after, [-0.1, -0.1, 0.1])
     np.testing.assert_allclose(second, DEFAULT.trust_region * reach * [GROW, SHRINK, -GROW], rtol=1e-6)
@@ -167,8 +176,9 @@ def test_bounds_are_never_left(path, searching):
 
 def test_the_search_moves_the_rate_alone_and_by_long_steps():
     searching = state((-0.01, -0.01, -0.01), (1e-6, 1e-6, 1e-6), searching=True)
-    verdicts = judge(searching.elasticity, searching.deviation, searching.elasticity, DEFAULT)
-    verdicts = restrain(verdicts, searching, AXES, 1.0)
+    band = AXES.band(DEFAULT, searching=True)
+    verdicts = judge(searching.elasticity, searching.deviation, searching.elasticity, DEFAULT, band)
+    verdicts = restrain(verdicts, searching, AXES, Plan(0.0, 0.01, False))
     displacement, after = move(searching, verdicts, AXES, searching.elasticity, DEFAULT)
     np.testing.assert_allclose(displacement, [DEFAULT.search_region, 0, 0], rtol=1e-6)
     assert after.searching
@@ -179,7 +189,8 @@ def searched(outer, elasticity, room=math.inf):
     """One window of the search, with a noise of a third."""
     slopes = np.array([elasticity, 0.0, 0.0])
     outer = replace(outer, elasticity=slopes, deviation=np.abs(slopes) / 3 + 1e-9)
-    verdicts = judge(outer.elasticity, outer.deviation, slopes, DEFAULT)
+    band = AXES.band(DEFAULT, searching=True)
+    verdicts = judge(outer.elasticity, outer.deviation, slopes, DEFAULT, band)
     displacement, outer = move(outer, verdicts, AXES, slopes, DEFAULT)
     came = np.clip(displacement, -math.inf, room)
     return came[0], search(outer, came, AXES, DEFAULT)
@@ -192,7 +203,7 @@ def test_the_search_ends_where_no_long_step_is_left(elasticity):
         assert outer.searching
         _, outer = searched(outer, elasticity)
     assert not outer.searching
-    assert not outer.forget(AXES, DEFAULT).searching
+    assert not outer.forget(AXES, DEFAULT, np.zeros(3)).searching
     assert not outer.heading.any()
 
 
@@ -226,7 +237,9 @@ def test_a_search_in_one_direction_goes_on():
 
 
 def test_nothing_is_searched_for_without_a_learning_rate():
-    assert not OuterState.start(Axes(np.zeros(2, bool), np.ones(2, bool)), DEFAULT).searching
+    assert not OuterState.start(
+        Axes(*np.array([[False] * 2, [True] * 2, [False] * 2]), np.ones(2, int)), DEFAULT
+    ).searching
 
 
 CLEAR = Verdicts(np.zeros(3, np.intp), np.ones(3), np.full(3, 0.1), np.full(3, 9.0))
@@ -245,10 +258,53 @@ CLEAR = Verdicts(np.zeros(3, np.intp), np.ones(3), np.full(3, 0.1), np.full(3, 9
 )
 def test_a_cut_waits_while_the_loss_does_not_rise(losses, remaining, elasticity, waits):
     outer = state((elasticity,) * 3, losses=losses)
-    verdicts = restrain(CLEAR, outer, AXES, remaining)
+    verdicts = restrain(CLEAR, outer, AXES, Plan(1 - remaining, 0.01, annealed=False))
+    annealed = restrain(CLEAR, outer, AXES, Plan(1 - remaining, 0.01, annealed=True))
+    late = remaining == 0.2
+    assert list(annealed.share == 0) == ([True, True, False] if late else waits), "the schedule sees to the end"
     assert list(verdicts.share == 0) == waits
     if waits[0]:
         assert verdicts.reason(0) == "elasticity +0.1, but a cut can wait while the loss does not rise"
+
+
+HELD = CLEAR.hold(np.ones(3, bool), Cause.NOISE)
+EARLY = Plan(0.1, 0.05, annealed=True)
+
+
+def test_beneath_an_annealing_schedule_a_rate_that_nothing_opposes_rises():
+    steps = [
+        lift(state((-0.1,) * 3), HELD, AXES, np.zeros(3), Plan(k * 0.05, 0.05, annealed=True))[0] for k in range(20)
+    ]
+    assert sum(steps) == pytest.approx(LIFT)
+    assert not np.any(steps[round(LIFT_UNTIL / 0.05) :])
+    assert list(lift(state((-0.1,) * 3), HELD, AXES, np.zeros(3), EARLY) > 0) == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("outer", "verdicts", "plan"),
+    [
+        (state((-0.1,) * 3), CLEAR, EARLY),  # it moves by itself
+        (state((0.1,) * 3), HELD, EARLY),  # a forecast clearly objects
+        (state((-0.1,) * 3), HELD, Plan(0.1, 0.05, annealed=False)),
+        (state((-0.1,) * 3, searching=True), HELD, EARLY),
+        (state((-0.1,) * 3, losses=(1.0, 1.0, 1.3, 1.2)), HELD, EARLY),  # the loss rises
+    ],
+)
+def test_a_rate_is_not_lifted(outer, verdicts, plan):
+    assert not lift(outer, verdicts, AXES, np.zeros(3), plan).any()
+
+
+def test_a_rate_is_not_lifted_to_where_training_was_lost():
+    lost = state((-0.1,) * 3).forget(AXES, DEFAULT, np.array([0.0, 0.0, 0.0]))
+    below = replace(lost, searching=False)
+    assert lift(below, HELD, AXES, np.full(3, -MARGIN), EARLY)[0] == 0
+    assert lift(below, HELD, AXES, np.full(3, -MARGIN - 0.05), EARLY)[0] == pytest.approx(0.05)
+
+
+def test_the_entries_of_one_hyperparameter_share_its_dead_band():
+    axes = Axes(*np.zeros((3, 4), bool), np.array([1, 3, 3, 3]))
+    assert axes.band(DEFAULT, searching=False) == pytest.approx(DEFAULT.dead_band / np.array([1, 3, 3, 3]))
+    assert axes.band(DEFAULT, searching=True) == pytest.approx(SEARCH_BAND * DEFAULT.dead_band / np.array([1, 3, 3, 3]))
 
 
 def test_a_window_without_a_usable_forecast_teaches_nothing():

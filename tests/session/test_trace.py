@@ -194,7 +194,7 @@ def test_an_unusable_forecast_says_why():
 
     run = Run(total=20)
     session = run.session()
-    session._forecaster = Refusing()
+    session._foresight._forecaster = session._foresight._searcher = Refusing()
     drive(session, session.batches(run.loader))
     assert {line["reason"] for line in rows_of(session)} == {"no usable forecast: there were too few snapshots"}
     assert all(math.isnan(line["forecast"]) for line in rows_of(session))

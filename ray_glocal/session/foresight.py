@@ -1,0 +1,115 @@
+"""What the windows of one training foretell together, in flow time: the learning rate summed over steps."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ray_glocal.forecast import Array, Forecast, Forecaster, Kind, Outcome
+from ray_glocal.hypergradient import Problem, Window
+from ray_glocal.koopman import KEPT, Sighting, flow_horizon, pooled, sight
+
+ANNEALED = 0.2  # of the mean factor: where a schedule ends below that, it takes the noise out at the end
+END = 0.05  # share of training that is its end
+
+
+class Foresight:
+    """Reads windows in flow time, and pools the last few.
+
+    Args:
+        problem: The bilevel problem.
+        forecaster: Predicts each window's trajectory once the search is over.
+        searcher: Predicts those of the search.
+        factors: The schedule's factors on the base rates over the whole training, shape [step, group].
+    """
+
+    def __init__(self, problem: Problem, forecaster: Forecaster, searcher: Forecaster, factors: Array) -> None:
+        self._problem, self._forecaster, self._searcher = problem, forecaster, searcher
+        self._ahead = np.cumsum(factors[::-1], axis=0)[::-1]  # what is left of each group's factors
+        self.annealed = _annealed(factors)
+        self._flow = 0.0
+        self._sightings: list[Sighting] = []
+
+    def advance(self) -> None:
+        """Count the step that is about to be taken."""
+        self._flow += _mean_rate(self._problem.optimizer.param_groups)
+
+    def forget(self) -> None:
+        """Drop the earlier windows: they saw another path, or hyperparameters far away."""
+        self._sightings = []
+
+    def searched(self, series: Array, step: int) -> Forecast:
+        """Forecast for the search: of this window alone, for the rates of earlier ones are orders of magnitude away.
+
+        Args:
+            series: The window's trajectory in coordinates, shape [K, q].
+            step: Inner steps taken so far.
+        """
+        self.forget()
+        return self._searcher.forecast(series, max(0, len(self._ahead) - step - len(series)))
+
+    def forecast(self, window: Window, series: Array, kind: str, step: int) -> Forecast:
+        """Forecast the hypergradient at the end of training from this window and the few before it.
+
+        Args:
+            window: A complete window that has just ended.
+            series: Its trajectory in coordinates, shape [K, q].
+            kind: `lag` or `forward`; only lag trajectories are pooled.
+            step: Inner steps taken so far.
+        """
+        rates = np.array([_mean_rate(snapshot.options) for snapshot in window.snapshots])
+        passed, left = float(rates.sum()), self._left(step)
+        if kind == "forward":
+            return self._forecaster.forecast(series, flow_horizon(rates, left) if passed else 0.0)
+        seen = sight(self._forecaster, series, rates, passed + left, max(0.0, self._flow - passed))
+        self._sightings = [*self._sightings, seen][-KEPT:]
+        return pooled(self._sightings)
+
+    def _left(self, step: int) -> float:
+        """Flow of the steps that are left at the present base rates."""
+        if step >= len(self._ahead):
+            return 0.0
+        return float(np.mean(np.array(self._problem.base_rates()) * self._ahead[step]))
+
+    def as_plain(self) -> dict[str, Any]:
+        """The memory as plain data."""
+        return {"flow": self._flow, "sightings": [_as_plain(each) for each in self._sightings]}
+
+    def load_plain(self, plain: dict[str, Any]) -> None:
+        """Inverse of `as_plain`."""
+        self._flow = plain["flow"]
+        self._sightings = [_from_plain(each) for each in plain["sightings"]]
+
+
+def _annealed(factors: Array) -> bool:
+    """Whether the schedule itself lowers the rates in the end."""
+    end = factors[-max(1, round(END * len(factors))) :]
+    return bool(end.mean() < ANNEALED * factors.mean())
+
+
+def _mean_rate(groups: Sequence[Any]) -> float:
+    return float(np.mean([float(group["lr"]) for group in groups]))
+
+
+def _as_plain(seen: Sighting) -> dict[str, Any]:
+    plain = {name: _plain(value) for name, value in vars(seen).items() if name != "forecast"}
+    told = seen.forecast
+    outcome = {"kind": told.outcome.kind.value, "sentence": told.outcome.sentence}
+    values = {"mean": _plain(told.mean), "deviation": _plain(told.deviation), "horizon": told.horizon}
+    return {**plain, "forecast": {**values, "outcome": outcome}}
+
+
+def _from_plain(plain: dict[str, Any]) -> Sighting:
+    told = {name: _array(value) for name, value in plain["forecast"].items() if name != "outcome"}
+    outcome = Outcome(Kind(plain["forecast"]["outcome"]["kind"]), plain["forecast"]["outcome"]["sentence"])
+    rest = {name: _array(value) for name, value in plain.items() if name != "forecast"}
+    return Sighting(**rest, forecast=Forecast(**told, outcome=outcome))
+
+
+def _plain(value: Any) -> Any:
+    return torch.from_numpy(value.copy()) if isinstance(value, np.ndarray) else value
+
+
+def _array(value: Any) -> Any:
+    return value.numpy() if isinstance(value, torch.Tensor) else value
