@@ -1,8 +1,6 @@
 """The data of a validated run: batches in seeded orders, and the factors of the user's schedule."""
 
-import copy
 import random
-import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -45,25 +43,11 @@ def drawn(loader: Iterable[Any], seed: int, count: int) -> list[Any]:
 
 
 def factors_of(scheduler: LRScheduler | None, problem: Problem, steps: int) -> list[tuple[float, ...]] | None:
-    """What a scheduler multiplies each parameter group's rate by at each step; it comes back as it was.
+    """What a scheduler multiplies each parameter group's rate by at each step.
 
     Raises:
         ArgumentError: As of `Schedule`.
     """
     if scheduler is None:
         return None
-    kept, factors = copy.deepcopy(scheduler.state_dict()), []
-    with problem.rewound(), warnings.catch_warnings():
-        # The optimizer does not step between, and torch warns of that.
-        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
-        schedule = Schedule(scheduler, problem)
-        try:
-            problem.write_options(None, problem.start_values())
-            schedule.apply()
-            for _ in range(steps):
-                rates = [float(group["lr"]) for group in problem.optimizer.param_groups]
-                factors.append(tuple(rate / base for rate, base in zip(rates, problem.base_rates(), strict=True)))
-                schedule.step()
-        finally:
-            scheduler.load_state_dict(kept)
-    return factors
+    return [tuple(row) for row in Schedule(scheduler, problem).foresee(steps).tolist()]
