@@ -15,7 +15,7 @@ class Session:
 
     Args:
         version: Of the session's defaults; raise it when they change, so that no older row is read back.
-        forecaster: In place of the default one.
+        forecaster: In place of the default ones.
         cosine: Whether it adapts the multiplier of a cosine schedule in place of a constant rate.
     """
 
@@ -36,9 +36,14 @@ class Session:
             hyper=[Hyperparameter("lr", run.lr, LOWER, UPPER, "log")],
             total_steps=run.steps,
             lr_scheduler=CosineAnnealingLR(optimizer, run.steps) if self.cosine else None,
-            settings=Settings(forecaster=self.forecaster) if self.forecaster else None,
+            settings=self._settings(),
         )
         for batch in session.batches(Shuffled(training.data.train, run.seed)):
             training.rates.append(training.lr)
             session.step(batch)
         return Trained(model, session.metrics()["cost/steps"], training.rates)
+
+    def _settings(self) -> Settings:
+        if self.forecaster is None:
+            return Settings()
+        return Settings(forecaster=self.forecaster, search_forecaster=self.forecaster)
