@@ -1,5 +1,6 @@
 """The gate: may this forecast move a hyperparameter? Act, act small, or hold, each with its sentence."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from ray_glocal.forecast import Array
 from ray_glocal.session.settings import Settings
+from ray_glocal.session.vectors import agreements, magnitudes
 
 
 class Answer(str, Enum):
@@ -41,7 +43,7 @@ class Verdicts:
     Args:
         cause: Index into `CAUSES`.
         share: Part of the trust region that is granted, the shrinkage snr^2 / (1 + snr^2); zero where it holds.
-        elasticity: What was judged.
+        elasticity: What was judged; for the entries of a vector, its magnitude.
         ratio: Its signal-to-noise ratio.
     """
 
@@ -67,8 +69,18 @@ class Verdicts:
         return Verdicts(causes, np.where(held, 0.0, self.share), self.elasticity, self.ratio)
 
 
-def judge(elasticity: Array, deviation: Array, local: Array, settings: Settings, band: Array | None = None) -> Verdicts:
+def judge(
+    elasticity: Array,
+    deviation: Array,
+    local: Array,
+    settings: Settings,
+    band: Array | None = None,
+    vectors: Sequence[slice] = (),
+) -> Verdicts:
     """Judge each forecast by its signal-to-noise ratio, its size, and its agreement with the plain local value.
+
+    A vector is judged as one, by magnitudes and by the angle to its local value: each of its entries may drown in
+    noise where all of them together know the way.
 
     Args:
         elasticity: Relative change of the final loss per unit of each coordinate, shape [q]; NaN where unknown.
@@ -76,19 +88,24 @@ def judge(elasticity: Array, deviation: Array, local: Array, settings: Settings,
         local: The window's last local hypergradient, another estimator of the same sign, shape [q].
         settings: Thresholds.
         band: Size of the elasticity below which each entry holds, shape [q]; the settings' for all by default.
+        vectors: Entries of each hyperparameter that has more than one.
     """
-    known = np.isfinite(elasticity) & np.isfinite(deviation)
-    size = np.where(known, np.abs(elasticity), 0.0)
+    magnitude, noise = magnitudes(elasticity, vectors), magnitudes(deviation, vectors)
+    known = np.isfinite(magnitude) & np.isfinite(noise)
+    size = np.where(known, magnitude, 0.0)
     floor = np.maximum(1e-12 * size, np.finfo(float).tiny)
-    ratio = size / np.maximum(np.where(known, deviation, 1.0), floor)
+    ratio = size / np.maximum(np.where(known, noise, 1.0), floor)
     conditions = (
         (~known, Cause.UNKNOWN),
         (size < (settings.dead_band if band is None else band), Cause.DEAD_BAND),
-        (np.sign(elasticity) * np.sign(local) < 0, Cause.CONTRADICTED),
+        (agreements(elasticity, local, vectors) < 0, Cause.CONTRADICTED),
         (ratio >= settings.act, Cause.CLEAR),
         (ratio >= settings.act_small, Cause.FAINT),
     )
     codes = [CAUSES.index(cause) for _, cause in conditions]
     cause = np.select([where for where, _ in conditions], codes, CAUSES.index(Cause.NOISE))
+    told = elasticity.copy()
+    for vector in vectors:
+        told[vector] = magnitude[vector]
     moves = np.isin(cause, [CAUSES.index(Cause.CLEAR), CAUSES.index(Cause.FAINT)])
-    return Verdicts(cause, np.where(moves, ratio**2 / (1 + ratio**2), 0.0), elasticity, ratio)
+    return Verdicts(cause, np.where(moves, ratio**2 / (1 + ratio**2), 0.0), told, ratio)

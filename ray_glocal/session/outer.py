@@ -3,10 +3,14 @@
 Two phases. The search finds the learning rate's order of magnitude by long steps in short windows, everything else
 held. Afterwards every hyperparameter moves by a trust region of its own, in the spirit of Rprop: longer where it
 keeps its heading, shorter where it turns.
+
+A hyperparameter of several entries (class weights, a weighting network) moves as one vector. The signs of its entries
+would make a poor heading, for most of them drown in noise; its heading is the moving average of its normalised
+hypergradients, in which noise cancels and what persists adds up.
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +23,7 @@ from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.hyperparameter import DECAY_RATES
 from ray_glocal.session.gate import Cause, Verdicts
 from ray_glocal.session.settings import Settings
+from ray_glocal.session.vectors import agreements, magnitudes, normalised
 
 GROW, SHRINK = 1.3, 0.5  # of the trust region when a coordinate keeps or turns its heading
 DECAY_SHARE = 0.3  # of the trust region for decay rates: momentum and learning rate amplify each other
@@ -30,6 +35,7 @@ RISE = 1.1  # ratio of the two from which the loss rises
 TAIL = 0.3  # share of training, its end, in which a cut need not wait
 LIFT, LIFT_UNTIL = 2.0, 0.5  # e-folds by which a rate rises unopposed, and the share of training that it has for them
 MARGIN = 0.2  # in coordinates, that a rate keeps from where training was lost
+MEMORY = 0.7  # weight of the earlier windows in the heading of a vector
 SEARCH_BAND = 0.05  # of the dead band, in the search: far from a useful rate nothing seems to matter
 
 
@@ -63,8 +69,18 @@ class Axes:
         return np.select([self.decays, self.penalties], [DECAY_SHARE, PENALTY_SHARE], 1.0)
 
     def band(self, settings: Settings, *, searching: bool) -> Array:
-        """Elasticity below which each entry holds; a hyperparameter of many entries shares one dead band out."""
-        return settings.dead_band * (SEARCH_BAND if searching else 1.0) / self.sizes
+        """Elasticity below which each hyperparameter holds."""
+        return np.full(len(self.sizes), settings.dead_band * (SEARCH_BAND if searching else 1.0))
+
+    @property
+    def vectors(self) -> tuple[slice, ...]:
+        """Entries of each hyperparameter that has more than one."""
+        found, start = [], 0
+        while start < len(self.sizes):
+            end = start + int(self.sizes[start])
+            found.append(slice(start, end))
+            start = end
+        return tuple(vector for vector in found if vector.stop - vector.start > 1)
 
 
 @dataclass(frozen=True)
@@ -89,8 +105,9 @@ class OuterState:
     Args:
         elasticity: Relative change of the final loss per unit of each coordinate, as the last window foretold it.
         deviation: Its standard deviation; infinite before the first window.
-        trust: Length of the next outer step.
-        heading: Sign of the last move; zero before the first.
+        trust: Length of the next outer step; of a vector, the root mean square of its entries.
+        heading: Sign of the last move, zero before the first; of a vector, a moving average of headings that have a
+            root mean square of one.
         searching: Whether the learning rate's order of magnitude is still searched for.
         idle: Windows in a row in which the search found no reason for a long step onward.
         ceiling: Coordinate that a learning rate is not lifted above: training was lost there.
@@ -206,7 +223,7 @@ def move(
     Args:
         state: Memory.
         verdicts: The gate's answers, restrained.
-        axes: Which entries are learning rates.
+        axes: Which entries are learning rates, and which form a vector.
         promised: Relative change of the loss within a window per unit of each coordinate, shape [q]: how fast the
             first-order model comes to promise more than it can keep.
         settings: Trust regions.
@@ -218,13 +235,24 @@ def move(
     if state.searching:
         reach = np.full_like(heading, settings.search_region)
         return _within_promise(heading, verdicts.share, reach, promised, settings.promise), state
-    agreement = heading * state.heading
-    factor = np.where(agreement > 0, GROW, np.where(agreement < 0, SHRINK, 1.0))
+    agreement = agreements(heading, state.heading, ())
+    for vector in axes.vectors:
+        if heading[vector].any():
+            agreement[vector] = agreements(-state.elasticity, state.heading, [vector])[vector]
+            heading[vector] = _averaged(state.heading[vector], -state.elasticity[vector])
+    factor = np.where(agreement > 0, GROW**agreement, SHRINK**-agreement)
     shortest, longest = settings.trust_limits
     trust = np.clip(state.trust * factor, shortest * axes.reach, longest * axes.reach)
     kept = np.where(heading != 0, heading, state.heading)
-    displacement = _within_promise(heading, verdicts.share, trust, promised, settings.promise)
+    displacement = _within_promise(heading, verdicts.share, trust, promised, settings.promise, axes.vectors)
     return displacement, replace(state, trust=trust, heading=kept)
+
+
+def _averaged(before: Array, down: Array) -> Array:
+    """Heading of a vector: where it went before and the way down now, averaged; it goes down."""
+    fresh = (1 - MEMORY) * normalised(down)
+    average: Array = MEMORY * before + fresh
+    return average if np.mean(average * fresh) > 0 else fresh  # a way that now leads up is forgotten
 
 
 def search(state: OuterState, displacement: Array, axes: Axes, settings: Settings) -> OuterState:
@@ -248,33 +276,43 @@ def search(state: OuterState, displacement: Array, axes: Axes, settings: Setting
     return replace(state, idle=idle, heading=np.where(heading != 0, heading, state.heading))
 
 
-def _within_promise(heading: Array, share: Array, reach: Array, promised: Array, promise: float) -> Array:
-    """A step along `heading`: each entry, and all of them together, promise no more than `promise`."""
+def _within_promise(
+    heading: Array, share: Array, reach: Array, promised: Array, promise: float, vectors: Sequence[slice] = ()
+) -> Array:
+    """A step along `heading`: each hyperparameter, and all of them together, promise no more than `promise`."""
     most = np.finfo(float).max
     rate = np.where(heading != 0, np.nan_to_num(np.abs(promised), nan=most, posinf=most), 0.0)
     # An entry that promises nothing may go as far as it likes.
     limit = np.divide(promise, rate, out=np.full_like(rate, np.inf), where=rate > promise / most)
+    for vector in vectors:
+        together = np.sum(np.minimum(np.abs(heading[vector]) * rate[vector], most / rate.size))
+        limit[vector] = promise / together if together > promise / most else np.inf
     displacement: Array = heading * share * np.minimum(reach, limit)
     total = float(np.sum(np.abs(displacement) * rate))
     return displacement * (promise / total) if total > promise else displacement
 
 
-def potential(state: OuterState, loss: float, windows_left: int) -> float:
+def potential(state: OuterState, loss: float, windows_left: int, vectors: Sequence[slice] = ()) -> float:
     """First-order improvement of the final loss that the remaining outer steps can still buy.
 
-    Each entry contributes what its elasticity promises, shrunk by its noise, over the distance that the trust region
-    allows it; no more in all than the loss itself.
+    Each hyperparameter contributes what its elasticity promises, shrunk by its noise, over the distance that the
+    trust region allows it; no more in all than the loss itself.
 
     Args:
         state: Memory after the last window.
         loss: Validation loss that the elasticities refer to.
         windows_left: Outer steps that remain.
+        vectors: Entries of each hyperparameter that has more than one.
     """
-    known = np.isfinite(state.deviation) & np.isfinite(state.elasticity)
+    size, noise = magnitudes(state.elasticity, vectors), magnitudes(state.deviation, vectors)
+    known = np.isfinite(size) & np.isfinite(noise)
     if not loss > 0 or not math.isfinite(loss) or not known.any():
         return 0.0
-    size, noise = np.abs(state.elasticity[known]), state.deviation[known]
+    distance = state.trust.copy()
+    for vector in vectors:
+        distance[vector] /= vector.stop - vector.start  # each entry stands for the whole
+    size, noise, distance = size[known], noise[known], distance[known]
     with np.errstate(over="ignore"):  # more than the loss is no more than the loss
         certain = size / np.maximum(np.hypot(size, noise), np.finfo(float).tiny)
-        promise = float(np.sum(size * certain**2 * state.trust[known]))
+        promise = float(np.sum(size * certain**2 * distance))
     return loss * min(1.0, promise * windows_left) if windows_left > 0 else 0.0

@@ -10,7 +10,7 @@ import torch
 from ray_glocal.forecast import Array, Forecast
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.problem import Values
-from ray_glocal.session.gate import Answer, Verdicts
+from ray_glocal.session.gate import Verdicts
 from ray_glocal.session.trace import Row
 
 MANY = 16  # entries: a larger hyperparameter is shown by norms
@@ -51,7 +51,7 @@ def window_rows(step: int, seen: Seen, verdicts: Verdicts) -> list[Row]:
     rows = []
     for label, part in _shown(seen.problem):
         value, local, mean, deviation = (_norm(column[part]) for column in columns)
-        gate, reason = _answer(verdicts, part, seen.obstacle)
+        gate, reason = verdicts.answer(part.start).value, verdicts.reason(part.start) + seen.obstacle
         if np.any(verdicts.share[part] > 0):
             moved = not np.array_equal(after[part], columns[0][part])
             reason += f"; moves to {_norm(after[part]):.4g}" if moved else "; stays at its bound"
@@ -91,11 +91,3 @@ def flat(values: Values) -> Array:
 
 def _norm(part: Array) -> float:
     return float(part[0]) if len(part) == 1 else float(np.linalg.norm(part))
-
-
-def _answer(verdicts: Verdicts, part: slice, why: str) -> tuple[str, str]:
-    if part.stop - part.start == 1:
-        return verdicts.answer(part.start).value, verdicts.reason(part.start) + why
-    moved = int(np.count_nonzero(verdicts.share[part]))
-    answer = Answer.ACT if moved else Answer.HOLD
-    return answer.value, f"{moved} of {part.stop - part.start} entries move{why}"

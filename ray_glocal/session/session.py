@@ -228,7 +228,8 @@ class GlocalSession:
         """Judge a forecast and take the outer step."""
         self._outer = learn(self._outer, forecast, loss)
         band = self._axes.band(self.settings, searching=self._outer.searching)
-        verdicts = judge(self._outer.elasticity, self._outer.deviation, local, self.settings, band)
+        known = self._outer.elasticity, self._outer.deviation, local
+        verdicts = judge(*known, self.settings, band, self._axes.vectors)
         plan = Plan(self.step_count / self.total_steps, self._recorder.period_share, self._foresight.annealed)
         verdicts = restrain(verdicts, self._outer, self._axes, plan)
         promised = local / loss if loss > 0 else np.zeros_like(local)
@@ -291,12 +292,16 @@ class GlocalSession:
             "total_steps": self.total_steps,
             "forecast/final_loss": float(foretold.mean[0]),
             "forecast/deviation": float(foretold.deviation[0]),
-            "potential": potential(self._outer, loss, self._recorder.windows_left(self.step_count)),
+            "potential": self._potential(loss),
             "rollbacks": self._guard.rollbacks,
         }
         self._metrics |= entry_metrics("hyper", self.problem, flat(self.values))
         self._metrics |= entry_metrics("elasticity", self.problem, self._outer.elasticity)
         self._train_losses.clear()
+
+    def _potential(self, loss: float) -> float:
+        windows_left = self._recorder.windows_left(self.step_count)
+        return potential(self._outer, loss, windows_left, self._axes.vectors)
 
     def _validated(self) -> float:
         with self.cost.extra(self.validation.count / 3):  # a forward pass is a third of a step

@@ -23,14 +23,15 @@ class Settings:
             outer loss is taken: what the schedule will do to the noise; 0 for the last parameters alone.
         val_batches: Validation batches that a window's outer loss averages over, at most.
         search_region: Longest step of the search, in e-folds of the learning rate.
-        trust_region: First length of an outer step after it, in coordinates.
+        trust_region: First length of an outer step after it, in coordinates; of a hyperparameter of several entries,
+            which moves as one vector, their root mean square.
         trust_limits: Shortest and longest outer step.
         promise: Largest relative change of the loss that an outer step may promise within a window: beyond it the
             first-order model cannot be believed.
         act: Signal-to-noise ratio of the forecast from which a hyperparameter moves by its full step.
         act_small: Ratio from which it moves by a part of it; below, it holds.
         dead_band: Elasticity (relative change of the loss per unit of the coordinate) below which it holds, once the
-            search is over; the entries of one hyperparameter share it out.
+            search is over.
         report_every: Inner steps between reports; one period of the duty cycle by default.
         jump: Divergence: a loss exceeds `jump` times its value at the last good state.
         cut: Factor on the learning rate after a divergence.

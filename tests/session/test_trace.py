@@ -169,11 +169,9 @@ def test_many_entries_share_a_row_of_norms():
     assert {line["hyperparameter"] for line in lines} == {"|weights|"}
     assert lines[0]["value"] == pytest.approx(math.sqrt(40))
     assert lines[0]["local"] > 0
-    reasons = [line["reason"] for line in lines]
-    assert all(" of 40 entries move" in reason for reason in reasons)
-    moved = [line for line in lines if not line["reason"].startswith("0 of")]
+    assert all(line["reason"].startswith("elasticity +") for line in lines)
+    moved = [line for line in lines if line["gate"] != "hold"]
     assert moved
-    assert {line["gate"] for line in moved} == {"act"}
     assert all("; moves to " in line["reason"] for line in moved)
     assert session.metrics()["hyper/|weights|"] == pytest.approx(float(session.values["weights"].norm()))
 
