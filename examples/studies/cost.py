@@ -39,7 +39,7 @@ ALL = ("digits-mlp", "digits-gru", "digits-transformer", "fashion-mlp", "fashion
 ENTRIES = (1, 3, 10, 1000)
 LENGTHS = (10, 30, 100)
 MANY = 100  # hyperparameters from which the forward engine is measured over a single step
-REACH = 400  # inner steps of the global hypergradient
+REACH = 200  # inner steps of the global hypergradient
 PLAIN = 30  # plain steps that are timed together
 SEED = 100
 ENGINES = {"adjoint": adjoint_trajectory, "forward": forward_trajectory}
@@ -421,7 +421,7 @@ def main(asked: Study) -> None:
         cells = [Cell("digits-mlp", q, (4,), 8, 2) for q in (1, 10)]
         wholes = [Whole("digits-mlp", 3, 64, 1)]
     else:
-        cells = [Cell(task, q, LENGTHS, REACH if q == 3 else 0, 5) for task in ALL for q in ENTRIES]
+        cells = [Cell(task, q, LENGTHS, REACH if q == 3 else 0, 3) for task in ALL for q in ENTRIES]
         wholes = [Whole(task, q, TASKS[task].steps, 3) for task in ALL for q in (3, 1000)]
     rows, whole = asked.rows(cells, run), asked.rows(wholes, run_whole)
     title = "Cost: time and memory of local, glocal and global hypergradients"
