@@ -24,7 +24,8 @@ STRIKES = 3  # so many times in a row
 NEAR = 0.1  # share of the good loss within which a state replaces the good one
 EARLY = 0.15  # share of training in which a run may turn out to have been thrown away at its start,
 ASTRAY = 3.0  # further than so many lengths of its first weights,
-LITTLE = 0.5  # its loss having fallen by less than this share
+LITTLE = 0.5  # its loss having fallen by less than this share,
+FRESH = 2  # and after no more roll-backs than these
 LEARNED = 0.1  # share of the first loss by which a run that learned anything fell
 MOST_ROLLBACKS = 12  # afterwards the run is left to whoever schedules it
 
@@ -174,8 +175,8 @@ class Guard:
     def strayed(self, loss: float, problem: Problem, progress: float) -> str:
         """The sentence that says a run was thrown far away early and has learned little there; empty otherwise.
 
-        What died in the network on the way stays dead, so the loss, though better than at the start, stays high. Said
-        once at most: a run that comes to the same from a smaller learning rate has a problem of another kind.
+        What died in the network on the way stays dead, so the loss, though better than at the start, stays high. Not
+        said after several retreats: a run that comes to the same from small learning rates has a problem of its own.
 
         Args:
             loss: Validation loss now.
@@ -184,7 +185,7 @@ class Guard:
         """
         assert self.first is not None
         assert self.origin is not None
-        if self.rollbacks or progress > EARLY or loss < _raised(self.origin, -LITTLE):
+        if self.rollbacks > FRESH or progress > EARLY or loss < _raised(self.origin, -LITTLE):
             return ""
         distance = self.first.distance(problem)
         if distance <= ASTRAY:

@@ -10,7 +10,7 @@ from torch import nn
 
 from ray_glocal.hypergradient import Hyperparameter, Problem
 from ray_glocal.session import GlocalSession, Settings
-from ray_glocal.session.divergence import EXPLOSION, MOST_ROLLBACKS, Guard, RestorePoint
+from ray_glocal.session.divergence import EXPLOSION, FRESH, MOST_ROLLBACKS, Guard, RestorePoint
 
 from .cases import LIVELY, QUIET, Run, differences, drive, rows_of
 
@@ -268,14 +268,16 @@ def test_a_run_that_had_learned_may_overfit():
     assert guard.learned
 
 
-def test_a_run_thrown_away_at_its_start_is_told_once():
+def test_a_run_thrown_away_at_its_start_is_told_until_it_has_gone_back_often():
     guard, problem = guard_at([1.0])
     scaled(problem, 5.0)
     told = "the weights moved by 4 times their length, and the loss fell only to 0.8"
     assert guard.strayed(0.8, problem, 0.1) == told
     assert guard.strayed(0.4, problem, 0.1) == ""
     assert guard.strayed(0.8, problem, 0.2) == ""
-    guard.rollbacks = 1
+    guard.rollbacks = FRESH
+    assert guard.strayed(0.8, problem, 0.1) == told
+    guard.rollbacks = FRESH + 1
     assert guard.strayed(0.8, problem, 0.1) == ""
 
 
