@@ -147,7 +147,7 @@ def cells(smoke: bool) -> list[Cell]:
         *((task, 32, power, first) for power in (-1, 1) for task in MIDDLING),
         *((task, 32, 0, first) for task in SLOW),
         *((task, 32, power, second) for power in (0, -1, 1) for task in CHEAP),
-        *((task, 0, 0, second) for task in (*CHEAP, "digits-cnn", "digits-gru", "digits-transformer")),
+        *((task, 0, 0, second) for task in (*CHEAP, "digits-cnn", "digits-gru")),
     ]
     return list(dict.fromkeys(cell for told in rounds for cell in _pair(*told)))
 
