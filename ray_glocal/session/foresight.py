@@ -1,6 +1,7 @@
 """What the windows of one training foretell together, in flow time: the learning rate summed over steps."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ class Foresight:
         self.annealed = _annealed(factors)
         self._flow = 0.0
         self._sightings: list[Sighting] = []
+        self._alone = np.array([hyper.size == 1 for hyper in problem.hyperparameters for _ in range(hyper.size)])
 
     def advance(self) -> None:
         """Count the step that is about to be taken."""
@@ -52,6 +54,9 @@ class Foresight:
     def forecast(self, window: Window, series: Array, kind: str, step: int) -> Forecast:
         """Forecast the hypergradient at the end of training from this window and the few before it.
 
+        Of a hyperparameter of several entries the last window alone is heard: the outer step averages the headings of
+        vectors itself, and windows that saw different entries, weights of examples say, would seem to disagree.
+
         Args:
             window: A complete window that has just ended.
             series: Its trajectory in coordinates, shape [K, q].
@@ -64,7 +69,14 @@ class Foresight:
             return self._forecaster.forecast(series, flow_horizon(rates, left) if passed else 0.0)
         seen = sight(self._forecaster, series, rates, passed + left, max(0.0, self._flow - passed))
         self._sightings = [*self._sightings, seen][-KEPT:]
-        return pooled(self._sightings)
+        return self._merged(pooled(self._sightings), seen.forecast)
+
+    def _merged(self, several: Forecast, last: Forecast) -> Forecast:
+        """Entries that stand alone as several windows foretell them, those of vectors as the last one does."""
+        if self._alone.all() or not several.outcome.usable:
+            return several
+        mean, deviation = np.where(self._alone, [several.mean, several.deviation], [last.mean, last.deviation])
+        return replace(several, mean=mean, deviation=deviation)
 
     def _left(self, step: int) -> float:
         """Flow of the steps that are left at the present base rates."""

@@ -26,7 +26,7 @@ SCHEDULES = {
 }
 
 
-def problem(schedule, lr=0.1):
+def problem(schedule, lr=0.1, more=()):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.GELU(), nn.Linear(4, 1)).double()
     groups = [{"params": model[0].parameters()}, {"params": model[2].parameters(), "lr": 2 * lr}]
@@ -34,10 +34,11 @@ def problem(schedule, lr=0.1):
     scheduled = SCHEDULES[schedule](optimizer)
     hyper = [Hyperparameter("lr", lr, 1e-4, 1.0, "log", groups=(0,)), Hyperparameter("momentum", 0.9, 0, 1, "logit")]
 
-    def loss(model, batch):
-        return (model(batch[0]) - batch[1]).square().mean()
+    def loss(model, batch, values):
+        scale = sum(value.square().sum() for value in values.values())
+        return (1 + scale) * (model(batch[0]) - batch[1]).square().mean()
 
-    made = Problem(model, optimizer, loss, loss, hyper)
+    made = Problem(model, optimizer, loss, loss, [*hyper, *more])
     return made, Schedule(scheduled, made)
 
 
@@ -102,3 +103,25 @@ def test_windows_are_pooled_in_flow_time_and_survive_a_checkpoint():
     assert alone.searched(series, 24).mean == pytest.approx(told.forecast(series, STEPS - 24 - 8).mean)
     foresight.forget()
     assert not foresight.as_plain()["sightings"]
+
+
+def test_of_a_vector_the_last_window_alone_is_heard():
+    """Two windows that see different entries do not contradict each other."""
+    scales = Hyperparameter("scales", torch.ones(2))
+    made, schedule = problem("none", more=[scales, Hyperparameter("scale", 1.0)])
+    told, factors = forecaster("mean"), schedule.foresee(STEPS)
+    foresight, sightings = Foresight(made, told, told, factors), []
+    window = record_window(made, batches(8), batches(2, 99), made.start_values())
+    for start, entries in ((0, [1.0, 1.0, 1.0, 0.0, 1.0]), (8, [1.0, 1.0, 0.0, 1.0, -1.0])):
+        for _ in range(8):
+            foresight.advance()
+        series = np.linspace(0.5, 1, 8)[:, None] * entries
+        forecast = foresight.forecast(window, series, "lag", start + 8)
+        sightings.append(sight(told, series, np.full(8, 0.15), 0.15 * (STEPS - start), 0.15 * start))
+    several, last = pooled(sightings), sightings[-1].forecast
+    for part in ("mean", "deviation"):
+        expected = np.where([True, True, False, False, True], getattr(several, part), getattr(last, part))
+        assert getattr(forecast, part) == pytest.approx(expected, rel=1e-9)
+    assert forecast.mean[2] == 0
+    assert abs(forecast.mean[3]) > abs(several.mean[3])
+    assert forecast.deviation[3] < several.deviation[3]
