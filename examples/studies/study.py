@@ -106,7 +106,8 @@ def _digest(cell: object) -> str:
 
 
 def _write(place: Path, rows: list[Row]) -> None:
-    """Write rows whole or not at all."""
+    """Write rows whole or not at all; a column that a row lacks is empty there."""
+    columns = dict.fromkeys(name for row in rows for name in row)
     part = place.with_suffix(".part")
-    pq.write_table(pa.Table.from_pylist(rows), part)
+    pq.write_table(pa.Table.from_pylist([{name: row.get(name) for name in columns} for row in rows]), part)
     part.replace(place)

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -50,6 +51,12 @@ def test_a_cell_that_was_run_is_read_back(tmp_path):
     rows = study.rows(cells, squared)
     assert [row["square"] for row in rows] == [4, 9]
     assert study.rows(cells, refused) == rows
+
+
+def test_rows_of_different_kinds_keep_all_their_columns(tmp_path):
+    Study("mixed", tmp_path, smoke=True, workers=1).publish("Mixed", "", [{"a": 1}, {"b": 2.0}])
+    rows = pq.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert rows == [{"a": 1, "b": None}, {"a": None, "b": 2.0}]
 
 
 def test_a_page_holds_its_table_and_figure(tmp_path):
