@@ -153,4 +153,6 @@ def _states(folder: Folder) -> dict[str, dict[str, Any]]:
 def _decisions(folder: Folder) -> tuple[dict[str, Any], ...]:
     if DECISIONS_FILE not in folder.files():
         return ()
-    return tuple(pq.read_table(pa.BufferReader(folder.content(DECISIONS_FILE))).to_pylist())
+    # In this thread alone: a command that ends while Arrow starts its pool would be aborted.
+    table = pq.ParquetFile(pa.BufferReader(folder.content(DECISIONS_FILE))).read(use_threads=False)
+    return tuple(table.to_pylist())
