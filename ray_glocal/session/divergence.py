@@ -192,6 +192,12 @@ class Guard:
             return ""
         return f"the weights moved by {distance:.2g} times their length, and the loss fell only to {loss:.3g}"
 
+    def restart(self, problem: Problem) -> None:
+        """Go back to the first weights with nothing held against the run."""
+        assert self.first is not None
+        self.first.apply(problem)
+        self.good, self.learned, self.strikes = self.first, False, 0
+
     def retreat(self, problem: Problem, values: Values, *, to_first: bool) -> Retreat | None:
         """Go back to the last good point, or the first, with its hyperparameters, the learning rate cut.
 

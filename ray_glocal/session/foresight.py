@@ -28,6 +28,7 @@ class Foresight:
     def __init__(self, problem: Problem, forecaster: Forecaster, searcher: Forecaster, factors: Array) -> None:
         self._problem, self._forecaster, self._searcher = problem, forecaster, searcher
         self._ahead = np.cumsum(factors[::-1], axis=0)[::-1]  # what is left of each group's factors
+        self._heights = factors.mean(1) / max(float(factors.mean(1).max(initial=0.0)), np.finfo(float).tiny)
         self.annealed = _annealed(factors)
         self._flow = 0.0
         self._sightings: list[Sighting] = []
@@ -36,6 +37,10 @@ class Foresight:
     def advance(self) -> None:
         """Count the step that is about to be taken."""
         self._flow += _mean_rate(self._problem.optimizer.param_groups)
+
+    def height(self, step: int) -> float:
+        """Factor on the rates in the last of so many steps, as a share of the schedule's largest."""
+        return float(self._heights[min(step, len(self._heights)) - 1])
 
     def forget(self) -> None:
         """Drop the earlier windows: they saw another path, or hyperparameters far away."""

@@ -29,6 +29,7 @@ class Cause(Enum):
     DEAD_BAND = ("elasticity {0:+.2g} lies in the dead band", Answer.HOLD)
     CONTRADICTED = ("elasticity {0:+.2g} contradicts the local hypergradient", Answer.HOLD)
     PATIENCE = ("elasticity {0:+.2g}, but a cut can wait while the loss does not rise", Answer.HOLD)
+    HEAT = ("elasticity {0:+.2g}, but beneath a schedule that anneals a rate follows its heat", Answer.HOLD)
     SEARCH = ("waits until the learning rate's order of magnitude is found", Answer.HOLD)
     UNKNOWN = ("no usable forecast", Answer.HOLD)
 
@@ -62,11 +63,14 @@ class Verdicts:
         sentence: str = CAUSES[self.cause[index]].value[0]
         return sentence.format(self.elasticity[index], self.ratio[index])
 
+    def overrule(self, where: NDArray[np.bool_], cause: Cause) -> "Verdicts":
+        """The same verdicts, but hold all of `where` for a cause of its own."""
+        causes = np.where(where, CAUSES.index(cause), self.cause)
+        return Verdicts(causes, np.where(where, 0.0, self.share), self.elasticity, self.ratio)
+
     def hold(self, where: NDArray[np.bool_], cause: Cause) -> "Verdicts":
         """The same verdicts, but hold what would have moved among `where`."""
-        held = where & (self.share > 0)
-        causes = np.where(held, CAUSES.index(cause), self.cause)
-        return Verdicts(causes, np.where(held, 0.0, self.share), self.elasticity, self.ratio)
+        return self.overrule(where & (self.share > 0), cause)
 
 
 def judge(

@@ -29,14 +29,14 @@ GROW, SHRINK = 1.3, 0.5  # of the trust region when a coordinate keeps or turns 
 DECAY_SHARE = 0.3  # of the trust region for decay rates: momentum and learning rate amplify each other
 PENALTY_SHARE = 2.5  # for weight decay: its effect is proportional to it, so that an e-fold down gains little
 LONG = 0.25  # of the search region: below that, the order of magnitude is found
+BACK = 0.5  # of the rate that the search ends with: it was the first that did no better
 IDLE = 2  # windows without a long step onward that end the search
 LAG = 2  # windows that a loss is averaged over before it is compared with as many before
 RISE = 1.1  # ratio of the two from which the loss rises
 TAIL = 0.3  # share of training, its end, in which a cut need not wait
-LIFT, LIFT_UNTIL = 1.0, 0.5  # e-folds by which a rate rises unopposed, and the share of training that it has for them
+SETTLED = 0.5  # share of training after which a rate beneath a schedule that anneals is left alone
 MARGIN = 0.2  # in coordinates, that a rate keeps from where training was lost
 MEMORY = 0.7  # weight of the earlier windows in the heading of a vector
-SEARCH_BAND = 0.05  # of the dead band, in the search: far from a useful rate nothing seems to matter
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Axes:
         return np.select([self.decays, self.penalties], [DECAY_SHARE, PENALTY_SHARE], 1.0)
 
     def band(self, settings: Settings, *, searching: bool) -> Array:
-        """Elasticity below which each hyperparameter holds."""
-        return np.full(len(self.sizes), settings.dead_band * (SEARCH_BAND if searching else 1.0))
+        """Elasticity below which each hyperparameter holds; none in the search: far from a useful rate all are tiny."""
+        return np.full(len(self.sizes), 0.0 if searching else settings.dead_band)
 
     @property
     def vectors(self) -> tuple[slice, ...]:
@@ -89,13 +89,18 @@ class Plan:
 
     Args:
         progress: Share of it that has passed.
-        period: Share of it from one window to the next.
         annealed: Whether the user's schedule lowers the learning rate in the end.
+        heat: What learning rates are worth now, as a share of the loss; 0 where they do not follow their heat.
     """
 
     progress: float
-    period: float
     annealed: bool
+    heat: float = 0.0
+
+    @property
+    def tempering(self) -> bool:
+        """Whether learning rates follow their heat instead of the forecast."""
+        return self.annealed and self.heat > 0 and self.progress < SETTLED
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,8 @@ class OuterState:
             root mean square of one.
         searching: Whether the learning rate's order of magnitude is still searched for.
         idle: Windows in a row in which the search found no reason for a long step onward.
-        ceiling: Coordinate that a learning rate is not lifted above: training was lost there.
+        ceiling: Coordinate that a learning rate is not raised above by its heat: training was lost there.
+        heat: Share of the loss that an e-fold more of a learning rate costs within a window; NaN before the first.
         losses: Validation loss at the end of the last few windows, oldest first.
     """
 
@@ -119,6 +125,7 @@ class OuterState:
     trust: Array
     heading: Array
     ceiling: Array
+    heat: Array
     searching: bool
     idle: int = 0
     losses: tuple[float, ...] = ()
@@ -128,7 +135,8 @@ class OuterState:
         """Nothing known yet."""
         size = len(axes.rates)
         unknown, trust = np.full(size, np.inf), settings.trust_region * axes.reach
-        return cls(np.zeros(size), unknown, trust, np.zeros(size), unknown.copy(), bool(axes.rates.any()))
+        ceiling, heat = unknown.copy(), np.full(size, np.nan)
+        return cls(np.zeros(size), unknown, trust, np.zeros(size), ceiling, heat, bool(axes.rates.any()))
 
     def forget(self, axes: Axes, settings: Settings, line: Array) -> "OuterState":
         """Memory after a retreat from `line` [q]: the hypergradients belong to a path that was given up."""
@@ -171,7 +179,8 @@ def learn(state: OuterState, forecast: Forecast, loss: float) -> OuterState:
 def restrain(verdicts: Verdicts, state: OuterState, axes: Axes, plan: Plan) -> Verdicts:
     """Hold what the gate would let pass but the phase of training speaks against.
 
-    In the search only learning rates move. After it a cut of learning rate or momentum waits as long as the loss does
+    In the search only learning rates move. After it, beneath a schedule that anneals, they follow their heat at first.
+    Otherwise a cut of learning rate or momentum waits as long as the loss does
     not rise: what a smaller step gains by damping noise can be had at any later time, while progress that it forgoes
     is lost; a window sees only the gain (short-horizon bias, Wu et al. 2018, arXiv:1803.02021). At the end of training
     the later time has come, unless the user's schedule takes care of it.
@@ -184,35 +193,12 @@ def restrain(verdicts: Verdicts, state: OuterState, axes: Axes, plan: Plan) -> V
     """
     if state.searching:
         return verdicts.hold(~axes.rates, Cause.SEARCH)
+    if plan.tempering:
+        verdicts = verdicts.overrule(axes.rates, Cause.HEAT)
     late = plan.progress > 1 - TAIL and not plan.annealed
     if late or state.rising or len(state.losses) < 2 * LAG:
         return verdicts
     return verdicts.hold((axes.rates | axes.decays) & (state.elasticity > 0), Cause.PATIENCE)
-
-
-def lift(state: OuterState, verdicts: Verdicts, axes: Axes, line: Array, plan: Plan) -> Array:
-    """Raise learning rates that nothing speaks against.
-
-    Where the schedule anneals, the noise of a larger rate is gone in the end and its progress stays, which no window
-    sees (the other side of the short-horizon bias). So a rate that the gate holds rises slowly in the first half of
-    training, unless the loss rises, a forecast clearly objects, or training was lost up there before.
-
-    Args:
-        state: Memory after the move.
-        verdicts: The gate's answers, restrained.
-        axes: Which entries are learning rates.
-        line: Coordinates of the present values, shape [q].
-        plan: Where training stands.
-
-    Returns:
-        Displacement on the line, shape [q].
-    """
-    if state.searching or state.rising or not plan.annealed or plan.progress >= LIFT_UNTIL:
-        return np.zeros_like(line)
-    objects = (state.elasticity > 0) & (verdicts.ratio >= 1)
-    free = axes.rates & (verdicts.share == 0) & ~objects
-    step = LIFT * plan.period / LIFT_UNTIL
-    return np.where(free, np.clip(state.ceiling - line, 0.0, step), 0.0)
 
 
 def move(

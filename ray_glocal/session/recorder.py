@@ -48,11 +48,6 @@ class Recorder:
         """Forget a window that will not be completed."""
         self.snapshots = []
 
-    @property
-    def period_share(self) -> float:
-        """Share of training from one window to the next."""
-        return min(1.0, self._settings.period / self._total)
-
     def windows_left(self, step: int) -> int:
         """Windows of the duty cycle that end after `step` and before the last step."""
         return max(0, (self._total - 1) // self._settings.period - step // self._settings.period)

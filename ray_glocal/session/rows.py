@@ -52,19 +52,18 @@ def window_rows(step: int, seen: Seen, verdicts: Verdicts) -> list[Row]:
     for label, part in _shown(seen.problem):
         value, local, mean, deviation = (_norm(column[part]) for column in columns)
         gate, reason = verdicts.answer(part.start).value, verdicts.reason(part.start) + seen.obstacle
-        if np.any(verdicts.share[part] > 0):
-            moved = not np.array_equal(after[part], columns[0][part])
-            reason += f"; moves to {_norm(after[part]):.4g}" if moved else "; stays at its bound"
+        if not np.array_equal(after[part], columns[0][part]):
+            reason += f"; moves to {_norm(after[part]):.4g}"
+        elif np.any(verdicts.share[part] > 0):
+            reason += "; stays at its bound"
         rows.append(Row(step, label, value, local, mean, deviation, gate, reason))
     return rows
 
 
-def retreat_rows(step: int, problem: Problem, values: Values, reason: str) -> list[Row]:
-    """Rows that say what a retreat was for, and which values it led to."""
+def return_rows(step: int, problem: Problem, values: Values, gate: str, reason: str) -> list[Row]:
+    """Rows that say why training went back to earlier weights, and which values it goes on with."""
     entries, nan = flat(values), math.nan
-    return [
-        Row(step, label, _norm(entries[part]), nan, nan, nan, "roll back", reason) for label, part in _shown(problem)
-    ]
+    return [Row(step, label, _norm(entries[part]), nan, nan, nan, gate, reason) for label, part in _shown(problem)]
 
 
 def entry_metrics(kind: str, problem: Problem, column: Array) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """`GlocalSession`: the training loop's partner."""
 
+import math
 import shutil
 import tempfile
 import weakref
@@ -27,9 +28,10 @@ from ray_glocal.session.curve import forecast_final_loss
 from ray_glocal.session.divergence import EARLY, Guard, RestorePoint
 from ray_glocal.session.foresight import Foresight
 from ray_glocal.session.gate import judge
-from ray_glocal.session.outer import Axes, OuterState, Plan, learn, lift, move, potential, restrain, search
+from ray_glocal.session.heat import afforded, tempered, warmed
+from ray_glocal.session.outer import BACK, Axes, OuterState, Plan, learn, move, potential, restrain, search
 from ray_glocal.session.recorder import Recorder
-from ray_glocal.session.rows import Seen, entry_metrics, flat, retreat_rows, window_rows
+from ray_glocal.session.rows import Seen, entry_metrics, flat, return_rows, window_rows
 from ray_glocal.session.schedule import Schedule
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.stream import Stream
@@ -89,6 +91,7 @@ class GlocalSession:
         self.cost = Cost()
         self.step_count = 0
         self.values: Values = self.problem.start_values()
+        self._ran = self.values  # those of the last inner step
         self._schedule = Schedule(lr_scheduler, self.problem)
         factors = self._schedule.foresee(total_steps)
         self._set_values(None)
@@ -142,6 +145,7 @@ class GlocalSession:
         if self.done:
             raise ArgumentError("total_steps", "not be exceeded", self.total_steps, "Plan for more steps.")
         self._begin()
+        self._ran = self.values
         if self._recorder.wants(self.step_count, searching=self._outer.searching):
             with self.cost.extra(0):
                 self._recorder.snapshots.append(self.problem.snapshot(batch, self.values))
@@ -226,25 +230,54 @@ class GlocalSession:
 
     def _respond(self, local: Array, forecast: Forecast, loss: float) -> None:
         """Judge a forecast and take the outer step."""
-        self._outer = learn(self._outer, forecast, loss)
+        self._outer = warmed(learn(self._outer, forecast, loss), local, loss)
         band = self._axes.band(self.settings, searching=self._outer.searching)
         known = self._outer.elasticity, self._outer.deviation, local
         verdicts = judge(*known, self.settings, band, self._axes.vectors)
-        plan = Plan(self.step_count / self.total_steps, self._recorder.period_share, self._foresight.annealed)
+        progress = self.step_count / self.total_steps
+        heat = afforded(self.settings.heat, self._foresight.height(self.step_count))
+        plan = Plan(progress, self._foresight.annealed, heat)
         verdicts = restrain(verdicts, self._outer, self._axes, plan)
         promised = local / loss if loss > 0 else np.zeros_like(local)
         displacement, self._outer = move(self._outer, verdicts, self._axes, promised, self.settings)
         values, line = self.values, self.problem.to_line(self.values)
-        displacement += lift(self._outer, verdicts, self._axes, line.numpy(), plan)
+        more, self._outer = tempered(self._outer, self._axes, line.numpy(), plan)
+        displacement += more
         if displacement.any():
             values = self.problem.to_values(line + torch.from_numpy(displacement))
-        if self._outer.searching:
+        searching = self._outer.searching
+        if searching:
             came = (self.problem.to_line(values) - line).numpy()
             self._outer = search(self._outer, came, self._axes, self.settings)
         seen = Seen(self.problem, self.values, values, local, forecast, loss)
         self.trace.append(window_rows(self.step_count, seen, verdicts))
         if values is not self.values:
             self._set_values(values)
+        if searching and not self._outer.searching and progress <= EARLY:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """The search is over, and has moved: train from the first weights, at a rate well below where it ended.
+
+        Its last steps were too long, or it would go on, and what they did to the network stays.
+        """
+        assert self._guard.first is not None
+        start = self.problem.to_line(self._guard.first.values)
+        if torch.equal(start, self.problem.to_line(self.values)):
+            return
+        line = self.problem.to_line(self.values) + torch.from_numpy(np.where(self._axes.rates, math.log(BACK), 0.0))
+        self._guard.restart(self.problem)
+        self._outer = replace(self._outer, losses=())
+        self._forget()
+        self._set_values(self.problem.to_values(line))
+        reason = "the search is over: back to the first weights, with half the learning rate"
+        self.trace.append(return_rows(self.step_count, self.problem, self.values, "restart", reason))
+
+    def _forget(self) -> None:
+        """Drop what was seen on a path that is given up."""
+        self._recorder.drop()
+        self._foresight.forget()
+        self._train_losses.clear()
 
     def _engine(self) -> str:
         if self.settings.engine == "auto":
@@ -263,16 +296,14 @@ class GlocalSession:
         Early in the search that is the first: little is lost, and steps that were far too long leave their mark.
         """
         to_first |= self._outer.searching and self.step_count <= EARLY * self.total_steps
-        retreat = self._guard.retreat(self.problem, self.values, to_first=to_first) if trouble else None
+        retreat = self._guard.retreat(self.problem, self._ran, to_first=to_first) if trouble else None
         if retreat is None:
             return False
-        self._recorder.drop()
-        self._foresight.forget()
-        self._train_losses.clear()
-        self._outer = self._outer.forget(self._axes, self.settings, self.problem.to_line(self.values).numpy())
+        self._forget()
+        self._outer = self._outer.forget(self._axes, self.settings, self.problem.to_line(self._ran).numpy())
         self._set_values(retreat.values)
         reason = f"{trouble}: {retreat.sentence}"
-        self.trace.append(retreat_rows(self.step_count, self.problem, retreat.values, reason))
+        self.trace.append(return_rows(self.step_count, self.problem, retreat.values, "roll back", reason))
         return True
 
     # ---- reports ----

@@ -22,6 +22,8 @@ class Settings:
         tail: Where the learning-rate schedule anneals, share of a window, its end, over whose mean parameters the
             outer loss is taken: what the schedule will do to the noise; 0 for the last parameters alone.
         val_batches: Validation batches that a window's outer loss averages over, at most.
+        heat: Where the learning-rate schedule anneals, share of the loss that a window may lose by an e-fold more of a
+            learning rate: what that rate is worth there; 0 lets rates follow the forecast as without a schedule.
         search_region: Longest step of the search, in e-folds of the learning rate.
         trust_region: First length of an outer step after it, in coordinates; of a hyperparameter of several entries,
             which moves as one vector, their root mean square.
@@ -48,6 +50,7 @@ class Settings:
     search_forecaster: str = "ensemble"
     tail: float = 2 / 3
     val_batches: int = 4
+    heat: float = 0.2
     search_region: float = 1.6
     trust_region: float = 0.5
     trust_limits: tuple[float, float] = (0.05, 1.0)
@@ -68,6 +71,7 @@ class Settings:
             ("engine", self.engine in ("auto", "adjoint", "forward"), "be 'auto', 'adjoint' or 'forward'", self.engine),
             ("tail", 0 <= self.tail <= 1, "lie in [0, 1]", self.tail),
             ("val_batches", self.val_batches >= 1, "be at least 1", self.val_batches),
+            ("heat", 0 <= self.heat < 1, "lie in [0, 1)", self.heat),
             ("search_region", self.search_region > 0, "be positive", self.search_region),
             ("trust_limits", 0 < low <= high, "be a positive pair in order", self.trust_limits),
             ("trust_region", low <= self.trust_region <= high, f"lie in [{low:g}, {high:g}]", self.trust_region),

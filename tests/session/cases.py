@@ -18,7 +18,7 @@ from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session import GlocalSession, Settings
 
 CLASSES, FEATURES = 3, 6
-QUIET = Settings(window=8, search_window=6, act=1e12, act_small=1e12)  # the gate always holds
+QUIET = Settings(window=8, search_window=6, act=1e12, act_small=1e12, heat=0)  # the gate always holds
 LIVELY = Settings(window=8, search_window=6, duty_cycle=0.5, act=0.2, act_small=0.1, report_every=20)
 
 OPTIMIZERS: Mapping[str, tuple[type[torch.optim.Optimizer], dict[str, Any], tuple[Hyperparameter, ...]]] = {

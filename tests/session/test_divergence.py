@@ -1,5 +1,6 @@
 """Runs that go wrong: they go back, cut the learning rate, say so, and never go round in circles."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -132,6 +133,50 @@ def chaotic(hyper, total=60):
     return GlocalSession(
         model, optimizer, loss, loss, val_batches=[0], hyper=hyper, total_steps=total, settings=settings
     )
+
+
+def test_a_jump_is_blamed_on_the_rate_that_was_run_with(monkeypatch):
+    """Not on the one that the outer step of the same moment has chosen, which has not taken a step yet."""
+    run, session = failing(bad={}, settings=replace(CALM, report_every=32))
+    batches = session.batches(run.loader)
+    drive(session, batches, 63)
+    assert float(session.values["lr"]) == 0.1
+
+    def respond(*_):
+        session._set_values({**session.values, "lr": session.values["lr"] / 4})
+        with torch.no_grad():
+            run.model.last.bias += torch.tensor([40.0, 0.0, 0.0])
+
+    monkeypatch.setattr(session, "_respond", respond)
+    drive(session, batches, 64)
+    assert retreats(session)[0]["reason"].startswith("the validation loss jumped")
+    assert float(session.values["lr"]) == pytest.approx(0.05)
+
+
+def test_after_a_search_that_moved_training_begins_anew():
+    """With the first weights and buffers, and half the rate that the search ended with."""
+    run = Run("sgd", settings=Settings(window=8, search_window=6), total=1000)
+    session = run.session()
+    first = copy.deepcopy(run.model.state_dict())
+    stream = session.batches(run.loader)
+    while not any(row["gate"] == "restart" for row in rows_of(session)):
+        session.step(next(stream))
+    rows = [row for row in rows_of(session) if row["hyperparameter"] == "lr"]
+    ended = float(rows[-2]["reason"].split("moves to ")[1]) if "moves to" in rows[-2]["reason"] else rows[-2]["value"]
+    assert rows[-1]["value"] == float(session.values["lr"]) == pytest.approx(ended / 2, rel=1e-3)
+    now = run.model.state_dict()
+    assert all(torch.equal(first[name], now[name]) for name in first)
+    assert not run.optimizer.state
+    assert not session._outer.searching
+    assert session._guard.rollbacks == 0
+
+
+def test_a_search_that_did_not_move_costs_nothing():
+    run = Run("sgd", settings=QUIET, total=1000)
+    session = run.session()
+    drive(session, session.batches(run.loader), 60)
+    assert not session._outer.searching
+    assert {row["gate"] for row in rows_of(session)} == {"hold"}
 
 
 def test_training_in_chaos_is_brought_back():

@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from ray_glocal.hypergradient import Hyperparameter
-from ray_glocal.session import Settings
 
 from .cases import LIVELY, QUIET, SCHEDULES, Run, differences, drive, rows_of, state_of
 
@@ -49,16 +48,6 @@ def test_with_the_gate_closed_a_run_is_the_plain_loop(optimizer, dtype, schedule
     assert differences(expected, state_of(accompanied.model, accompanied.optimizer)) == []
     if own_generator:
         assert torch.equal(alone.generator.get_state(), accompanied.generator.get_state())
-
-
-def test_a_dead_band_closes_the_gate_as_well():
-    alone = Run("adamw", settings=QUIET)
-    plain_loop(alone)
-    expected = state_of(alone.model, alone.optimizer)
-    run = Run("adamw", settings=Settings(window=8, search_window=6, dead_band=1e12))
-    session = run.session()
-    drive(session, session.batches(run.loader))
-    assert differences(expected, state_of(run.model, run.optimizer)) == []
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop"])

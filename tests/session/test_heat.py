@@ -1,0 +1,92 @@
+"""Heat: learning rates beneath a schedule settle where a window's loss pays for them what they are worth."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ray_glocal.session import Settings
+from ray_glocal.session.gate import CAUSES, Cause, Verdicts
+from ray_glocal.session.heat import DOWN, POWER, UP, WILD, afforded, tempered, warmed
+from ray_glocal.session.outer import MARGIN, SETTLED, Axes, OuterState, Plan, restrain
+
+DEFAULT = Settings()
+AXES = Axes(*np.eye(3, dtype=bool), np.ones(3, int))  # lr, momentum, weight_decay
+EARLY = Plan(0.1, annealed=True, heat=DEFAULT.heat)
+CLEAR = Verdicts(np.zeros(3, np.intp), np.ones(3), np.full(3, 0.1), np.full(3, 9.0))
+
+
+def state(heat, **changed):
+    return replace(OuterState.start(AXES, DEFAULT), heat=np.full(3, heat), **{"searching": False, **changed})
+
+
+@pytest.mark.parametrize("start", [-6.0, -1.0, 0.0, 0.7, 3.0])
+@pytest.mark.parametrize("power", [0.8, POWER, 2.5])
+def test_a_rate_settles_where_its_heat_is_the_target(start, power):
+    """In a world where heat is a power of the rate, also where it is another power than the rule believes in."""
+    line, outer = np.array([start, 0.0, 0.0]), state(math.nan)
+    for _ in range(40):
+        felt = DEFAULT.heat * math.exp(power * line[0])
+        outer = warmed(outer, np.array([2 * felt, 0.3, 0.3]), 2.0)
+        step, outer = tempered(outer, AXES, line, EARLY)
+        assert -DOWN <= step[0] <= UP
+        assert not step[1:].any(), "only rates are tempered"
+        line = line + step
+    assert abs(line[0]) < 0.02
+
+
+def test_a_wild_descent_is_as_hot_as_a_wild_ascent():
+    for local in (-3.0, 3.0):
+        outer = warmed(state(math.nan), np.full(3, local), 1.0)
+        assert outer.heat[0] == pytest.approx(3.0)
+        assert tempered(outer, AXES, np.zeros(3), EARLY)[0][0] == -DOWN
+    tame = warmed(state(math.nan), np.full(3, -0.9 * WILD), 1.0)
+    assert tempered(tame, AXES, np.zeros(3), EARLY)[0][0] == UP
+
+
+def test_several_rates_share_the_target():
+    axes = Axes(np.array([True, True, False]), *np.zeros((2, 3), bool), np.ones(3, int))
+    step, _ = tempered(state(DEFAULT.heat / 2), axes, np.zeros(3), EARLY)
+    assert step == pytest.approx(np.zeros(3))
+
+
+def test_a_rate_is_worth_less_heat_as_the_schedule_comes_down():
+    """What the session reads is the heat of the scheduled rate: its base stays where it is."""
+    for height in (1.0, 0.5, 0.1):
+        plan = replace(EARLY, heat=afforded(DEFAULT.heat, height))
+        step, _ = tempered(state(DEFAULT.heat * height**POWER), AXES, np.zeros(3), plan)
+        assert step == pytest.approx(np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("changed", "plan"),
+    [
+        ({"searching": True}, EARLY),
+        ({}, replace(EARLY, annealed=False)),
+        ({}, replace(EARLY, progress=SETTLED)),
+        ({}, replace(EARLY, heat=0.0)),
+        ({"heat": np.full(3, math.nan)}, EARLY),
+    ],
+)
+def test_a_rate_is_left_alone(changed, plan):
+    assert not tempered(replace(state(9.0), **changed), AXES, np.zeros(3), plan)[0].any()
+
+
+def test_a_rate_is_not_raised_to_where_training_was_lost():
+    lost = OuterState.start(AXES, DEFAULT).forget(AXES, DEFAULT, np.zeros(3))
+    below = replace(lost, searching=False, heat=np.zeros(3))
+    assert tempered(below, AXES, np.full(3, -MARGIN), EARLY)[0][0] == 0
+    assert tempered(below, AXES, np.full(3, -MARGIN - 0.05), EARLY)[0][0] == pytest.approx(0.05)
+
+
+def test_while_rates_are_tempered_the_gate_moves_the_rest():
+    verdicts = restrain(CLEAR, state(0.1), AXES, EARLY)
+    assert list(verdicts.share) == [0, 1, 1]
+    assert CAUSES[verdicts.cause[0]] is Cause.HEAT
+    assert verdicts.reason(0) == "elasticity +0.1, but beneath a schedule that anneals a rate follows its heat"
+
+
+def test_nothing_is_felt_in_the_search_or_of_a_loss_that_is_not_positive():
+    for before, loss in ((state(math.nan, searching=True), 1.0), (state(math.nan), 0.0), (state(math.nan), math.nan)):
+        assert np.isnan(warmed(before, np.ones(3), loss).heat).all()
