@@ -53,7 +53,7 @@ def tempered(state: OuterState, axes: Axes, line: Array, plan: Plan) -> tuple[Ar
     Returns:
         Displacement on the line, shape [q], and the memory with the heat that is to be expected after it.
     """
-    if state.searching or not plan.tempering:
+    if state.searching or not plan.tempering or not axes.rates.any():
         return np.zeros_like(line), state
     target = plan.heat / np.sum(axes.rates)
     known = axes.rates & np.isfinite(state.heat)

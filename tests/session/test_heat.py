@@ -73,6 +73,15 @@ def test_a_rate_is_left_alone(changed, plan):
     assert not tempered(replace(state(9.0), **changed), AXES, np.zeros(3), plan)[0].any()
 
 
+def test_without_a_learning_rate_nothing_is_tempered():
+    axes = Axes(*np.zeros((3, 2), bool), np.ones(2, int))
+    before = replace(OuterState.start(axes, DEFAULT), heat=np.full(2, 9.0))
+    with np.errstate(all="raise"):
+        step, after = tempered(before, axes, np.zeros(2), EARLY)
+    assert not step.any()
+    assert after is before
+
+
 def test_a_rate_is_not_raised_to_where_training_was_lost():
     lost = OuterState.start(AXES, DEFAULT).forget(AXES, DEFAULT, np.zeros(3))
     below = replace(lost, searching=False, heat=np.zeros(3))
