@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ray_glocal import GlocalSession, Hyperparameter
+from ray_glocal import GlocalSession, Hyperparameter, Settings
 from study import Row, markdown, study
 from tasks import TASKS, Shuffled, Task, accuracy, loss, mean_loss, optimizer
 
@@ -84,7 +84,7 @@ def plain(cell: Plain, task: Task) -> tuple[torch.nn.Module, dict[str, Any]]:
     return model, {"cost": 1.0}
 
 
-def adapted(cell: Adapted, task: Task) -> tuple[torch.nn.Module, dict[str, Any]]:
+def adapted(cell: Adapted, task: Task, settings: Settings | None = None) -> tuple[torch.nn.Module, dict[str, Any]]:
     model, data, decay = task.model(cell.seed), task.data(), POOR_DECAY[cell.optimizer]
     trained = optimizer(cell.optimizer, model, cell.lr, 0.5, decay)
     session = GlocalSession(
@@ -100,6 +100,7 @@ def adapted(cell: Adapted, task: Task) -> tuple[torch.nn.Module, dict[str, Any]]
         ],
         total_steps=cell.steps,
         lr_scheduler=cosine(trained, cell.steps),
+        settings=settings,
     )
     for batch in session.batches(Shuffled(data.train, cell.seed)):
         session.step(batch)

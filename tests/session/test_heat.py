@@ -6,10 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session import Settings
 from ray_glocal.session.gate import CAUSES, Cause, Verdicts
 from ray_glocal.session.heat import DOWN, POWER, UP, WILD, afforded, tempered, warmed
 from ray_glocal.session.outer import MARGIN, SETTLED, Axes, OuterState, Plan, restrain
+
+from .cases import LIVELY, Run, drive
 
 DEFAULT = Settings()
 AXES = Axes(*np.eye(3, dtype=bool), np.ones(3, int))  # lr, momentum, weight_decay
@@ -99,3 +102,11 @@ def test_while_rates_are_tempered_the_gate_moves_the_rest():
 def test_nothing_is_felt_in_the_search_or_of_a_loss_that_is_not_positive():
     for before, loss in ((state(math.nan, searching=True), 1.0), (state(math.nan), 0.0), (state(math.nan), math.nan)):
         assert np.isnan(warmed(before, np.ones(3), loss).heat).all()
+
+
+def test_a_session_beneath_a_schedule_adapts_without_a_learning_rate():
+    run = Run("sgd", settings=LIVELY, schedule="cosine")
+    session = run.session(hyper=(Hyperparameter("weight_decay", 1e-2, 1e-6, 0.1, "log"),))
+    reports = drive(session, session.batches(run.loader))
+    assert all(math.isfinite(report["val_loss"]) for report in reports)
+    assert 1e-6 <= float(session.values["weight_decay"]) <= 0.1

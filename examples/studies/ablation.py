@@ -1,0 +1,251 @@
+"""What each choice of the estimator and of the session is worth: one of them is changed at a time.
+
+Estimators are scored on the test bed's recorded windows, so `bed.py` runs first or its committed cases are read.
+Sessions train from poor starts as in `end_to_end.py`, on the seeds that the defaults were chosen on: this says why
+they are what they are, and proves nothing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from statistics import geometric_mean, mean
+from typing import Any
+
+import numpy as np
+
+from end_to_end import Adapted, adapted
+from ray_glocal import Settings
+from ray_glocal.forecast import Array, Forecast, Forecaster
+from ray_glocal.koopman import EnergyRank, FixedRank, FullRank, OptimalRank, forecaster
+from ray_glocal.koopman.forecasters.affine import Affine
+from ray_glocal.koopman.forecasters.increment import Increment
+from ray_glocal.validation import (
+    Case,
+    Estimates,
+    OnWindow,
+    Pooled,
+    estimates,
+    exploded,
+    load_cases,
+    score,
+    sign_difference,
+)
+from study import HOME, Row, Study, markdown, study
+from tasks import TASKS, mean_loss
+
+BED = HOME / "results" / "bed" / "cases.parquet"
+LENGTHS = (5, 10, 20, 40)
+DELAYS = (1, 2, 5, 10, None)
+RANKS = {
+    "1 mode": FixedRank(1),
+    "2 modes": FixedRank(2),
+    "4 modes": FixedRank(4),
+    "99 % of the energy": EnergyRank(0.99),
+    "optimal threshold": OptimalRank(),
+    "every direction": FullRank(),
+}
+TASKS_TRIED = ("digits-mlp", "letter-mlp", "fashion-mlp")
+STARTS = (1e-3, 1e-1)
+SEEDS = (40, 41, 42)
+VERSION = 1  # of the session's defaults; a new one reruns the sessions
+CHANGES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "window": {f"{k} steps": {"window": k} for k in (8, 32)},
+    "how often": {f"1/{k}": {"duty_cycle": 1 / k} for k in (4, 16)},
+    "forecaster": {name: {"forecaster": name} for name in ("last", "mean", "paper", "increment", "ensemble")},
+    "outer loss": {"at the last parameters": {"tail": 0}},
+    "learning rate": {"by the forecast": {"heat": 0}, "heat .1": {"heat": 0.1}, "heat .3": {"heat": 0.3}},
+    "gate": {"act from .5 deviations": {"act": 0.5}, "act from 2 deviations": {"act": 2.0, "act_small": 1.0}},
+}
+Series = Callable[[Array], Array]
+
+FOUND = ""
+
+
+# ---- the estimator ----
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """A forecaster in a larger dictionary: the series beside nonlinear observables of it.
+
+    Args:
+        forecaster: Predicts the joined series; the channels of the series itself are the answer.
+        observables: Maps a scaled series [K, q] to others [K, any].
+    """
+
+    forecaster: Forecaster
+    observables: Series
+
+    def forecast(self, series: Array, horizon: float) -> Forecast:
+        """Forecast the series by its larger self."""
+        scale = np.maximum(np.abs(series).max(axis=0), np.finfo(float).tiny)
+        told = self.forecaster.forecast(np.hstack([series, self.observables(series / scale)]), horizon)
+        q = series.shape[1]
+        return replace(told, mean=told.mean[:q], deviation=told.deviation[:q])
+
+
+def _products(scaled: Array) -> Array:
+    first, second = np.triu_indices(scaled.shape[1])
+    products: Array = scaled[:, first] * scaled[:, second]
+    return products
+
+
+DICTIONARIES: Mapping[str, Series] = {
+    "and squares": np.square,
+    "and products": _products,
+    "and squares, cubes": lambda scaled: np.hstack([scaled**2, scaled**3]),
+    "and sines, cosines": lambda scaled: np.hstack([np.sin(np.pi * scaled), np.cos(np.pi * scaled)]),
+}
+
+
+def shortened(case: Case, length: int) -> Case:
+    """The case as a shorter window would have seen it: the first steps forward, the same truth."""
+    return replace(case, forward=case.forward[:length], lag=case.lag[:length])
+
+
+def fewer(case: Case, windows: int) -> Case:
+    """The case with the last few windows of its run alone."""
+    kept = max(0, len(case.earlier) - (windows - 1))
+    return replace(case, earlier=case.earlier[kept:], earlier_starts=case.earlier_starts[kept:])
+
+
+def estimators(cases: Sequence[Case]) -> dict[tuple[str, str], Estimates]:
+    """Every variant's answers, by the choice and what was chosen."""
+    told = {}
+    for length in LENGTHS:
+        short = [shortened(case, length) for case in cases]
+        for name in ("last", "increment", "evidence"):
+            told[f"window, `{name}`", f"{length} steps"] = estimates(OnWindow(forecaster(name), "forward"), short)
+    for windows in range(1, 5):
+        pooled = [fewer(case, windows) for case in cases]
+        told["windows pooled, `evidence`", f"{windows}"] = estimates(Pooled(forecaster("evidence")), pooled)
+    for kind in (Increment, Affine):
+        name = kind.__name__.lower()
+        for delays in DELAYS:
+            label = "by the window" if delays is None else f"{delays}"
+            told[f"delays, `{name}`", label] = estimates(OnWindow(kind(delays=delays), "forward"), cases)
+        for label, rank in RANKS.items():
+            told[f"rank, `{name}`", label] = estimates(OnWindow(kind(rank=rank), "forward"), cases)
+        told[f"dictionary, `{name}`", "the series"] = estimates(OnWindow(kind(), "forward"), cases)
+        for label, observables in DICTIONARIES.items():
+            lifted = OnWindow(Lifted(kind(), observables), "forward")
+            told[f"dictionary, `{name}`", label] = estimates(lifted, cases)
+    return told
+
+
+def estimator_table(told: Mapping[tuple[str, str], Estimates], yardstick: Estimates) -> tuple[str, list[Row]]:
+    """Scores of each variant, and its gain in signs over the plain local value."""
+    header = ["choice", "value", "answers", "sign", "gain over `last`", "error, median", "coverage", "sign acted on"]
+    lines, rows = [], []
+    for (choice, value), own in told.items():
+        found, gain = score(own), sign_difference(own, yardstick)
+        interval = f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+        scores = [found.answered, found.sign, interval, found.error, found.coverage, found.acted_sign]
+        lines.append([choice, value, *scores])
+        rows.append({"part": "estimator", "choice": choice, "value": value, **vars(found)})
+    return markdown(header, lines), rows
+
+
+# ---- the session ----
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A session with one setting changed."""
+
+    choice: str
+    value: str
+    settings: Settings
+    run: Adapted
+
+
+def train(cell: Variant) -> list[Row]:
+    """Train, and measure the test loss."""
+    task = TASKS[cell.run.task]
+    model, told = adapted(cell.run, task, cell.settings)
+    where = {"task": cell.run.task, "lr": cell.run.lr, "seed": cell.run.seed}
+    what = {"part": "session", "choice": cell.choice, "value": cell.value}
+    return [{**what, **where, "test": mean_loss(model, task.data().test), **told}]
+
+
+def variants(smoke: bool) -> list[Variant]:
+    """The default and every change, on every problem."""
+    tasks, starts, seeds = (TASKS_TRIED[:1], STARTS[1:], SEEDS[:1]) if smoke else (TASKS_TRIED, STARTS, SEEDS)
+    changes = [("default", "", {})]
+    changes += [(choice, value, told) for choice, values in CHANGES.items() for value, told in values.items()]
+    return [
+        Variant(choice, value, Settings(**told), Adapted(task, "sgd", lr, seed, _steps(task, smoke), VERSION))
+        for choice, value, told in (changes[:2] if smoke else changes)
+        for task in tasks
+        for lr in starts
+        for seed in seeds
+    ]
+
+
+def _steps(task: str, smoke: bool) -> int:
+    return 300 if smoke else TASKS[task].steps
+
+
+def session_table(rows: Sequence[Row]) -> str:
+    """Each change's test loss as a ratio to the default's: by task, and over all runs with its spread."""
+    names = list(dict.fromkeys(row["task"] for row in rows))
+    default = {_place(row): row for row in rows if row["choice"] == "default"}
+    lines = []
+    for choice, value in dict.fromkeys((row["choice"], row["value"]) for row in rows):
+        own = [row for row in rows if (row["choice"], row["value"]) == (choice, value)]
+        ratios = [row["test"] / default[_place(row)]["test"] for row in own]
+        by_task = [geometric_mean(r for r, row in zip(ratios, own, strict=True) if row["task"] == n) for n in names]
+        spread = np.std(np.log(ratios), ddof=1) / np.sqrt(len(ratios)) if len(ratios) > 1 else float("nan")
+        overall = f"{geometric_mean(ratios):.3f} ± {1.96 * spread:.3f}"
+        cells = [f"{ratio:.2f}" for ratio in by_task]
+        lines.append([choice, value, *cells, overall, f"{mean(row['cost'] for row in own):.2f}"])
+    return markdown(["choice", "value", *names, "all", "cost, steps"], lines)
+
+
+def _place(row: Row) -> tuple[str, float, int]:
+    return row["task"], row["lr"], row["seed"]
+
+
+def draw(figure: Any, told: Mapping[tuple[str, str], Estimates], rows: Sequence[Row]) -> None:
+    """Signs against the median error on the bed; ratios to the default's test loss in sessions."""
+    left, right = figure.subplots(1, 2)
+    for choice in dict.fromkeys(choice for choice, _ in told):
+        found = [score(own) for (other, _), own in told.items() if other == choice]
+        left.plot([f.error for f in found], [f.sign for f in found], "o-", label=choice, alpha=0.7)
+    left.set(xscale="log", xlabel="median error", ylabel="right signs", title="estimators on the bed")
+    left.legend(fontsize=6)
+    default = {_place(row): row["test"] for row in rows if row["choice"] == "default"}
+    labels = list(dict.fromkeys(f"{row['choice']}: {row['value']}" for row in rows))
+    for height, label in enumerate(labels):
+        own = [row for row in rows if f"{row['choice']}: {row['value']}" == label]
+        right.plot([row["test"] / default[_place(row)] for row in own], [height] * len(own), ".", alpha=0.5)
+    right.set(xscale="log", xlabel="test loss over the default's", title="sessions")
+    right.set_yticks(range(len(labels)), labels, fontsize=6)
+    right.axvline(1, color="grey", linewidth=0.8)
+
+
+def main(asked: Study) -> None:
+    cases = [case for case in load_cases(BED) if not exploded(case)]
+    cases = cases[::40] if asked.smoke else cases
+    rows = asked.rows(variants(asked.smoke), train)
+    told = estimators(cases)
+    table, scored = estimator_table(told, estimates(OnWindow(forecaster("last"), "lag"), cases))
+    text = "\n\n".join(
+        [
+            *([FOUND] if FOUND and not asked.smoke else []),
+            "## The estimator",
+            f"On {len(cases)} windows of the test bed, forward trajectories unless pooled. *Gain*: in right signs over"
+            " the plain local value of whole windows, with the 95 % interval of a bootstrap over runs.",
+            table,
+            "## The session",
+            "Test loss as a ratio to the default's from the same start and seed: geometric means over"
+            f" {len({row['lr'] for row in rows})} starts and {len({row['seed'] for row in rows})} seeds, with 1.96"
+            " standard errors.",
+            session_table(rows),
+        ]
+    )
+    asked.publish("Ablation", text, [*scored, *rows], partial(draw, told=told, rows=rows))
+
+
+if __name__ == "__main__":
+    main(study("ablation", __doc__))
