@@ -1,0 +1,202 @@
+"""An experiment on a virtual clock: Tune's real controller, any scheduler and searcher, and no process of Ray's."""
+
+import random
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import BasicVariantGenerator, Searcher, SearchGenerator
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.simulate._compat import VirtualController, VirtualExperiment, driver_alone
+from ray_glocal.simulate.actors import Seconds, VirtualActors
+from ray_glocal.simulate.clock import Clock
+from ray_glocal.simulate.cluster import Cluster
+
+WAITING = 200  # trials that may wait for a worker, as in a real experiment
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a trial reported.
+
+    Args:
+        time: When it arrived, in seconds of the simulation.
+        trial: The trial's number, from 0, in the order in which trials were made.
+        iteration: Tune's count of its results.
+        value: The metric.
+    """
+
+    time: float
+    trial: int
+    iteration: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What came of a simulated experiment.
+
+    Args:
+        results: What was reported, in the order of its arrival.
+        configs: Configuration of each trial, as it ended.
+        statuses: How each trial ended: TERMINATED or ERROR; another where the budget ran out.
+        seconds: Length of the experiment.
+        busy: Seconds that its workers worked, all together.
+        mode: "min" or "max".
+    """
+
+    results: tuple[Result, ...]
+    configs: tuple[Mapping[str, Any], ...]
+    statuses: tuple[str, ...]
+    seconds: float
+    busy: float
+    mode: str
+
+    def best(self, time: float | None = None) -> float:
+        """The best value up to a time, or to the end; NaN before the first."""
+        seen = [r.value for r in self.results if (time is None or r.time <= time) and np.isfinite(r.value)]
+        return float("nan") if not seen else min(seen) if self.mode == "min" else max(seen)
+
+    def finals(self) -> dict[int, float]:
+        """Last value of each trial that reported."""
+        return {result.trial: result.value for result in self.results}
+
+
+class _Recorder(tune.Callback):  # type: ignore[misc]  # Ray ships no types
+    """Writes down what arrives when."""
+
+    def __init__(self, clock: Clock, metric: str) -> None:
+        self._clock, self._metric = clock, metric
+        self.results: list[Result] = []
+        self.numbers: dict[str, int] = {}
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any) -> None:
+        number = self.numbers.setdefault(trial.trial_id, len(self.numbers))
+        value = float(result[self._metric])
+        self.results.append(Result(self._clock.now, number, int(result["training_iteration"]), value))
+
+
+def simulate(
+    trainable: type[tune.Trainable],
+    param_space: Mapping[str, Any],
+    *,
+    metric: str,
+    mode: str,
+    num_samples: int = 1,
+    scheduler: TrialScheduler | None = None,
+    search_alg: Any = None,
+    cluster: Cluster | None = None,
+    seconds: Seconds = lambda config, result: 1.0,
+    budget: float = float("inf"),
+    stop: Mapping[str, Any] | None = None,
+    checkpoint_config: tune.CheckpointConfig | None = None,
+    max_failures: int = 0,
+    reuse_actors: bool = False,
+    seed: int = 0,
+    folder: str | Path | None = None,
+) -> Simulation:
+    """Run an experiment on a virtual clock.
+
+    The controller, the scheduler and the searcher are the real ones and see what they would see on a cluster; trials
+    run in this process, one call after the other. The same seed gives the same experiment, for whatever draws from
+    `random` or `numpy.random` is seeded for the time being. Searchers that draw by themselves need seeds of their own.
+
+    Args:
+        trainable: A class trainable: `following(curve, iterations)`, or a real one, trained here.
+        param_space: As for `tune.Tuner`.
+        metric: What is optimised.
+        mode: "min" or "max".
+        num_samples: As for Tune.
+        scheduler: Any of Tune's or `GlocalScheduler`; FIFO by default.
+        search_alg: A searcher or a search algorithm of Tune's, or `GlocalSearch`; random by default.
+        cluster: Workers, delays and failures.
+        seconds: How long a call of `train` takes, of a configuration and its result.
+        budget: Seconds after which the experiment is broken off.
+        stop: Tune's stopping criteria.
+        checkpoint_config: When checkpoints are taken.
+        max_failures: How often a trial that failed is tried again; -1 for always.
+        reuse_actors: Whether a worker's process serves one trial after the other.
+        seed: Of failures, and of the global generators.
+        folder: Where the experiment's files go; a temporary folder by default.
+
+    Raises:
+        ArgumentError: `mode` or the trainable is none, or nothing can happen any more while trials wait: every node
+            was lost.
+    """
+    if mode not in ("min", "max"):
+        raise ArgumentError("mode", "be 'min' or 'max'", mode)
+    if not (isinstance(trainable, type) and issubclass(trainable, tune.Trainable)):
+        remedy = "A function would need a thread of its own; wrap what it does in a class with `step`."
+        raise ArgumentError("trainable", "be a class trainable", trainable, remedy)
+    cluster, clock = cluster or Cluster(), Clock()
+    with tempfile.TemporaryDirectory() as fresh, _seeded(seed):
+        experiment = VirtualExperiment(
+            "simulation",
+            trainable,
+            config=dict(param_space),
+            num_samples=num_samples,
+            stop=dict(stop or {}),
+            checkpoint_config=checkpoint_config,
+            max_failures=max_failures,
+            storage_path=str(Path(folder or fresh).absolute()),
+        )
+        actors, recorder = VirtualActors(cluster, clock, seconds, seed), _Recorder(clock, metric)
+        search = _search(search_alg, experiment, metric, mode, seed)
+        judge = scheduler or FIFOScheduler()
+        judge.set_search_properties(metric, mode, **experiment.public_spec)
+        with driver_alone(WAITING if isinstance(search, BasicVariantGenerator) else None):
+            controller = VirtualController(
+                actors,
+                search_alg=search,
+                scheduler=judge,
+                callbacks=[recorder],
+                metric=metric,
+                storage=experiment.storage,
+                reuse_actors=reuse_actors,
+            )
+            _run(controller, clock, budget)
+            actors.cleanup()
+        last = len(recorder.numbers)
+        trials = sorted(controller.get_trials(), key=lambda trial: recorder.numbers.get(trial.trial_id, last))
+        configs, statuses = tuple(t.config for t in trials), tuple(t.status for t in trials)
+        return Simulation(tuple(recorder.results), configs, statuses, clock.now, actors.busy_seconds, mode)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """The global generators, which schedulers draw from, seeded; afterwards they are as they were."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+
+
+def _search(chosen: Any, experiment: VirtualExperiment, metric: str, mode: str, seed: int) -> Any:
+    """The search algorithm as `tune.run` would make it."""
+    search = chosen if chosen is not None else BasicVariantGenerator(random_state=seed)
+    if isinstance(search, Searcher):
+        search = SearchGenerator(search)
+    search.set_search_properties(metric, mode, dict(experiment.spec["config"]), **experiment.public_spec)
+    search.add_configurations([experiment])
+    return search
+
+
+def _run(controller: VirtualController, clock: Clock, budget: float) -> None:
+    while not controller.is_finished() and clock.now < budget:
+        before = clock.happened
+        controller.step()
+        if clock.happened == before and not controller.is_finished():
+            waiting = [trial.trial_id for trial in controller.get_trials() if not trial.is_finished()]
+            remedy = "Let an outage end, or leave a node that none takes."
+            raise ArgumentError("cluster", f"keep a worker for the {len(waiting)} trials that wait", "none", remedy)
