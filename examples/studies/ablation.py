@@ -58,7 +58,19 @@ CHANGES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 }
 Series = Callable[[Array], Array]
 
-FOUND = ""
+FOUND = """**Found.**
+
+- *Window length* is what the estimator lives on: 40 steps have .88 right signs, 10 have .85, 5 have .83, whoever
+  forecasts. In a session 16 steps beat 8 (1.02) and 32 (1.06), which come half as often.
+- *More windows*: one each 128 steps is enough; one each 256 costs 8 %.
+- *Delays and rank* move the sign by .01 and the median error between .30 and .41; one delay and one mode are the worst
+  choices, the automatic ones lie near the best.
+- *A larger dictionary* hurts: every added observable is noisier than what it is made of.
+- *The forecaster* makes no difference to a session (`last` .996 +- .014, `ensemble` .999 +- .016), save that `paper`,
+  which mostly abstains, cannot leave a poor start. Learning rates follow their heat, which is a local value, and the
+  signs of the rest are the same. What the forecast buys is the estimate itself: its size, its interval, `validate`.
+- *What matters to a session*: the outer loss at mean parameters (1.17 without), and rates that follow their heat (1.19
+  without). A gate that asks for two deviations holds too long (1.20)."""
 
 
 # ---- the estimator ----

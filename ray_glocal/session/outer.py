@@ -29,6 +29,7 @@ GROW, SHRINK = 1.3, 0.5  # of the trust region when a coordinate keeps or turns 
 DECAY_SHARE = 0.3  # of the trust region for decay rates: momentum and learning rate amplify each other
 PENALTY_SHARE = 2.5  # for weight decay: its effect is proportional to it, so that an e-fold down gains little
 LONG = 0.25  # of the search region: below that, the order of magnitude is found
+COLD = 1e-3  # relative change of the loss within a window of the search, below which a rate is too small
 BACK = 0.5  # of the rate that the search ends with: it was the first that did no better
 IDLE = 2  # windows without a long step onward that end the search
 LAG = 2  # windows that a loss is averaged over before it is compared with as many before
@@ -232,6 +233,24 @@ def move(
     kept = np.where(heading != 0, heading, state.heading)
     displacement = _within_promise(heading, verdicts.share, trust, promised, settings.promise, axes.vectors)
     return displacement, replace(state, trust=trust, heading=kept)
+
+
+def quickened(
+    state: OuterState, displacement: Array, axes: Axes, line: Array, promised: Array, settings: Settings
+) -> Array:
+    """A step of the search that does not leave a rate where it does next to nothing, whatever the noise says of it.
+
+    Args:
+        state: Memory; outside the search the step stays as it is.
+        displacement: The step, shape [q].
+        axes: Which entries are learning rates.
+        line: Coordinates of the present values, shape [q]; none is raised to where training was lost.
+        promised: Relative change of the loss within the window per unit of each coordinate, shape [q].
+        settings: The search region.
+    """
+    seen = state.searching & np.isfinite(state.deviation)  # else the window could not be judged
+    cold = seen & axes.rates & (np.abs(promised) < COLD) & (displacement <= 0)
+    return np.where(cold, np.clip(state.ceiling - line, 0.0, settings.search_region), displacement)
 
 
 def _averaged(before: Array, down: Array) -> Array:

@@ -29,7 +29,7 @@ from ray_glocal.session.divergence import EARLY, Guard, RestorePoint
 from ray_glocal.session.foresight import Foresight
 from ray_glocal.session.gate import judge
 from ray_glocal.session.heat import afforded, tempered, warmed
-from ray_glocal.session.outer import BACK, Axes, OuterState, Plan, learn, move, potential, restrain, search
+from ray_glocal.session.outer import BACK, Axes, OuterState, Plan, learn, move, potential, quickened, restrain, search
 from ray_glocal.session.recorder import Recorder
 from ray_glocal.session.rows import Seen, entry_metrics, flat, return_rows, window_rows
 from ray_glocal.session.schedule import Schedule
@@ -241,6 +241,7 @@ class GlocalSession:
         promised = local / loss if loss > 0 else np.zeros_like(local)
         displacement, self._outer = move(self._outer, verdicts, self._axes, promised, self.settings)
         values, line = self.values, self.problem.to_line(self.values)
+        displacement = quickened(self._outer, displacement, self._axes, line.numpy(), promised, self.settings)
         more, self._outer = tempered(self._outer, self._axes, line.numpy(), plan)
         displacement += more
         if displacement.any():
