@@ -31,7 +31,16 @@ IMBALANCE = 100
 NETWORK = Settings(trust_region=0.1, trust_limits=(0.01, 0.5))
 OFTEN = Settings(duty_cycle=0.25)
 
-FOUND = ""
+FOUND = """**Found.**
+
+- *Wrong labels*: a weighting network and 10,000 weights of examples reach 99 % of the oracle's accuracy and lie 1 to
+  1.4 points above uniform weights stopped early; right labels end at a weight of .7 to .9, wrong ones at .1. But 2,000
+  clean images are worth as much when they are simply trained on; with 200 of them the network wins by half a point.
+- *Weights of classes* cannot help against labels that are wrong at random, and do not.
+- *Rare classes*: class weights found by hypergradients beat inverse frequency, offsets of the classes' outputs by more;
+  the theory's own offsets (the log frequencies) need no search and are as good.
+- *Price*: 2.2 plain runs in seconds for the network, 2.6 for weights of classes, 4.4 for those of examples; counted
+  1.4 to 1.8."""
 
 
 # ---- the problems ----

@@ -201,5 +201,8 @@ def test_reasons_quote_the_numbers():
 def test_a_rule_of_ones_own_is_taken_as_it_is_and_an_unknown_name_is_refused():
     own = NonFinite("mine")
     assert rules_named([own, "nonfinite"], Ladder(1)) == (own, NonFinite())
-    with pytest.raises(ArgumentError, match=r"`rules` must name rules out of \['nonfinite', 'rung'\]; got 'median'"):
+    with pytest.raises(
+        ArgumentError,
+        match=r"`rules` must name rules out of \['dominated', 'nonfinite', 'rung', 'stalled'\]; got 'median'",
+    ):
         rules_named(["median"], Ladder(1))
