@@ -35,12 +35,12 @@ from ray_glocal.tune._compat import (
     search_is_finished,
     wrapped_searcher,
 )
+from ray_glocal.tune.ledger_file import LedgerFile
 from ray_glocal.tune.outlook import outlook
 from ray_glocal.tune.reading import TOTAL, Reading, check_mode, finite, flat_config
 from ray_glocal.tune.rulebook import Rulebook
 from ray_glocal.tune.search import GlocalSearch
 
-LEDGER_FILE = "glocal-ledger.json"  # root-level *.json: the only kind of file that Tune brings back on restore
 DECISIONS_FILE = "decisions.parquet"
 SIGN = "sign/"  # settings that tell which metric is optimised, and what turns it into a loss: 1 or -1
 _RUNGS_BELOW_TOP = 2  # rungs below the end of training, where nobody says how long the grace period shall be
@@ -109,7 +109,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._stop: dict[str, Any] = {}  # Tune's own stopping criterion
         self._rulebook: Rulebook | None = None
         self._folder: Path | None = None
-        self._journaled = 0  # events already in the ledger's file; -1 where the searcher saves the ledger
+        self._file: LedgerFile | None = None  # none before an experiment begins, or where the searcher saves the ledger
         self._tabled = 0  # decisions already in the table's file
         self._metrics_seen: dict[str, frozenset[str]] = {}
         self._metric: str | None = None
@@ -151,8 +151,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
     def _find_search(self, search: object) -> None:
         found = wrapped_searcher(search)
         if isinstance(found, GlocalSearch):
-            self._search, self.ledger = found, found.ledger
-            self._journaled = -1
+            self._search, self.ledger, self._file = found, found.ledger, None
         elif search is not None:
             remedy = "Leave it out beside another searcher; the scheduler then keeps its own memory."
             raise ArgumentError("search", "be a GlocalSearch", search, remedy)
@@ -170,8 +169,9 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._folder = Path(experiment_folder(trial))
         _AT_WORK[experiment_folder(trial)] = self
         self._rulebook, self._tabled = None, 0
-        if self._journaled >= 0:
-            self._load(self._folder / LEDGER_FILE)
+        if self._search is None:
+            self._file = LedgerFile(self._folder)
+            self._load()
 
     def _meet(self, running: object) -> None:
         """Share the ledger of the searcher that really runs, which may be a copy of the one that was named."""
@@ -358,32 +358,19 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
     def _record(self, event: Event) -> bool:
         """Record `event` and journal it; whether it was new."""
         fresh = self.ledger.record(event)
-        if fresh and self._journaled >= 0 and self._folder is not None:
-            self._append()
+        if fresh and self._file is not None:
+            self._file.append(self.ledger)
         return fresh
 
-    def _append(self) -> None:
-        """Append what is new to the ledger's own file. A full disk costs the memory of a restore, not the run."""
-        path = Path(self._folder or "", LEDGER_FILE)
-        head = journal.HEADER + "\n" if self._journaled == 0 else ""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)  # Tune makes it later than it adds the first trial
-            with path.open("a" if self._journaled else "w", encoding="utf-8") as file:
-                file.write(head + journal.lines(self.ledger.since(self._journaled)))
-        except OSError as error:
-            logger.error("The ledger could not be written to %s: %s", path, error)
-            return
-        self._journaled = len(self.ledger)
-
-    def _load(self, path: Path) -> None:
+    def _load(self) -> None:
         """Refill the ledger from its file where a restored experiment left one, and write it whole again.
 
         Where there is none, an experiment begins, and nothing is known of it: the scheduler may have served another.
         """
-        self.ledger.replace(_read_or_set_aside(path) if path.exists() else Ledger())
-        self._journaled = 0
-        if len(self.ledger):
-            self._append()
+        if self._file is not None:
+            self.ledger.replace(self._file.load())
+            if len(self.ledger):
+                self._file.append(self.ledger)
 
     def _write_table_when_idle(self, controller: Any) -> None:
         """Write the table when nothing is live: at the end for sure, in between only where it has grown enough."""
@@ -396,20 +383,6 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         except OSError as error:
             logger.error("The decisions could not be written: %s", error)
         self._tabled = count
-
-
-def _read_or_set_aside(path: Path) -> Ledger:
-    """The ledger in `path`; a damaged one is set aside, and said: raising here would make Tune run it all again."""
-    try:
-        restored = journal.read(path.read_text(encoding="utf-8"))
-    except ArgumentError as error:
-        aside = path.with_suffix(".damaged")
-        path.replace(aside)
-        logger.error("The memory of earlier decisions is lost; it is kept as %s. %s", aside, error)
-        return Ledger()
-    if restored.torn:
-        logger.warning("%s: %s", path, restored.torn)
-    return restored
 
 
 def _agreed(argument: str, own: str | None, told: str | None) -> str | None:

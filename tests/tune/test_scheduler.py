@@ -20,10 +20,10 @@ from ray_glocal.scheduling.event import Reported
 from ray_glocal.scheduling.rules import Rung
 from ray_glocal.scheduling.rungs import Ladder
 from ray_glocal.tune import GlocalScheduler, GlocalSearch
+from ray_glocal.tune.ledger_file import LEDGER_FILE
 from ray_glocal.tune.outlook import outlook
 from ray_glocal.tune.reading import Reading, finite, flat_config, number
 from ray_glocal.tune.rulebook import Rulebook
-from ray_glocal.tune.scheduler import LEDGER_FILE
 
 SPACE = {"width": tune.choice([1, 2]), "lr": tune.loguniform(1e-4, 1.0)}
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
@@ -496,3 +496,18 @@ def test_a_trial_at_its_last_step_has_ended_and_is_not_pruned(begin):
     driver.add("d")
     driver.report("d", 9, float("nan"), total_steps=9)
     assert driver.scheduler.ledger.trial("d").pruned
+
+
+def test_a_memory_that_somebody_removed_is_written_whole_again(begin, tmp_path):
+    driver = begin()
+    driver.add("a")
+    (tmp_path / LEDGER_FILE).unlink()
+    driver.report("a", 1, 1.0)
+    assert journal.read((tmp_path / LEDGER_FILE).read_text()) == driver.scheduler.ledger
+
+
+def test_a_scheduler_at_work_can_be_copied(begin):
+    driver = begin()
+    driver.add("a")
+    twin = pickle.loads(pickle.dumps(driver.scheduler))
+    assert twin.ledger == driver.scheduler.ledger
