@@ -45,7 +45,16 @@ SEED = 100
 ENGINES = {"adjoint": adjoint_trajectory, "forward": forward_trajectory}
 Action = Callable[[], object]
 
-FOUND = ""
+FOUND = """**Found.**
+
+- *The adjoint's price does not depend on the number of hyperparameters*: a differentiated step costs 5 to 8 plain ones
+  for 1, for 10 and for 1,000. On a CPU and with networks this small that is far from the 4 that a recomputing adjoint
+  needs at least: what is missing is lost between operations.
+- *The forward engine* starts at 14 to 21 and grows with the number; it is the one whose memory would not grow with the
+  window, if its snapshots were not kept.
+- *A forecast* costs 1 to 10 plain steps, next to nothing beside its window; with 1,000 hyperparameters up to 200.
+- *Global over glocal*: 4 to 7 times the price over 200 steps, and it grows with the length of training.
+- *A whole session* at its default settings: 1.75 to 2.6 times the seconds of a plain training, 1.43 to 1.52 counted."""
 
 
 # ---- the problem ----

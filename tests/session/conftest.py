@@ -3,14 +3,9 @@ import random
 import numpy as np
 import pytest
 import torch
-from hypothesis import settings
 
 # Two threads on a shared machine cost these tiny networks more than they bring.
 torch.set_num_threads(1)
-
-# The first example of a test pays for imports.
-settings.register_profile("session", deadline=None)
-settings.load_profile("session")
 
 
 @pytest.fixture(autouse=True)
