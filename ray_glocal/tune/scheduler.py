@@ -72,7 +72,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         grace_period: Steps before which nobody is judged; None for the end of training over `reduction_factor` ** 2
             (1 where the end is not known: neither `max_t`, nor a stopping criterion, nor `total_steps` in the results).
         reduction_factor: One in this many trials of a rung goes on.
-        rules: Names of pruning rules, or rules.
+        rules: Names of pruning rules (`nonfinite`, `rung`, `dominated`, `stalled`), or rules.
         forecaster: Name of a forecaster of `ray_glocal.koopman`, or a forecaster.
         forecast_of: The metric whose end a session's own `forecast/final_loss` tells.
 
