@@ -36,7 +36,15 @@ WORSE = 1e-3  # share of the sensible learning rate
 EVERY = Settings().report_period  # inner steps between looks at the validation loss
 ARMS = ("poor start", "session", "sensible")
 
-FOUND = ""
+FOUND = """**Found.**
+
+- *AdamW*: from a thousandth of the learning rate and a poor momentum and weight decay, sessions end at .67 to 1.02 of
+  the sensible setting's test loss on all seven networks, geometric mean .87.
+- *SGD*: 1.13 to 2.7 on four of them, and lost on three: a convolutional and a recurrent network on digits stay where
+  they began (2.3), a transformer half way (.92). Their weight decay of .1 shrinks the network to nothing as soon as the
+  learning rate is of use. The loss then is that of guessing, no hypergradient points anywhere, and the retreat from the
+  collapse cuts the learning rate, which is not to blame: plain runs with that weight decay end at 2.3 at any rate, on
+  tuning seeds, and at .12 to .26 with 1e-4."""
 
 
 @dataclass(frozen=True)
