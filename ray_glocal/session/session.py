@@ -263,14 +263,14 @@ class GlocalSession:
         Its last steps were too long, or it would go on, and what they did to the network stays.
         """
         assert self._guard.first is not None
-        start = self.problem.to_line(self._guard.first.values)
-        if torch.equal(start, self.problem.to_line(self.values)):
+        line = self.problem.to_line(self.values)
+        if torch.equal(line, self.problem.to_line(self._guard.first.values)):
             return
-        line = self.problem.to_line(self.values) + torch.from_numpy(np.where(self._axes.rates, math.log(BACK), 0.0))
+        back = torch.from_numpy(np.where(self._axes.rates, math.log(BACK), 0.0))
         self._guard.restart(self.problem)
         self._outer = replace(self._outer, losses=())
         self._forget()
-        self._set_values(self.problem.to_values(line))
+        self._set_values(self.problem.to_values(line + back))
         reason = "the search is over: back to the first weights, with half the learning rate"
         self.trace.append(return_rows(self.step_count, self.problem, self.values, "restart", reason))
 

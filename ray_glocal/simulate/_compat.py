@@ -21,8 +21,6 @@ from ray.train._internal.storage import StorageContext  # where an experiment's 
 from ray.tune.execution.tune_controller import TuneController  # DeveloperAPI: the loop that runs an experiment
 from ray.tune.experiment import Experiment, Trial
 
-_PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
-
 
 class RayTaskError(_RayTaskError):  # type: ignore[misc]  # Ray ships no types
     """An exception inside a trainable, as Ray would hand it to the controller."""
@@ -154,7 +152,6 @@ __all__ = [
     "RayTaskError",
     "Ready",
     "TrackedActor",
-    "Trial",
     "VirtualController",
     "VirtualExperiment",
     "driver_alone",

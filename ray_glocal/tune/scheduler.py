@@ -170,8 +170,11 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         _AT_WORK[experiment_folder(trial)] = self
         self._rulebook, self._tabled = None, 0
         if self._search is None:
+            # Nothing is known of an experiment that begins, for the scheduler may have served another.
             self._file = LedgerFile(self._folder)
-            self._load()
+            self.ledger.replace(self._file.load())
+            if len(self.ledger):
+                self._file.append(self.ledger)  # whole again
 
     def _meet(self, running: object) -> None:
         """Share the ledger of the searcher that really runs, which may be a copy of the one that was named."""
@@ -361,16 +364,6 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         if fresh and self._file is not None:
             self._file.append(self.ledger)
         return fresh
-
-    def _load(self) -> None:
-        """Refill the ledger from its file where a restored experiment left one, and write it whole again.
-
-        Where there is none, an experiment begins, and nothing is known of it: the scheduler may have served another.
-        """
-        if self._file is not None:
-            self.ledger.replace(self._file.load())
-            if len(self.ledger):
-                self._file.append(self.ledger)
 
     def _write_table_when_idle(self, controller: Any) -> None:
         """Write the table when nothing is live: at the end for sure, in between only where it has grown enough."""

@@ -3,11 +3,11 @@
 `python tests/simulate/bench_schedulers.py [TRIALS ...]`; every line of one run is comparable with the others.
 """
 
-import math
 import sys
 import time
 import tracemalloc
 
+from cases import LENGTH, falling
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
@@ -15,12 +15,7 @@ from ray_glocal import GlocalScheduler
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.simulate import Cluster, following, simulate
 
-LENGTH = 27
 SPACE = {"floor": tune.uniform(0, 1), "rate": tune.loguniform(0.01, 1)}
-
-
-def falling(config, iteration):
-    return {"loss": config["floor"] + (1 - config["floor"]) * math.exp(-iteration * config["rate"])}
 
 
 def timed(scheduler):

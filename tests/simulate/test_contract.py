@@ -14,7 +14,8 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 from ray_glocal import GlocalScheduler
 from ray_glocal.simulate import Cluster, following, simulate
 
-LENGTH = 27
+from .cases import LENGTH, falling
+
 BOUNDS = (0.05, 0.5)
 SCHEDULERS = {
     "glocal": lambda: GlocalScheduler(time_attr="training_iteration", max_t=LENGTH),
@@ -40,10 +41,6 @@ def breaching(**reasons):
             for name in SCHEDULERS
         ],
     )
-
-
-def falling(config, iteration):
-    return {"loss": config["floor"] + (1 - config["floor"]) * math.exp(-iteration * config["rate"])}
 
 
 def run(name, curve=falling, space=SPACE, **options):

@@ -16,12 +16,9 @@ from ray_glocal import GlocalScheduler, GlocalSearch
 from ray_glocal.errors import ArgumentError
 from ray_glocal.simulate import Cluster, Outage, following, simulate, tabulated
 
+from .cases import LENGTH, falling
+
 SPACE = {"floor": tune.uniform(0, 1), "rate": tune.loguniform(0.01, 1)}
-LENGTH = 27
-
-
-def falling(config, iteration):
-    return {"loss": config["floor"] + (1 - config["floor"]) * math.exp(-iteration * config["rate"])}
 
 
 def run(scheduler=None, trainable=None, **options):
