@@ -316,7 +316,7 @@ class GlocalSession:
         self._curve.append(loss)
         reports_left = (self.total_steps - self.step_count) / self.settings.report_period
         with self.cost.extra(0):
-            foretold = forecast_final_loss(self._curve, reports_left, "ensemble")
+            foretold = forecast_final_loss(self._curve, reports_left)
         self._metrics = {
             "val_loss": loss,
             "train_loss": _mean(self._train_losses) if self._train_losses else float("nan"),

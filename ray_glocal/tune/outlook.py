@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,7 +29,8 @@ def outlook(
         return None, None
     steps, values = np.array(ordered, dtype=np.float64).T
     spacing = (steps[-1] - steps[0]) / (len(steps) - 1)
-    horizon = max(target - steps[-1], 0.0) / spacing
+    # A rung is an exact integer and may lie beyond the largest float.
+    horizon = max(float(min(target, sys.float_info.max)) - steps[-1], 0.0) / spacing
     forecast = forecaster.forecast(values[:, None], horizon)
     mean, deviation = float(forecast.mean[0]), float(forecast.deviation[0])
     if not forecast.outcome.usable or not math.isfinite(mean):

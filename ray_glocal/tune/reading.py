@@ -58,9 +58,9 @@ class Reading:
 
     def step(self, result: Mapping[str, Any]) -> float:
         """The trial's clock: an int wherever it is whole."""
-        step = number(result.get(self.time_attr))
-        if step is None or not math.isfinite(step):
-            step = number(result.get(TRAINING_ITERATION)) or 0.0
+        step = finite(result.get(self.time_attr))
+        if step is None:
+            step = finite(result.get(TRAINING_ITERATION)) or 0.0
         return int(step) if step == int(step) else step
 
     def report(self, trial: str, result: Mapping[str, Any]) -> Reported | None:

@@ -93,7 +93,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         grace_period: int | None = None,
         reduction_factor: int = 3,
         rules: Sequence[str | Rule] = ("nonfinite", "rung"),
-        forecaster: str | Forecaster = "ensemble",
+        forecaster: str | Forecaster = "relaxation",
         forecast_of: str = "val_loss",
     ) -> None:
         super().__init__()

@@ -138,7 +138,7 @@ def test_diverged_trials_replay(tmp_path):
 
 
 def test_rules_of_ones_own_have_to_be_passed(tmp_path):
-    own = Rung(Ladder(1), caution=0.0)
+    own = Rung(Ladder(1), caution=0.5)
     folder = recordings.judged(tmp_path, rules=[own])
     with pytest.raises(ArgumentError, match=r"`rules` must be the library's own to be found by name; got 'rung'"):
         replay(folder)

@@ -19,8 +19,8 @@ class Experiment:
     def __init__(self, rules):
         self.ledger, self.rules, self.stopped = Ledger(), rules, set()
 
-    def report(self, trial, step, loss, deviation=None, mean=None):
-        event = Reported(trial, step, loss, mean, deviation)
+    def report(self, trial, step, loss, deviation=None, mean=None, potential=None):
+        event = Reported(trial, step, loss, mean, deviation, potential)
         self.ledger.record(event)
         decision = judge(self.ledger, event, self.rules)
         if decision is not None:
@@ -57,16 +57,17 @@ def naive_stop(events, trial, factor, caution):
             out.discard(event.trial)
     if trial in out or not entries.get(trial):
         return False
-    deviation = [e.deviation for e in events if isinstance(e, Reported) and e.trial == trial][-1]
-    shared = {"deviation": deviation, "pruned": pruned, "factor": factor, "caution": caution}
+    newest = [e for e in events if isinstance(e, Reported) and e.trial == trial][-1]
+    shared = {"event": newest, "pruned": pruned, "factor": factor, "caution": caution}
     rungs = [{t: e[rung] for t, e in entries.items() if rung in e and t not in out} for rung in entries[trial]]
     return any(naive_behind(values, trial, latest[trial][1], **shared) for values in rungs)
 
 
-def naive_behind(values, trial, newest, *, deviation, pruned, factor, caution):
+def naive_behind(values, trial, newest, *, event, pruned, factor, caution):
     ordered = sorted(values.values())
     spread = ordered[3 * len(ordered) // 4] - ordered[len(ordered) // 4] if len(ordered) > 1 else 0.0
-    judged = min(values[trial], newest) - caution * (spread if deviation is None else min(deviation, spread))
+    doubt = caution * (spread if event.deviation is None else min(event.deviation, spread))
+    judged = min(values[trial], newest) - min(max(event.potential or 0, 0), spread) - doubt
     better = [t for t, value in values.items() if value < judged]
     keep = len(values) if len(values) < factor else math.ceil(len(values) / factor)
     return len(better) >= keep and any(t not in pruned for t in better)
@@ -79,6 +80,7 @@ def naive_behind(values, trial, newest, *, deviation, pruned, factor, caution):
             st.integers(1, 3),
             st.floats(-10, 10),
             st.none() | st.floats(0, 5),
+            st.none() | st.floats(-1, 5),
             st.sampled_from(["report"] * 12 + ["error", "nan"]),
         ),
         max_size=60,
@@ -89,7 +91,7 @@ def naive_behind(values, trial, newest, *, deviation, pruned, factor, caution):
 @settings(max_examples=200)
 def test_the_rung_rule_equals_its_naive_twin_and_always_leaves_a_survivor(moves, factor, caution):
     experiment, clock, failed = Experiment(rung_rule(factor, caution)), {}, set()
-    for trial, stride, loss, deviation, kind in moves:
+    for trial, stride, loss, deviation, potential, kind in moves:
         if trial in experiment.stopped | failed:
             continue
         clock[trial] = clock.get(trial, 0) + stride
@@ -99,12 +101,13 @@ def test_the_rung_rule_equals_its_naive_twin_and_always_leaves_a_survivor(moves,
             continue
         before = experiment.ledger.events
         value = math.nan if kind == "nan" else loss
-        decision = experiment.report(trial, clock[trial], value, deviation)
+        decision = experiment.report(trial, clock[trial], value, deviation, potential=potential)
         if kind == "nan":
             assert decision.rule == "nonfinite"
             failed.add(trial)
             continue
-        expected = naive_stop([*before, Reported(trial, clock[trial], loss, None, deviation)], trial, factor, caution)
+        event = Reported(trial, clock[trial], loss, None, deviation, potential)
+        expected = naive_stop([*before, event], trial, factor, caution)
         assert (decision is not None and decision.stops) == expected
         assert set(clock) - failed - experiment.stopped  # somebody is left of those that did not fail
 
@@ -153,6 +156,19 @@ def test_deviation_protects_only_as_far_as_the_others_differ():
 
     assert answer(0.0) == (True, True)
     assert answer(100.0) == (False, True)
+
+
+def test_a_trial_that_can_still_buy_much_survives_a_bad_forecast_but_not_one_far_from_all_others():
+    def survives(mean, potential):
+        experiment = Experiment(rung_rule(3))
+        for trial, loss in zip("abcd", (1.0, 1.1, 1.2, 1.3), strict=True):
+            experiment.report(trial, 1, loss)
+        decision = experiment.report("z", 1, 9.0, mean=mean, potential=potential)
+        return not decision.stops
+
+    assert not survives(1.35, None)
+    assert survives(1.15, 0.2)
+    assert not survives(5.0, 4.5)  # beyond the range of the others a promise is not believed
 
 
 def test_too_young_trials_are_left_alone():

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
@@ -267,6 +267,7 @@ values = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), huge, s
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), values))
+@example({"val_loss": 0, "step": 1.7e308})  # the next rung lies beyond the largest float
 def test_hooks_survive_any_result(result):
     scheduler = GlocalScheduler("val_loss", "min")
     trial = Trial("a", "/nonexistent")

@@ -12,6 +12,7 @@ from ray_glocal.koopman.forecasters.last import Last
 from ray_glocal.koopman.forecasters.level import Level
 from ray_glocal.koopman.forecasters.mean import Mean
 from ray_glocal.koopman.forecasters.paper import Paper
+from ray_glocal.koopman.forecasters.relaxation import Relaxation
 from ray_glocal.koopman.forecasters.rre import ReducedRank
 from ray_glocal.koopman.forecasters.shanks import Shanks
 from ray_glocal.koopman.forecasters.trend import Trend
@@ -23,6 +24,7 @@ FORECASTERS: dict[str, type] = {
     "trend": Trend,
     "shanks": Shanks,
     "rre": ReducedRank,
+    "relaxation": Relaxation,
     "paper": Paper,
     "increment": Increment,
     "affine": Affine,
@@ -41,6 +43,7 @@ __all__ = [
     "Mean",
     "Paper",
     "ReducedRank",
+    "Relaxation",
     "Shanks",
     "Trend",
     "forecaster",
