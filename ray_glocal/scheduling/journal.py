@@ -1,6 +1,7 @@
 """The ledger on disk: one JSON record a line, a version first; what `write` writes, `read` reads back identically.
 
-Strict JSON has no NaN, so non-finite floats travel as the strings "nan", "inf" and "-inf" in fields that hold floats.
+Strict JSON has no NaN, so non-finite floats travel as the strings "nan", "inf" and "-inf", and are read as floats in
+fields that hold floats.
 A process that dies in the middle of an append leaves a torn last record: it is dropped, and said.
 """
 
@@ -9,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from typing import Any
 
 from ray_glocal.errors import ArgumentError
@@ -23,6 +23,7 @@ HEADER = json.dumps({"ray_glocal_ledger": VERSION})
 _KINDS: dict[str, type[Any]] = {
     kind.__name__.lower(): kind for kind in (Added, Reported, Completed, Errored, Settled, Decision)
 }
+_JSON = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _FLOATS = {"step", "loss", "mean", "deviation", "potential", "cost", "value"}
 _FLOAT_MAPS = {"hyper", "start"}
 
@@ -34,7 +35,7 @@ def write(ledger: Ledger) -> str:
 
 def lines(events: Iterable[Event]) -> str:
     """Records of `events`, one a line, each ended by a newline: what is appended to a journal."""
-    return "".join(json.dumps(_encode(event), allow_nan=False, separators=(",", ":")) + "\n" for event in events)
+    return "".join(_JSON.encode(_encode(event)) + "\n" for event in events)
 
 
 def read(text: str) -> Ledger:
@@ -81,22 +82,15 @@ def _check_header(row: str) -> None:
 
 def _encode(event: Event) -> dict[str, Any]:
     row: dict[str, Any] = {"event": type(event).__name__.lower()}
-    row.update((f.name, _plain(f.name, getattr(event, f.name))) for f in fields(event))
+    for name, value in vars(event).items():
+        row[name] = _plain(value)
     return row
 
 
-def _plain(name: str, value: Any) -> Any:
-    if name in _FLOATS:
-        return _float_out(value)
-    if name in _FLOAT_MAPS:
-        return {key: _float_out(number) for key, number in value.items()}
-    if isinstance(value, Action):
-        return value.value
-    return dict(value) if isinstance(value, Mapping) else value
-
-
-def _float_out(value: float | None) -> float | str | None:
-    return str(value) if value is not None and not math.isfinite(value) else value
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return {key: _plain(entry) for key, entry in value.items()} if isinstance(value, Mapping) else value
 
 
 def _decode(row: str) -> Event | None:
