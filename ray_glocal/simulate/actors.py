@@ -1,53 +1,17 @@
 """Virtual actors: Tune's controller talks to them as to Ray's, and they live in this process, on a virtual clock."""
 
-import heapq
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from ray_glocal.simulate._compat import RayActorError, RayTaskError, Ready, TrackedActor
-from ray_glocal.simulate.clock import Clock, Event
+from ray_glocal.simulate.actor import Actor, Handle
+from ray_glocal.simulate.clock import Clock
 from ray_glocal.simulate.cluster import Cluster, Outage
+from ray_glocal.simulate.tasks import Tasks
+from ray_glocal.simulate.workers import Workers
 
 Seconds = Callable[[Mapping[str, Any], Mapping[str, Any]], float]  # of a configuration and its result
-
-
-class Handle:
-    """What Tune keeps of an actor."""
-
-    class get_auto_filled_metrics:  # noqa: N801  # Tune calls `handle.get_auto_filled_metrics.remote(...)`
-        """Tune's question for the metrics that it fills in itself."""
-
-        @staticmethod
-        def remote(**_: Any) -> dict[str, Any]:
-            """None yet."""
-            return {}
-
-
-@dataclass
-class Actor:
-    """One actor.
-
-    Args:
-        make: The trainable's class.
-        options: What it is constructed with.
-        worker: Where it runs; None while it waits for one.
-        trainable: The object, once it has started.
-        busy: Until when its tasks take.
-        spent: Seconds that its trial has trained.
-        events: What is due of it.
-        answer_error: Whom to tell when it dies during the call that is under way.
-    """
-
-    make: Callable[..., Any]
-    options: dict[str, Any]
-    worker: int | None = None
-    trainable: Any = None
-    busy: float = 0.0
-    spent: float = 0.0
-    events: list[Event] = field(default_factory=list)
-    answer_error: Any = None
 
 
 class VirtualActors:
@@ -63,8 +27,7 @@ class VirtualActors:
     def __init__(self, cluster: Cluster, clock: Clock, seconds: Seconds, seed: int) -> None:
         self.cluster, self.clock, self._seconds = cluster, clock, seconds
         self._random = random.Random(seed)
-        self._free = list(range(cluster.workers))  # a heap
-        self._lost: set[int] = set()  # nodes
+        self._workers = Workers(cluster)
         self._waiting: dict[TrackedActor, Actor] = {}
         self._actors: dict[TrackedActor, Actor] = {}
         self._failed: set[TrackedActor] = set()
@@ -95,7 +58,7 @@ class VirtualActors:
         """Ask for an actor; it starts as soon as a worker is free."""
         self._count += 1
         tracked = TrackedActor(self._count, on_start=on_start, on_stop=on_stop, on_error=on_error)
-        self._waiting[tracked] = Actor(cls, kwargs or {})
+        self._waiting[tracked] = Actor(cls, kwargs or {}, Tasks(self.clock))
         return tracked
 
     def remove_actor(self, tracked_actor: TrackedActor, kill: bool = False, stop_future: object = None) -> bool:
@@ -105,11 +68,10 @@ class VirtualActors:
         if self._waiting.pop(tracked_actor, None) is not None:
             return False
         actor = self._actors[tracked_actor]
-        if actor.trainable is None:  # it has a worker and has not started: nobody is told
+        if not actor.started:  # it has a worker and has not started: nobody is told
             self._leave(tracked_actor)
             return True
-        self._cancel(actor)
-        actor.events.append(self.clock.plan(0.0, lambda: self._stopped(tracked_actor)))
+        actor.tasks.interrupt(lambda: self._stopped(tracked_actor))
         return True
 
     def schedule_actor_task(
@@ -124,27 +86,31 @@ class VirtualActors:
     ) -> Ready | None:
         """Call a method of an actor; the answer comes after the time that it takes."""
         actor = self._actors.get(tracked_actor)
-        if actor is None or actor.trainable is None or method_name == "stop":
+        if actor is None or not actor.started or method_name == "stop":
             return None
         try:
-            value = getattr(actor.trainable, method_name)(*(args or ()), **(kwargs or {}))
+            value = actor.call(method_name, args or (), kwargs or {})
         except Exception as error:  # noqa: BLE001  # a user's trainable may raise anything, and Tune is told of it
             failure = RayTaskError.of(method_name, error)
             self._after(actor, 0.0, lambda: on_error and on_error(tracked_actor, failure))
             return None
-        duration = self._duration(actor, method_name, args or (), value)
+        duration = self._delay(method_name)
+        if method_name == "train":
+            seconds = float(self._seconds(actor.config, value))
+            actor.stamp(value, seconds, self.clock.now)
+            duration += seconds
         death = self._random.expovariate(self.cluster.failures) if self.cluster.failures else float("inf")
         if death < duration:
             self._after(actor, death, lambda: self._die(tracked_actor, on_error))
         else:
             self._after(actor, duration, lambda: on_result and on_result(tracked_actor, value))
-        actor.answer_error = on_error
+        actor.tasks.answer_error = on_error
         return Ready(value)
 
     def clear_actor_task_futures(self, tracked_actor: TrackedActor) -> None:
         """Nobody waits for an actor's answers any longer."""
         if tracked_actor in self._actors:
-            self._cancel(self._actors[tracked_actor])
+            self._actors[tracked_actor].tasks.cancel()
 
     def is_actor_started(self, tracked_actor: TrackedActor) -> bool:
         """Whether it runs."""
@@ -188,10 +154,10 @@ class VirtualActors:
 
     def _place(self) -> None:
         """Give free workers to those who wait, in their order."""
-        while self._free and self._waiting:
+        while self._workers.free and self._waiting:
             tracked = next(iter(self._waiting))
             actor = self._waiting.pop(tracked)
-            actor.worker, actor.busy = heapq.heappop(self._free), self.clock.now
+            actor.worker = self._workers.take()
             self._actors[tracked] = actor
             self._live_actors_to_ray_actors_resources[tracked] = (Handle(), None)
             self._after(actor, self.cluster.start, lambda tracked=tracked: self._started(tracked))  # type: ignore[misc]
@@ -199,7 +165,7 @@ class VirtualActors:
     def _started(self, tracked: TrackedActor) -> None:
         actor = self._actors[tracked]
         try:
-            actor.trainable = actor.make(**actor.options)
+            actor.start()
         except Exception as error:  # noqa: BLE001  # as above: a constructor of the user's
             self._die(tracked, None, RayTaskError.of("__init__", error))
             return
@@ -221,58 +187,28 @@ class VirtualActors:
             on_error(tracked, failure)
 
     def _lose(self, outage: Outage) -> None:
-        self._lost.add(outage.node)
-        self._free = [worker for worker in self._free if self.cluster.node(worker) != outage.node]
-        heapq.heapify(self._free)
-        there = [
-            t for t, a in self._actors.items() if a.worker is not None and self.cluster.node(a.worker) == outage.node
-        ]
-        for tracked in there:
-            self._die(tracked, self._actors[tracked].answer_error)
+        self._workers.lose(outage.node)
+        for tracked, actor in list(self._actors.items()):
+            if actor.worker is not None and self.cluster.node(actor.worker) == outage.node:
+                self._die(tracked, actor.tasks.answer_error)
         if outage.seconds < float("inf"):
-            self.clock.plan(outage.seconds, lambda: self._return(outage.node))
-
-    def _return(self, node: int) -> None:
-        self._lost.discard(node)
-        taken = {actor.worker for actor in self._actors.values()}
-        for worker in range(self.cluster.workers):
-            if self.cluster.node(worker) == node and worker not in taken:
-                heapq.heappush(self._free, worker)
+            self.clock.plan(outage.seconds, lambda: self._workers.regain(outage.node))
 
     def _leave(self, tracked: TrackedActor) -> None:
         """Give the worker back."""
         actor = self._actors.pop(tracked)
         self._live_actors_to_ray_actors_resources.pop(tracked)
-        self._cancel(actor)
-        if actor.trainable is not None:
-            actor.trainable.stop()
-        if actor.worker is not None and self._node(actor) not in self._lost:
-            heapq.heappush(self._free, actor.worker)
-
-    def _node(self, actor: Actor) -> int:
-        return -1 if actor.worker is None else self.cluster.node(actor.worker)
-
-    def _cancel(self, actor: Actor) -> None:
-        for event in actor.events:
-            event.over = True
-        actor.events.clear()
-        actor.answer_error = None
+        actor.tasks.cancel()
+        actor.stop()
+        if actor.worker is not None:
+            self._workers.give_back(actor.worker)
 
     def _after(self, actor: Actor, duration: float, happen: Callable[[], Any]) -> None:
-        """An actor's calls take their time one after the other."""
-        actor.busy = max(actor.busy, self.clock.now) + duration
         self.busy_seconds += duration
-        actor.events = [event for event in actor.events if not event.over]
-        actor.events.append(self.clock.plan(actor.busy - self.clock.now, happen))
+        actor.tasks.add(duration, happen)
 
-    def _duration(self, actor: Actor, method: str, args: tuple[Any, ...], value: Any) -> float:
-        """How long a call takes; a result is stamped with the virtual time instead of the true one."""
-        if method == "reset":
-            actor.options["config"], actor.spent = args[0], 0.0
-            return self.cluster.start
-        if method != "train":
-            return {"save": self.cluster.save, "restore": self.cluster.restore}.get(method, 0.0)
-        seconds = float(self._seconds(actor.options["config"], value))
-        actor.spent += seconds
-        value.update(time_this_iter_s=seconds, time_total_s=actor.spent, timestamp=self.clock.now + seconds)
-        return seconds + self.cluster.report
+    def _delay(self, method: str) -> float:
+        """What a call takes beside the training."""
+        cluster = self.cluster
+        delays = {"reset": cluster.start, "train": cluster.report, "save": cluster.save, "restore": cluster.restore}
+        return delays.get(method, 0.0)

@@ -1,0 +1,49 @@
+"""The workers of a simulated cluster: free, taken, or lost with their node."""
+
+import heapq
+
+from ray_glocal.simulate.cluster import Cluster
+
+
+class Workers:
+    """Hands out workers, the lowest number first.
+
+    Args:
+        cluster: Whose they are; all are free.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._free = list(range(cluster.workers))  # a heap
+        self._taken: set[int] = set()
+        self._lost: set[int] = set()  # nodes
+
+    @property
+    def free(self) -> int:
+        """How many can be taken."""
+        return len(self._free)
+
+    def take(self) -> int:
+        """Take a free one."""
+        worker = heapq.heappop(self._free)
+        self._taken.add(worker)
+        return worker
+
+    def give_back(self, worker: int) -> None:
+        """Free a taken one, unless its node is lost."""
+        self._taken.discard(worker)
+        if self._cluster.node(worker) not in self._lost:
+            heapq.heappush(self._free, worker)
+
+    def lose(self, node: int) -> None:
+        """Hand out no worker of a node any longer."""
+        self._lost.add(node)
+        self._free = [worker for worker in self._free if self._cluster.node(worker) != node]
+        heapq.heapify(self._free)
+
+    def regain(self, node: int) -> None:
+        """The node is back, and all of its workers that nobody holds are free."""
+        self._lost.discard(node)
+        for worker in range(self._cluster.workers):
+            if self._cluster.node(worker) == node and worker not in self._taken:
+                heapq.heappush(self._free, worker)
