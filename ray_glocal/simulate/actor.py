@@ -53,6 +53,8 @@ class Actor:
         value = getattr(self._trainable, method)(*args, **kwargs)
         if method == "reset":
             self.config, self.spent = args[0], 0.0
+        elif method == "restore":
+            self.spent = float(args[0].metrics.get("time_total_s", 0.0))
         return value
 
     def stamp(self, result: dict[str, Any], seconds: float, now: float) -> None:

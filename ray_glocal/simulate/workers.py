@@ -1,6 +1,7 @@
 """The workers of a simulated cluster: free, taken, or lost with their node."""
 
 import heapq
+from collections import Counter
 
 from ray_glocal.simulate.cluster import Cluster
 
@@ -16,7 +17,7 @@ class Workers:
         self._cluster = cluster
         self._free = list(range(cluster.workers))  # a heap
         self._taken: set[int] = set()
-        self._lost: set[int] = set()  # nodes
+        self._lost: Counter[int] = Counter()  # nodes, and how many outages of each are under way
 
     @property
     def free(self) -> int:
@@ -32,18 +33,20 @@ class Workers:
     def give_back(self, worker: int) -> None:
         """Free a taken one, unless its node is lost."""
         self._taken.discard(worker)
-        if self._cluster.node(worker) not in self._lost:
+        if not self._lost[self._cluster.node(worker)]:
             heapq.heappush(self._free, worker)
 
     def lose(self, node: int) -> None:
         """Hand out no worker of a node any longer."""
-        self._lost.add(node)
+        self._lost[node] += 1
         self._free = [worker for worker in self._free if self._cluster.node(worker) != node]
         heapq.heapify(self._free)
 
     def regain(self, node: int) -> None:
-        """The node is back, and all of its workers that nobody holds are free."""
-        self._lost.discard(node)
+        """An outage is over; with the last one of a node its workers are free."""
+        self._lost[node] -= 1
+        if self._lost[node]:
+            return
         for worker in range(self._cluster.workers):
             if self._cluster.node(worker) == node and worker not in self._taken:
                 heapq.heappush(self._free, worker)

@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 from ray.air.execution._internal import RayActorManager
-from ray.train._internal.session import _FutureTrainingResult
+from ray.train._internal.session import _FutureTrainingResult, _TrainingResult
 from ray.train._internal.storage import StorageContext
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Experiment
@@ -36,3 +36,9 @@ def test_names_that_are_replaced_exist():
     assert callable(StorageContext._get_session_path)
     assert "saving_to = _FutureTrainingResult(future)" in inspect.getsource(TuneController._schedule_trial_save)
     assert list(inspect.signature(_FutureTrainingResult.resolve).parameters) == ["self", "block"]
+
+
+def test_a_trial_is_restored_from_a_result_that_holds_the_metrics_of_its_checkpoint():
+    assert "restoring_from = checkpoint_result" in inspect.getsource(TuneController._schedule_trial_restore)
+    assert "args = (checkpoint_result,)" in inspect.getsource(TuneController._schedule_trial_restore)
+    assert _TrainingResult(None, {"time_total_s": 1.0}).metrics == {"time_total_s": 1.0}

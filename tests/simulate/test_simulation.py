@@ -15,6 +15,7 @@ from ray.tune.search import ConcurrencyLimiter
 from ray_glocal import GlocalScheduler, GlocalSearch
 from ray_glocal.errors import ArgumentError
 from ray_glocal.simulate import Cluster, Outage, following, simulate, tabulated
+from ray_glocal.simulate.workers import Workers
 
 from .cases import LENGTH, falling
 
@@ -114,6 +115,32 @@ def test_a_lost_node_takes_its_trials_with_it_and_they_go_on_elsewhere():
     assert len({result.time for result in during}) * 2 == len(during), "two workers are left"
     assert len([result for result in told.results if result.time > 52]) > 0
     assert told.seconds > 2 * LENGTH
+
+
+def test_a_node_that_is_lost_twice_at_once_comes_back_with_the_later_end_and_no_worker_twice():
+    workers = Workers(Cluster(4, workers_per_node=2))
+    workers.lose(1)
+    workers.lose(1)
+    workers.regain(1)
+    assert workers.free == 2
+    workers.regain(1)
+    assert [workers.take() for _ in range(workers.free)] == [0, 1, 2, 3]
+
+
+def test_the_total_time_of_a_trial_goes_on_after_a_death():
+    kept = tune.CheckpointConfig(checkpoint_frequency=1)
+    told = run(
+        cluster=Cluster(3, failures=0.05),
+        checkpoint_config=kept,
+        max_failures=-1,
+        stop={"time_total_s": 20},
+        seconds=lambda config, result: 2.0,
+        seed=1,
+    )
+    assert told.statuses == ("TERMINATED",) * 12
+    assert told.seconds > 4 * 20, "workers died"
+    assert told.finals().keys() == set(range(12))
+    assert {max(r.iteration for r in told.results if r.trial == trial) for trial in range(12)} == {10}
 
 
 def test_a_cluster_that_is_lost_for_good_is_said():
