@@ -1,8 +1,8 @@
 """Experiments on a virtual clock: plan one, or compare schedulers, without a cluster.
 
 `simulate` runs Tune's own controller with any scheduler and searcher; only the actors are virtual. Trials follow a
-curve (`following`, `tabulated`) or are real class trainables that train in this process while the clock advances by
-what their work is said to take.
+curve (`following`, `tabulated`) or are real trainables, classes or functions, that train in this process while the
+clock advances by what their work is said to take.
 """
 
 from ray_glocal.simulate.cluster import Cluster, Outage

@@ -5,21 +5,31 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, MutableSet
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ray.air.execution._internal.tracked_actor import TrackedActor  # what the controller knows actors by
 from ray.exceptions import RayActorError  # public, but a failed actor is told of by this class alone
 from ray.exceptions import RayTaskError as _RayTaskError
+from ray.train._internal import session as _process  # holds the one session of a function that a process has
 from ray.train._internal.session import _FutureTrainingResult  # what schedulers that clone wait for
 from ray.train._internal.storage import StorageContext  # where an experiment's files go
 from ray.tune.execution.tune_controller import TuneController  # DeveloperAPI: the loop that runs an experiment
 from ray.tune.experiment import Experiment, Trial
+from ray.tune.result import RESULT_DUPLICATE as FUNCTION_ENDED  # in the place of a result: the function returned
+from ray.tune.result import STDERR_FILE, STDOUT_FILE, TRIAL_INFO  # what Tune slips into a configuration
+
+from ray_glocal.errors import ArgumentError
+
+_SLIPPED_IN = {STDERR_FILE, STDOUT_FILE, TRIAL_INFO}
+PATIENCE = 60.0  # true seconds that a function has to end in, where it writes or closes files
 
 
 class RayTaskError(_RayTaskError):  # type: ignore[misc]  # Ray ships no types
@@ -40,6 +50,54 @@ class Ready(_FutureTrainingResult):  # type: ignore[misc]
     def resolve(self, block: bool = True) -> Any:
         """The value, at once."""
         return self.value
+
+
+class Session:
+    """The session of an actor's function, where it has one.
+
+    Ray keeps it in a global of the actor's process, and `tune.report` looks there. Here all actors share a process, and
+    each puts its own there while a method of its trainable runs. That is enough, for the function's thread runs only
+    then: `train` lets it go on and waits until it reports, raises or returns, and between a report and its halt the
+    thread looks at the global no more.
+    """
+
+    def __init__(self) -> None:
+        self._own: Any = None
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Let it be the session of the process."""
+        others, _process._session = _process._session, self._own
+        try:
+            yield
+        finally:
+            self._own, _process._session = _process._session, others
+
+    def end(self) -> None:
+        """Let the function end where it halts: `tune.report` raises SystemExit, as where Ray reuses an actor.
+
+        Raises:
+            ArgumentError: It goes on all the same, and would report to the next actor's session.
+        """
+        with self.in_place():
+            if self._own is None or not self._own.training_started:
+                return
+            self._own.report = _leave  # Ray's would wait for ever where a `finally` reports once more
+            self._own.finish(PATIENCE)
+            if self._own.training_thread.is_alive():
+                rule = f"end within {PATIENCE:g} seconds when `tune.report` raises SystemExit"
+                remedy = "Catch `Exception` around `tune.report`, and not everything."
+                raise ArgumentError("trainable", rule, "one that goes on", remedy)
+            del self._own.report
+
+
+def _leave(*_: Any, **__: Any) -> NoReturn:
+    sys.exit(0)
+
+
+def configuration(told: dict[str, Any]) -> dict[str, Any]:
+    """A copy of the trial's configuration as the user knows it, for trainables may change theirs."""
+    return copy.deepcopy({key: value for key, value in told.items() if key not in _SLIPPED_IN})
 
 
 class Storage(StorageContext):  # type: ignore[misc]
@@ -128,6 +186,7 @@ def driver_alone(waiting: int | None) -> Iterator[None]:
         waiting: Trials that may wait for a worker, where the controller would start Ray to count its processors.
     """
     told = {"RAY_CHDIR_TO_TRIAL_DIR": "0", "TUNE_ORIG_WORKING_DIR": os.getcwd(), "TUNE_PRINT_ALL_TRIAL_ERRORS": "0"}
+    told["TUNE_DISABLE_RESOURCE_CHECKS"] = "1"  # a session would hang its checks on every remote call of the process
     if waiting is not None:
         told["TUNE_MAX_PENDING_TRIALS_PG"] = str(waiting)
     before = {name: os.environ.get(name) for name in told}
@@ -148,11 +207,14 @@ def driver_alone(waiting: int | None) -> Iterator[None]:
 
 
 __all__ = [
+    "FUNCTION_ENDED",
     "RayActorError",
     "RayTaskError",
     "Ready",
+    "Session",
     "TrackedActor",
     "VirtualController",
     "VirtualExperiment",
+    "configuration",
     "driver_alone",
 ]

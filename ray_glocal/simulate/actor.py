@@ -1,8 +1,10 @@
 """One virtual actor: a trainable that lives in this process."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+from ray_glocal.simulate._compat import Session, configuration
 from ray_glocal.simulate.tasks import Tasks
 
 
@@ -28,15 +30,16 @@ class Actor:
 
     Attributes:
         worker: Where it runs; None while it waits for one.
-        config: Its trial's configuration.
+        config: Its trial's configuration, once it has started.
         spent: Seconds that its trial has trained.
     """
 
     def __init__(self, make: Callable[..., Any], options: dict[str, Any], tasks: Tasks) -> None:
         self._make, self._options, self.tasks = make, options, tasks
         self._trainable: Any = None
+        self._session = Session()
         self.worker: int | None = None
-        self.config: dict[str, Any] = options["config"]
+        self.config: dict[str, Any] = {}
         self.spent = 0.0
 
     @property
@@ -46,23 +49,42 @@ class Actor:
 
     def start(self) -> None:
         """Construct the trainable, which may raise anything."""
-        self._trainable = self._make(**self._options)
+        self._take_over(self._options["config"])
+        with self._session.in_place():
+            self._trainable = self._make(**self._options)
 
     def call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What a method of the trainable returns; it may raise anything."""
-        value = getattr(self._trainable, method)(*args, **kwargs)
         if method == "reset":
-            self.config, self.spent = args[0], 0.0
+            self._take_over(args[0])
         elif method == "restore":
             self.spent = float(args[0].metrics.get("time_total_s", 0.0))
-        return value
+        with self._session.in_place():
+            return getattr(self._trainable, method)(*args, **kwargs)
 
     def stamp(self, result: dict[str, Any], seconds: float, now: float) -> None:
         """Give a result the virtual time that its training took, in the place of the true one."""
         self.spent += seconds
         result.update(time_this_iter_s=seconds, time_total_s=self.spent, timestamp=now + seconds)
 
+    def end(self) -> None:
+        """End the trial's function, if it has one.
+
+        Raises:
+            ArgumentError: It does not end.
+        """
+        self._session.end()
+
     def stop(self) -> None:
-        """End the trainable, if it lives."""
+        """End the trainable, if it lives.
+
+        Raises:
+            ArgumentError: Its function does not end.
+        """
         if self._trainable is not None:
-            self._trainable.stop()
+            self.end()
+            with self._session.in_place(), suppress(Exception):  # Ray hears nothing of it either
+                self._trainable.stop()
+
+    def _take_over(self, config: dict[str, Any]) -> None:
+        self.config, self.spent = configuration(config), 0.0

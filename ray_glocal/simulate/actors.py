@@ -2,9 +2,10 @@
 
 import random
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
-from ray_glocal.simulate._compat import RayActorError, RayTaskError, Ready, TrackedActor
+from ray_glocal.simulate._compat import FUNCTION_ENDED, RayActorError, RayTaskError, Ready, TrackedActor
 from ray_glocal.simulate.actor import Actor, Handle
 from ray_glocal.simulate.clock import Clock
 from ray_glocal.simulate.cluster import Cluster, Outage
@@ -84,18 +85,27 @@ class VirtualActors:
         on_error: Any = None,
         _return_future: bool = False,
     ) -> Ready | None:
-        """Call a method of an actor; the answer comes after the time that it takes."""
+        """Call a method of an actor; the answer comes after the time that it takes.
+
+        Raises:
+            ArgumentError: A function does not end, and another trial was to follow it.
+        """
         actor = self._actors.get(tracked_actor)
         if actor is None or not actor.started or method_name == "stop":
             return None
+        if method_name == "reset":
+            actor.end()
         try:
             value = actor.call(method_name, args or (), kwargs or {})
+        except SystemExit:  # it takes the actor's process with it
+            self._after(actor, 0.0, lambda: self._die(tracked_actor, on_error))
+            return None
         except Exception as error:  # noqa: BLE001  # a user's trainable may raise anything, and Tune is told of it
             failure = RayTaskError.of(method_name, error)
             self._after(actor, 0.0, lambda: on_error and on_error(tracked_actor, failure))
             return None
         duration = self._delay(method_name)
-        if method_name == "train":
+        if method_name == "train" and FUNCTION_ENDED not in value:
             seconds = float(self._seconds(actor.config, value))
             actor.stamp(value, seconds, self.clock.now)
             duration += seconds
@@ -125,10 +135,15 @@ class VirtualActors:
         return []
 
     def cleanup(self) -> None:
-        """End what still runs."""
+        """End what still runs.
+
+        Raises:
+            ArgumentError: A function does not end.
+        """
         self._waiting.clear()
-        for tracked in list(self._actors):
-            self._leave(tracked)
+        with ExitStack() as leaving:  # all, even if one raises
+            for tracked in self._actors:
+                leaving.callback(self._leave, tracked)
 
     @property
     def num_live_actors(self) -> int:
@@ -166,6 +181,9 @@ class VirtualActors:
         actor = self._actors[tracked]
         try:
             actor.start()
+        except SystemExit:
+            self._die(tracked, None)
+            return
         except Exception as error:  # noqa: BLE001  # as above: a constructor of the user's
             self._die(tracked, None, RayTaskError.of("__init__", error))
             return

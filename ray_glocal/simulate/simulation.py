@@ -1,8 +1,9 @@
 """An experiment on a virtual clock: Tune's real controller, any scheduler and searcher, and no process of Ray's."""
 
+import inspect
 import random
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ class _Recorder(tune.Callback):  # type: ignore[misc]  # Ray ships no types
 
 
 def simulate(
-    trainable: type[tune.Trainable],
+    trainable: type[tune.Trainable] | Callable[..., Any],
     param_space: Mapping[str, Any],
     *,
     metric: str,
@@ -107,9 +108,16 @@ def simulate(
     The controller, the scheduler and the searcher are the real ones and see what they would see on a cluster; trials
     run in this process, one call after the other. The same seed gives the same experiment, for whatever draws from
     `random` or `numpy.random` is seeded for the time being. Searchers that draw by themselves need seeds of their own.
+    The global generators are one for all trials, so a trial that should draw as it would alone needs a generator of
+    its own too.
+
+    A function runs as on a cluster, with `tune.report`, `tune.get_checkpoint` and `tune.get_context`, from one report
+    to the next, and its return takes no time. Where its trial is stopped or its worker dies, `tune.report` raises
+    SystemExit, so that `finally` clauses run, which a death on a cluster would not let. Resources are ignored.
 
     Args:
-        trainable: A class trainable: `following(curve, iterations)`, or a real one, trained here.
+        trainable: A class trainable, `following(curve, iterations)` or a real one, or a function of a configuration;
+            they train here.
         param_space: As for `tune.Tuner`.
         metric: What is optimised.
         mode: "min" or "max".
@@ -117,24 +125,25 @@ def simulate(
         scheduler: Any of Tune's or `GlocalScheduler`; FIFO by default.
         search_alg: A searcher or a search algorithm of Tune's, or `GlocalSearch`; random by default.
         cluster: Workers, delays and failures.
-        seconds: How long a call of `train` takes, of a configuration and its result.
+        seconds: How long a result takes to be trained, of a configuration and the result.
         budget: Seconds after which the experiment is broken off.
         stop: Tune's stopping criteria.
-        checkpoint_config: When checkpoints are taken.
+        checkpoint_config: When checkpoints are taken of a class trainable, and which are kept.
         max_failures: How often a trial that failed is tried again; -1 for always.
         reuse_actors: Whether a worker's process serves one trial after the other.
         seed: Of failures, and of the global generators.
         folder: Where the experiment's files go; a temporary folder by default.
 
     Raises:
-        ArgumentError: `mode` or the trainable is none, or nothing can happen any more while trials wait: every node
-            was lost.
+        ArgumentError: `mode` or the trainable is none, nothing can happen any more while trials wait, for every node
+            was lost, or a function catches the SystemExit and goes on.
+        ValueError: `checkpoint_config` asks for checkpoints of a function, which reports its own.
     """
     if mode not in ("min", "max"):
         raise ArgumentError("mode", "be 'min' or 'max'", mode)
-    if not (isinstance(trainable, type) and issubclass(trainable, tune.Trainable)):
-        remedy = "A function would need a thread of its own; wrap what it does in a class with `step`."
-        raise ArgumentError("trainable", "be a class trainable", trainable, remedy)
+    if not _trains(trainable):
+        remedy = "Other arguments of a function can be bound with `tune.with_parameters`."
+        raise ArgumentError("trainable", "be a class trainable or a function of one configuration", trainable, remedy)
     cluster, clock = cluster or Cluster(), Clock()
     with tempfile.TemporaryDirectory() as fresh, _seeded(seed):
         experiment = VirtualExperiment(
@@ -161,12 +170,25 @@ def simulate(
                 storage=experiment.storage,
                 reuse_actors=reuse_actors,
             )
-            _run(controller, clock, budget)
-            actors.cleanup()
+            try:
+                _run(controller, clock, budget)
+            finally:
+                actors.cleanup()
         last = len(recorder.numbers)
         trials = sorted(controller.get_trials(), key=lambda trial: recorder.numbers.get(trial.trial_id, last))
         configs, statuses = tuple(t.config for t in trials), tuple(t.status for t in trials)
         return Simulation(tuple(recorder.results), configs, statuses, clock.now, actors.busy_seconds, mode)
+
+
+def _trains(trainable: Any) -> bool:
+    """Whether it is a class trainable, or can be called with a configuration."""
+    if isinstance(trainable, type):
+        return issubclass(trainable, tune.Trainable)
+    try:
+        inspect.signature(trainable).bind({})
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 @contextmanager

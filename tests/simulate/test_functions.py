@@ -1,0 +1,471 @@
+"""Function trainables on the virtual clock: what a class does they do, and no thread of theirs is left behind."""
+
+import functools
+import itertools
+import json
+import math
+import random
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, PopulationBasedTraining
+
+from ray_glocal import GlocalScheduler, GlocalSession, adapted
+from ray_glocal.errors import ArgumentError
+from ray_glocal.session import Settings
+from ray_glocal.simulate import Cluster, Outage, _compat, following, simulate
+
+from .cases import LENGTH, falling
+
+SPACE = {"floor": tune.uniform(0, 1), "rate": tune.loguniform(0.01, 1)}
+SCHEDULERS = {
+    "fifo": FIFOScheduler,
+    "asha": lambda: ASHAScheduler(max_t=LENGTH, reduction_factor=3),
+    "median": lambda: MedianStoppingRule(time_attr="training_iteration", grace_period=3),
+    "glocal": lambda: GlocalScheduler(time_attr="training_iteration", max_t=LENGTH),
+    "pbt": lambda: PopulationBasedTraining(
+        time_attr="training_iteration",
+        perturbation_interval=5,
+        hyperparam_mutations={"rate": tune.loguniform(0.01, 1)},
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    before = threading.enumerate()
+    yield
+    assert threading.enumerate() == before
+
+
+def resumed():
+    checkpoint = tune.get_checkpoint()
+    if checkpoint is None:
+        return 0
+    with checkpoint.as_directory() as folder:
+        return json.loads(Path(folder, "at.json").read_text())
+
+
+def report(at, metrics):
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "at.json").write_text(json.dumps(at))
+        tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(folder))
+
+
+def plain(config):
+    for at in range(1, LENGTH + 1):
+        tune.report(falling(config, at))
+
+
+def saving(config):
+    for at in range(resumed() + 1, LENGTH + 1):
+        report(at, {**falling(config, at), "done": at == LENGTH})
+
+
+def forever(config):
+    for at in itertools.count(1):
+        tune.report(falling(config, at))
+
+
+def run(trainable, scheduler="fifo", **options):
+    settings = {"metric": "loss", "mode": "min", "num_samples": 12, "cluster": Cluster(3)} | options
+    space = settings.pop("space", SPACE)
+    return simulate(trainable, space, scheduler=SCHEDULERS[scheduler](), **settings)
+
+
+def uneven(config, result):
+    """No two trials report at the same moment."""
+    return 1 + config["floor"]
+
+
+def iterations(told, trial):
+    return [result.iteration for result in told.results if result.trial == trial]
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_function_and_a_class_of_the_same_curve_make_the_same_experiment(scheduler, reuse):
+    kept = tune.CheckpointConfig(checkpoint_frequency=1)
+    options = {"seconds": uneven, "reuse_actors": reuse, "seed": 4, "num_samples": 8}
+    theirs = run(following(falling, LENGTH), scheduler, checkpoint_config=kept, **options)
+    ours, again = (run(saving, scheduler, **options) for _ in range(2))
+    assert ours.results == theirs.results
+    assert ours == again
+    assert [c["rate"] for c in ours.configs] == [c["rate"] for c in theirs.configs]
+    assert (ours.statuses, ours.seconds, ours.busy) == (theirs.statuses, theirs.seconds, theirs.busy)
+
+
+def test_it_need_not_say_that_it_is_done():
+    theirs, ours = (run(trainable, "asha", seconds=uneven) for trainable in (following(falling, LENGTH), plain))
+    assert ours.results == theirs.results
+    assert ours.statuses == ("TERMINATED",) * 12
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_without_checkpoints_too_every_trial_ends(scheduler, reuse):
+    told = run(plain, scheduler, reuse_actors=reuse, num_samples=6)
+    assert told.statuses == ("TERMINATED",) * 6
+    assert max(result.iteration for result in told.results) == LENGTH
+
+
+def test_deaths_are_survived_as_by_a_class():
+    options = {"cluster": Cluster(3, failures=0.05, save=0.1, restore=0.2), "max_failures": -1, "seed": 1}
+    kept = tune.CheckpointConfig(checkpoint_frequency=1)
+    theirs = run(following(falling, LENGTH), checkpoint_config=kept, seconds=uneven, **options)
+    ours = run(saving, seconds=uneven, **options)
+    assert ours.results == theirs.results
+    assert ours.seconds == theirs.seconds
+    assert ours.busy > run(saving, seconds=uneven, seed=1).busy, "workers died"
+
+
+def test_it_goes_on_from_its_checkpoint_in_the_folder_of_the_experiment(tmp_path):
+    outage = Outage(LENGTH / 2, 0, 5.0)
+    told = run(saving, cluster=Cluster(1, outages=(outage,)), max_failures=1, num_samples=1, folder=tmp_path)
+    assert told.statuses == ("TERMINATED",)
+    assert iterations(told, 0) == list(range(1, LENGTH + 1))
+    written = [json.loads(file.read_text()) for file in sorted(tmp_path.rglob("checkpoint_*/at.json"))]
+    assert sorted(set(written)) == list(range(1, LENGTH + 1))
+    assert written[-1] == LENGTH
+
+
+def test_without_a_checkpoint_it_begins_anew():
+    outage = Outage(LENGTH / 2, 0, 5.0)
+    told = run(plain, cluster=Cluster(1, outages=(outage,)), max_failures=1, num_samples=1)
+    assert iterations(told, 0) == [*range(1, LENGTH // 2 + 1), *range(1, LENGTH + 1)]
+
+
+def test_of_many_checkpoints_as_many_are_kept_as_said(tmp_path):
+    run(saving, num_samples=1, folder=tmp_path, checkpoint_config=tune.CheckpointConfig(num_to_keep=2))
+    assert len(list(tmp_path.rglob("checkpoint_*/at.json"))) == 2
+
+
+def raising(config):
+    begin = resumed() + 1
+    for at in range(begin, 6):
+        if at == 4 and begin != 4:
+            raise ZeroDivisionError("the user's own")
+        report(at, falling(config, at))
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+def test_what_it_raises_is_its_trials_error(reuse, tmp_path):
+    told = run(raising, num_samples=3, reuse_actors=reuse, folder=tmp_path)
+    assert told.statuses == ("ERROR",) * 3
+    assert {result.iteration for result in told.results} == {1, 2, 3}
+    written = [file.read_text() for file in tmp_path.rglob("error.txt")]
+    assert len(written) == 3
+    assert all("ZeroDivisionError: the user's own" in text for text in written)
+
+
+def test_after_an_error_it_may_be_tried_again():
+    told = run(raising, num_samples=3, max_failures=1)
+    assert told.statuses == ("TERMINATED",) * 3
+    assert [iterations(told, trial) for trial in range(3)] == [[1, 2, 3, 4, 5]] * 3
+
+
+def leaving(config):
+    begin = resumed() + 1
+    for at in range(begin, 6):
+        if at == 4 and begin != 4:
+            sys.exit(config["code"])
+        report(at, falling(config, at))
+
+
+class Leaving(tune.Trainable):
+    def setup(self, config):
+        sys.exit(config["code"])
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_one_that_exits_takes_its_process_with_it_and_not_the_experiment(code):
+    space = {**SPACE, "code": code}
+    assert run(leaving, space=space, num_samples=2).statuses == ("ERROR",) * 2
+    told = run(leaving, space=space, num_samples=2, max_failures=1)
+    assert told.statuses == ("TERMINATED",) * 2
+    assert [iterations(told, trial) for trial in range(2)] == [[1, 2, 3, 4, 5]] * 2
+    assert run(Leaving, space=space, num_samples=2).statuses == ("ERROR",) * 2
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+def test_one_without_an_end_is_stopped(reuse):
+    told = run(forever, stop={"training_iteration": 7}, reuse_actors=reuse)
+    assert len(told.results) == 12 * 7
+    assert told.statuses == ("TERMINATED",) * 12
+
+
+def test_a_budget_ends_it():
+    assert run(forever, budget=10.0).seconds == 10.0
+
+
+class Breaking(FIFOScheduler):
+    def on_trial_result(self, tune_controller, trial, result):
+        if result["training_iteration"] == 3:
+            raise RuntimeError("a scheduler's own")
+        return self.CONTINUE
+
+
+def test_an_experiment_that_breaks_ends_it():
+    with pytest.raises(Exception, match="a scheduler's own"):
+        simulate(forever, SPACE, metric="loss", mode="min", num_samples=3, scheduler=Breaking())
+
+
+def test_a_cluster_that_is_lost_for_good_ends_it():
+    with pytest.raises(ArgumentError, match="keep a worker for the 12 trials that wait"):
+        run(forever, cluster=Cluster(2, workers_per_node=2, outages=(Outage(5.0, 0),)), max_failures=-1)
+
+
+def noting(config):
+    try:
+        plain(config)
+    finally:
+        Path(config["folder"], f"{tune.get_context().get_trial_id()}").touch()
+        tune.report({"loss": -1.0})  # nobody listens any more, unless it came to its end by itself
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+def test_what_is_stopped_may_close_its_files_and_cannot_report_any_more(reuse, tmp_path):
+    space = {**SPACE, "folder": str(tmp_path)}
+    told = run(noting, space=space, stop={"training_iteration": 5}, reuse_actors=reuse)
+    assert len(told.results) == 12 * 5
+    assert all(result.value >= 0 for result in told.results)
+    assert len(list(tmp_path.iterdir())) == 12
+
+
+def spoiling(config):
+    try:
+        plain(config)
+    finally:
+        raise ZeroDivisionError("while it was stopped")
+
+
+class Spoiling(following(falling, LENGTH)):
+    def cleanup(self):
+        raise ZeroDivisionError("while it was stopped")
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+@pytest.mark.parametrize("trainable", [spoiling, Spoiling])
+def test_what_it_raises_when_it_is_stopped_changes_nothing(trainable, reuse):
+    told = run(trainable, stop={"training_iteration": 5}, reuse_actors=reuse)
+    assert told.statuses == ("TERMINATED",) * 12
+
+
+RELEASED = threading.Event()
+
+
+def clinging(config):
+    try:
+        plain(config)
+    except BaseException:  # noqa: BLE001  # what a user's function should not do
+        RELEASED.wait()
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+def test_one_that_will_not_end_is_said(reuse, monkeypatch):
+    monkeypatch.setattr(_compat, "PATIENCE", 0.01)
+    RELEASED.clear()
+    before = threading.enumerate()
+    with pytest.raises(Exception, match=r"`trainable` must end within 0\.01 seconds when `tune\.report` raises"):
+        run(clinging, stop={"training_iteration": 5}, reuse_actors=reuse)
+    RELEASED.set()
+    for thread in set(threading.enumerate()) - set(before):
+        thread.join()
+
+
+def returning(config):
+    plain(config)
+    return {"loss": 7.0}
+
+
+def yielding(config):
+    for at in range(1, LENGTH + 1):
+        yield falling(config, at)
+
+
+def counting(config):
+    return config["floor"]
+
+
+def silent(config):
+    return None
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_one_that_reports_nothing_ends(scheduler):
+    told = run(silent, scheduler)
+    assert told.results == ()
+    assert told.statuses == ("TERMINATED",) * 12
+    assert len(told.configs) == 12
+
+
+def test_what_it_returns_or_yields_is_reported_too():
+    told = run(returning, num_samples=2, seconds=lambda config, result: result["loss"] and 1.0)
+    assert [len(iterations(told, trial)) for trial in (0, 1)] == [LENGTH + 1] * 2
+    assert told.finals() == {0: 7.0, 1: 7.0}
+    assert told.seconds == LENGTH + 1
+    assert run(yielding).results == run(plain).results
+    alone = run(counting, metric="_metric", num_samples=2)
+    assert [result.value for result in alone.results] == [config["floor"] for config in alone.configs]
+
+
+def lifted(config, table, by=0.0):
+    for value in table:
+        tune.report({"loss": value + by + 0 * config["floor"]})
+
+
+class Lifted:
+    def __call__(self, config):
+        lifted(config, [3.0, 2.0], by=1.0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: tune.with_parameters(lifted, table=[3.0, 2.0], by=1.0),
+        lambda: functools.partial(lifted, table=[3.0, 2.0], by=1.0),
+        lambda: tune.with_resources(tune.with_parameters(lifted, table=[4.0, 3.0]), {"cpu": 1000, "gpu": 8}),
+        lambda: tune.with_resources(
+            tune.with_parameters(lifted, table=[4.0, 3.0]),
+            lambda config: tune.PlacementGroupFactory([{"CPU": 1 + round(config["floor"])}]),
+        ),
+        lambda: lambda config: lifted(config, [4.0, 3.0]),
+        Lifted,
+    ],
+)
+@pytest.mark.parametrize("reuse", [False, True])
+def test_tunes_ways_to_write_a_function_are_known(make, reuse):
+    told = run(make(), num_samples=6, reuse_actors=reuse)
+    assert told.statuses == ("TERMINATED",) * 6
+    assert told.finals() == dict.fromkeys(range(6), 3.0)
+
+
+def introspective(config):
+    context = tune.get_context()
+    whose = (context.get_trial_id(), context.get_trial_name(), context.get_trial_dir())
+    Path(config["folder"], whose[0]).write_text(whose[2])
+    for at in range(1, 4):
+        tune.report({"loss": float(config["trial"])})
+        now = (context.get_trial_id(), context.get_trial_name(), context.get_trial_dir())
+        assert now == whose, at
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+def test_each_sees_its_own_context(reuse, tmp_path):
+    (tmp_path / "told").mkdir()
+    space = {"trial": tune.grid_search(list(range(8))), "folder": str(tmp_path / "told")}
+    told = run(introspective, space=space, num_samples=1, reuse_actors=reuse, folder=tmp_path / "experiment")
+    assert told.statuses == ("TERMINATED",) * 8
+    folders = {Path(file.read_text()) for file in (tmp_path / "told").iterdir()}
+    assert len(folders) == 8
+    assert all(folder.is_relative_to(tmp_path / "experiment") for folder in folders)
+
+
+def consuming(config):
+    floor = config.pop("floor")
+    for at in range(1, 4):
+        tune.report(falling({"floor": floor, "rate": config["rate"]}, at))
+
+
+def test_it_may_take_its_configuration_apart():
+    told = run(consuming, seconds=uneven, num_samples=1)
+    assert told.seconds == pytest.approx(3 * (1 + told.configs[0]["floor"]))
+
+
+def drawing(config):
+    for _ in range(5):
+        tune.report({"loss": random.random()})
+
+
+def test_draws_from_the_global_generators_are_the_same_again():
+    assert run(drawing, seed=3).results == run(drawing, seed=3).results
+
+
+def test_a_simulation_within_a_function_is_possible():
+    def outer(config):
+        tune.report({"loss": run(plain, num_samples=2).best()})
+        tune.report({"loss": config["floor"]})
+
+    told = run(outer, num_samples=2)
+    assert [result.iteration for result in told.results] == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("options", [{"checkpoint_frequency": 2}, {"checkpoint_at_end": True}])
+def test_tune_takes_no_checkpoints_of_it(options):
+    with pytest.raises(ValueError, match=r"cannot be (set for|used with) a function trainable"):
+        run(plain, checkpoint_config=tune.CheckpointConfig(**options))
+
+
+SESSION_SPACE = {
+    "width": tune.grid_search([2, 3, 4]),
+    "lr": tune.loguniform(1e-3, 1.0),
+    "momentum": tune.uniform(0.0, 0.9),
+}
+STEPS = 96
+
+
+def trained(config):
+    """A tiny network that learns a sine, and its batches."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(2, config["width"]), torch.nn.Tanh())
+    network.append(torch.nn.Linear(config["width"], 1))
+    optimizer = torch.optim.SGD(network.parameters(), lr=config["lr"], momentum=config["momentum"])
+    inputs = torch.linspace(-1, 1, 64).reshape(32, 2)
+    batches = [(part, part.sum(1, keepdim=True).sin()) for part in inputs.split(8)]
+
+    def mean_square(network, batch):
+        return ((network(batch[0]) - batch[1]) ** 2).mean()
+
+    session = GlocalSession(
+        network,
+        optimizer,
+        mean_square,
+        mean_square,
+        val_batches=batches,
+        hyper=adapted(config, SESSION_SPACE),
+        total_steps=STEPS,
+        settings=Settings(window=4, report_every=8),
+    )
+    return session, network, batches
+
+
+def learning(config):
+    session, network, batches = trained(config)
+    session.restore(tune.get_checkpoint())
+    for batch in session.batches(batches):
+        session.step(batch)
+        if session.at_report:
+            tune.report(session.metrics(), checkpoint=session.checkpoint())
+    torch.save(network.state_dict(), Path(config["folder"], f"{config['width']}.pt"))
+
+
+@pytest.mark.parametrize("cluster", [Cluster(2), Cluster(2, failures=0.05)])
+def test_a_session_learns_as_in_a_plain_loop_also_where_its_worker_dies(cluster, tmp_path):
+    told = run(
+        learning,
+        space={**SESSION_SPACE, "folder": str(tmp_path)},
+        metric="val_loss",
+        num_samples=1,
+        cluster=cluster,
+        max_failures=-1,
+        reuse_actors=True,
+        seed=1,
+    )
+    assert told.statuses == ("TERMINATED",) * 3
+    for trial, config in enumerate(told.configs):
+        session, network, batches = trained(config)
+        losses = []
+        for batch in session.batches(batches):
+            session.step(batch)
+            if session.at_report:
+                losses.append(session.metrics()["val_loss"])
+        assert [result.value for result in told.results if result.trial == trial] == losses
+        weights = torch.load(tmp_path / f"{config['width']}.pt", weights_only=True)
+        assert weights.keys() == network.state_dict().keys()
+        assert all(torch.equal(weights[name], value) for name, value in network.state_dict().items())
+        assert math.isfinite(losses[-1])
