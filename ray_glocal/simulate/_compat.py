@@ -11,7 +11,7 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, MutableSet
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -176,6 +176,11 @@ class VirtualController(TuneController):  # type: ignore[misc]  # Ray ships no t
             trial.temporary_state.saving_to = told.future
             return told.future
         return told
+
+    def settle(self) -> None:
+        """Wait until the experiment's state is copied, which Tune does in a thread."""
+        with suppress(Exception):  # Tune logs it and goes on
+            self._storage.syncer.wait()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from ray.air.execution._internal import RayActorManager
 from ray.train._internal import session
 from ray.train._internal.session import _FutureTrainingResult, _TrainingResult, _TrainSession
 from ray.train._internal.storage import StorageContext
+from ray.tune.execution.experiment_state import _ExperimentCheckpointManager
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Experiment
 from ray.tune.trainable import FunctionTrainable, wrap_function
@@ -40,6 +41,11 @@ def test_names_that_are_replaced_exist():
     assert callable(StorageContext._get_session_path)
     assert "saving_to = _FutureTrainingResult(future)" in inspect.getsource(TuneController._schedule_trial_save)
     assert list(inspect.signature(_FutureTrainingResult.resolve).parameters) == ["self", "block"]
+
+
+def test_the_thread_that_copies_the_experiments_state_can_be_waited_for():
+    assert "self._storage = storage" in inspect.getsource(TuneController.__init__)
+    assert "self._storage.syncer.wait()" in inspect.getsource(_ExperimentCheckpointManager.sync_up_experiment_state)
 
 
 def test_a_trial_is_restored_from_a_result_that_holds_the_metrics_of_its_checkpoint():

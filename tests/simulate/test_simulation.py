@@ -233,7 +233,9 @@ def test_a_budget_breaks_an_experiment_off():
     ("make", "text"),
     [
         (lambda: run(mode="least"), "`mode` must be 'min' or 'max'; got 'least'"),
-        (lambda: run(trainable=falling), "`trainable` must be a class trainable"),
+        (lambda: run(trainable=falling), "`trainable` must be a class trainable or a function of one configuration"),
+        (lambda: run(trainable=dict), "`trainable` must be a class trainable or a function of one configuration"),
+        (lambda: run(trainable=7), "must be a class trainable or a function of one configuration; got 7. Other"),
         (lambda: Cluster(0), "`workers` must be at least 1; got 0"),
         (lambda: Cluster(start=-1.0), "`start` must be finite and not negative; got -1.0"),
         (lambda: Cluster(2, outages=(Outage(1.0, 2),)), "`outages` must name a node below 2"),
