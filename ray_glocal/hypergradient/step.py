@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient.buckets import Bucket, buckets
 from ray_glocal.hypergradient.kernels import twice_differentiable
 from ray_glocal.hypergradient.problem import Problem, Snapshot
 from ray_glocal.hypergradient.rules import Slots
@@ -158,18 +159,15 @@ def pull_back_step(problem: Problem, snapshot: Snapshot, carrier: Carrier) -> tu
     field = GradientField.at(problem, snapshot)
     leaves = problem.leaves(snapshot.values, differentiable=True)
     options = group_options(problem, snapshot, leaves)
-    through_rule, slots, hyper = [], [], [torch.zeros_like(leaf) for leaf in leaves.values()]
-    cotangents = []
-    for i, gradient in enumerate(field.gradients):
-        if gradient is None:  # torch skips the parameter
-            through_rule.append(carrier.parameters[i])
-            slots.append(carrier.slots[i])
-            cotangents.append(torch.zeros_like(problem.parameters[i]))
-            continue
-        pulled, own = _pull_back_rule(problem, snapshot, i, gradient.detach(), options, leaves, carrier)
-        through_rule.append(pulled[0])
-        cotangents.append(pulled[1])
-        slots.append(own)
+    through_rule, slots = list(carrier.parameters), list(carrier.slots)  # as they are where torch skips a parameter
+    cotangents = [torch.zeros_like(p) for p in problem.parameters]
+    hyper = [torch.zeros_like(leaf) for leaf in leaves.values()]
+    for bucket in buckets(problem, snapshot, field.gradients):
+        pulled, own = _pull_back_rule(problem, snapshot, bucket, field.gradients, options, leaves, carrier)
+        apart = [bucket.apart(flat) for flat in (*pulled[:2], *own.values())]
+        for i, parameter, gradient, *buffers in zip(bucket.places, *apart, strict=True):
+            through_rule[i], cotangents[i] = parameter, gradient
+            slots[i] = dict(zip(own, buffers, strict=True))
         hyper = [total + part for total, part in zip(hyper, pulled[2:], strict=True)]
     through_gradient, direct, statistics = field.pull_back(cotangents, carrier.statistics)
     parameters = tuple((a + b).detach() for a, b in zip(through_rule, through_gradient, strict=True))
@@ -180,27 +178,36 @@ def pull_back_step(problem: Problem, snapshot: Snapshot, carrier: Carrier) -> tu
 def _pull_back_rule(
     problem: Problem,
     snapshot: Snapshot,
-    index: int,
-    gradient: Tensor,
+    bucket: Bucket,
+    gradients: Sequence[Tensor | None],
     options: Sequence[Mapping[str, Any]],
     leaves: Mapping[str, Tensor],
     carrier: Carrier,
 ) -> tuple[list[Tensor], Slots]:
-    """Pull back through one parameter's update: cotangents [parameter, gradient, *hyper], and of its buffers."""
-    state = snapshot.state
-    parameter = state.parameters[index].detach().requires_grad_()
-    gradient = gradient.requires_grad_()
-    before = {name: tensor.detach().requires_grad_() for name, tensor in state.slots[index].items()}
+    """Pull back through a bucket's update: cotangents [parameter, gradient, *hyper], and of its buffers, flat."""
+    state, first = snapshot.state, bucket.places[0]
+    parameter = bucket.flat([state.parameters[i].detach() for i in bucket.places]).detach().requires_grad_()
+    gradient = bucket.flat(_present(gradients, bucket)).detach().requires_grad_()
+    before = {
+        name: bucket.flat([state.slots[i][name] for i in bucket.places]).detach().requires_grad_()
+        for name in state.slots[first]
+    }
     after, slots = problem.rule.update(
-        parameter, gradient, before, state.steps[index], options[problem.group_of[index]]
+        parameter, gradient, before, state.steps[first], options[problem.group_of[first]]
     )
-    names = list(slots)
-    outputs = [after, *(slots[name] for name in names)]
-    held = carrier.slots[index]
-    weights = [carrier.parameters[index], *(held.get(n, torch.zeros_like(slots[n])) for n in names)]
-    found = vector_jacobian(outputs, [parameter, gradient, *leaves.values(), *before.values()], weights)
+    held = {name: bucket.flat([carrier.slots[i][name] for i in bucket.places]) for name in carrier.slots[first]}
+    weights = [bucket.flat([carrier.parameters[i] for i in bucket.places])]
+    weights += [held.get(name, torch.zeros_like(slot)) for name, slot in slots.items()]
+    found = vector_jacobian(
+        [after, *slots.values()], [parameter, gradient, *leaves.values(), *before.values()], weights
+    )
     count = 2 + len(leaves)
     return found[:count], dict(zip(before, found[count:], strict=True))
+
+
+def _present(gradients: Sequence[Tensor | None], bucket: Bucket) -> list[Tensor]:
+    """The gradients of a bucket, all of whose parameters have one."""
+    return [gradient for i in bucket.places if (gradient := gradients[i]) is not None]
 
 
 def push_forward_step(problem: Problem, snapshot: Snapshot, carrier: Carrier) -> Carrier:
@@ -208,38 +215,45 @@ def push_forward_step(problem: Problem, snapshot: Snapshot, carrier: Carrier) ->
     field = GradientField.at(problem, snapshot)
     moved = field.push_forward(carrier.parameters)
     statistics = field.push_statistics(carrier.parameters, carrier.statistics)
-    parameters, slots = [], []
-    for i, gradient in enumerate(field.gradients):
-        if gradient is None:
-            parameters.append(carrier.parameters[i])
-            slots.append(carrier.slots[i])
-            continue
-        pushed, own = _push_forward_rule(problem, snapshot, i, gradient.detach(), moved[i], carrier)
-        parameters.append(pushed)
-        slots.append(own)
+    parameters, slots = list(carrier.parameters), list(carrier.slots)
+    for bucket in buckets(problem, snapshot, field.gradients):
+        pushed, own = _push_forward_rule(problem, snapshot, bucket, field.gradients, moved, carrier)
+        apart = [bucket.apart(flat) for flat in (pushed, *own.values())]
+        for i, parameter, *buffers in zip(bucket.places, *apart, strict=True):
+            parameters[i], slots[i] = parameter, dict(zip(own, buffers, strict=True))
     return Carrier(tuple(parameters), tuple(slots), statistics)
 
 
 def _push_forward_rule(
-    problem: Problem, snapshot: Snapshot, index: int, gradient: Tensor, moved: Tensor, carrier: Carrier
+    problem: Problem,
+    snapshot: Snapshot,
+    bucket: Bucket,
+    gradients: Sequence[Tensor | None],
+    moved: Sequence[Tensor],
+    carrier: Carrier,
 ) -> tuple[Tensor, Slots]:
-    """Push tangents [q, ...] through one parameter's update."""
-    state, names = snapshot.state, list(snapshot.state.slots[index])
+    """Push tangents [q, ...] through a bucket's update, flat."""
+    state, first = snapshot.state, bucket.places[0]
+    names = list(state.slots[first])
     leaves = problem.leaves(snapshot.values, differentiable=False)
     sizes = [leaf.numel() for leaf in leaves.values()]
+    gradient = bucket.flat(_present(gradients, bucket)).detach()
     units = torch.split(torch.eye(sum(sizes), dtype=torch.float64, device=gradient.device), sizes, dim=1)
-    primals = (state.parameters[index], gradient, [state.slots[index][n] for n in names], list(leaves.values()))
+    before = [bucket.flat([state.slots[i][name] for i in bucket.places]) for name in names]
+    primals = (bucket.flat([state.parameters[i] for i in bucket.places]), gradient, before, list(leaves.values()))
 
     def update(parameter: Tensor, grad: Tensor, buffers: list[Tensor], hyper: list[Tensor]) -> tuple[Tensor, Slots]:
         options = group_options(problem, snapshot, dict(zip(leaves, hyper, strict=True)))
         held = dict(zip(names, buffers, strict=True))
-        return problem.rule.update(parameter, grad, held, state.steps[index], options[problem.group_of[index]])
+        return problem.rule.update(parameter, grad, held, state.steps[first], options[problem.group_of[first]])
 
     def tangent(parameter: Tensor, grad: Tensor, buffers: list[Tensor], hyper: list[Tensor]) -> tuple[Tensor, Slots]:
         shaped = [h.reshape(leaf.shape).to(leaf.dtype) for h, leaf in zip(hyper, leaves.values(), strict=True)]
         result: tuple[Tensor, Slots] = torch.func.jvp(update, primals, (parameter, grad, buffers, shaped))[1]
         return result
 
-    held = [carrier.slots[index][n] for n in names]
-    result: tuple[Tensor, Slots] = torch.func.vmap(tangent)(carrier.parameters[index], moved, held, list(units))
+    tangents = bucket.flat([carrier.parameters[i] for i in bucket.places])
+    pushed = bucket.flat([moved[i] for i in bucket.places])
+    held = [bucket.flat([carrier.slots[i][name] for i in bucket.places]) for name in names]
+    result: tuple[Tensor, Slots] = torch.func.vmap(tangent)(tangents, pushed, held, list(units))
     return result

@@ -18,7 +18,7 @@ class Action(str, Enum):
     STOP = "stop"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Decision:
     """An answer to one report of one trial, kept in the ledger beside the facts.
 

@@ -82,8 +82,8 @@ def _check_header(row: str) -> None:
 
 def _encode(event: Event) -> dict[str, Any]:
     row: dict[str, Any] = {"event": type(event).__name__.lower()}
-    for name, value in vars(event).items():
-        row[name] = _plain(value)
+    for name in event.__slots__:
+        row[name] = _plain(getattr(event, name))
     return row
 
 

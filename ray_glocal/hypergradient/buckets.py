@@ -1,0 +1,58 @@
+"""Parameters that share an update: update rules are elementwise, so small tensors are updated as one flat one."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ray_glocal.hypergradient.problem import Problem, Snapshot
+
+FULL = 2**20  # entries; beyond them a tensor costs its arithmetic, not the call
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Parameters of one group, age, precision and kind of buffers, by their places.
+
+    Args:
+        places: Indices into the problem's parameters.
+        shapes: Their shapes.
+    """
+
+    places: tuple[int, ...]
+    shapes: tuple[torch.Size, ...]
+
+    def flat(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Tensors [..., *shape], one for each place, as one [..., entries]; a single one is not copied."""
+        pieces = [
+            tensor.reshape((*tensor.shape[: tensor.ndim - len(shape)], shape.numel()))
+            for tensor, shape in zip(tensors, self.shapes, strict=True)
+        ]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)
+
+    def apart(self, flat: Tensor) -> list[Tensor]:
+        """Inverse of `flat`, without a copy."""
+        pieces = torch.split(flat, [shape.numel() for shape in self.shapes], dim=-1)
+        return [piece.reshape((*piece.shape[:-1], *shape)) for piece, shape in zip(pieces, self.shapes, strict=True)]
+
+
+def buckets(problem: Problem, snapshot: Snapshot, gradients: Sequence[Tensor | None]) -> Iterator[Bucket]:
+    """All parameters that have a gradient, those with one update rule together until a bucket is full."""
+    filling: dict[object, list[int]] = {}
+    for place, (parameter, gradient) in enumerate(zip(snapshot.state.parameters, gradients, strict=True)):
+        if gradient is None:
+            continue
+        age, held_slots = snapshot.state.steps[place], tuple(snapshot.state.slots[place])
+        kind = (problem.group_of[place], age, held_slots, parameter.dtype, parameter.device)
+        held = filling.setdefault(kind, [])
+        if held and sum(snapshot.state.parameters[i].numel() for i in held) + parameter.numel() > FULL:
+            yield _bucket(snapshot, held)
+            held = filling[kind] = []
+        held.append(place)
+    for held in filling.values():
+        yield _bucket(snapshot, held)
+
+
+def _bucket(snapshot: Snapshot, places: Sequence[int]) -> Bucket:
+    return Bucket(tuple(places), tuple(snapshot.state.parameters[place].shape for place in places))
