@@ -47,7 +47,7 @@ def no_tangents(problem: Problem, state: InnerState) -> Carrier:
     return Carrier(
         tuple(p.new_zeros((q, *p.shape)) for p in state.parameters),
         tuple({name: t.new_zeros((q, *t.shape)) for name, t in held.items()} for held in state.slots),
-        tuple(s.new_zeros((q, *s.shape)) for s in running(problem.model)),
+        tuple(s.new_zeros((q, *s.shape)) for s in running(problem.norms)),
     )
 
 

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from ray_glocal.hypergradient.kernels import differentiable_in_eval
 from ray_glocal.hypergradient.preservation import OptimizerState, evaluating
 from ray_glocal.hypergradient.randomness import Randomness
 from ray_glocal.hypergradient.rules import Slots, rule_for
-from ray_glocal.hypergradient.statistics import read_from, running
+from ray_glocal.hypergradient.statistics import read_from, running, tracked
 
 Loss = Callable[..., Tensor]
 Values = Mapping[str, Tensor]  # float64 on the CPU, by name of the hyperparameter
@@ -57,6 +57,7 @@ class Snapshot:
     batch: Any
     options: tuple[Mapping[str, Any], ...]
     values: Values
+    field: Any = field(default=None, compare=False, repr=False)  # its gradient with its graph, where that was kept
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ class Problem:
         hyperparameters: What the outer problem adapts. A name that is an option of the optimizer sets that option;
             any other name is handed to those losses that take a third argument.
 
-    The parameters that train are read once, here. Derivatives pass through the running statistics of batch
-    normalisation; any other module buffer is restored and replayed, but taken for a constant.
+    The parameters that train and the batch normalisations are read once, here. Derivatives pass through the running
+    statistics of the latter; any other module buffer is restored and replayed, but taken for a constant.
 
     Raises:
         ArgumentError: An unsupported optimizer, one that trains nothing or another model, no or unknown
@@ -97,6 +98,7 @@ class Problem:
         hyperparameters: Sequence[Hyperparameter],
     ) -> None:
         self.model = model
+        self.norms = tracked(model)
         self.optimizer = optimizer
         self.rule = rule_for(optimizer)
         self.train_loss, self._train_reads = train_loss, _takes_hyper(train_loss)
@@ -288,7 +290,7 @@ class Problem:
         """One plain step of training, exactly as a loop without hypergradients takes it; the detached loss."""
         self.optimizer.zero_grad()
         loss = self.train(batch, self.leaves(values, differentiable=False))
-        _check_graph("train_loss", loss)
+        check_graph("train_loss", loss)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return loss.detach()
@@ -354,11 +356,11 @@ class Problem:
     def outer_gradient(self, batches: Sequence[Any], values: Values) -> OuterGradient:
         """Mean validation loss over `batches` and its derivatives, the model in eval mode."""
         leaves = self.leaves(values, differentiable=True)
-        statistics = [statistic.requires_grad_() for statistic in running(self.model)]
+        statistics = [statistic.requires_grad_() for statistic in running(self.norms)]
         wanted = [*self.parameters, *statistics, *leaves.values()]
-        with differentiable_in_eval(self.model), read_from(self.model, statistics):
+        with differentiable_in_eval(self.model), read_from(self.norms, statistics):
             loss = self._mean_loss(batches, leaves)
-            _check_graph("val_loss", loss)
+            check_graph("val_loss", loss)
             found = torch.autograd.grad(loss, wanted, allow_unused=True)
         grads = [torch.zeros_like(w) if f is None else f for w, f in zip(wanted, found, strict=True)]
         first, last = len(self.parameters), len(wanted) - len(leaves)
@@ -379,7 +381,12 @@ def _takes_hyper(loss: Loss) -> bool:
     return sum(p.kind in kinds for p in parameters) >= 3
 
 
-def _check_graph(name: str, loss: Tensor) -> None:
+def check_graph(name: str, loss: Tensor) -> None:
+    """Complain about a loss that does not depend on the parameters.
+
+    Raises:
+        ArgumentError: `loss` has no graph.
+    """
     if not loss.requires_grad:
         remedy = "Compute it with gradients: without `no_grad`, `detach`, `item` or a non-differentiable metric."
         raise ArgumentError(name, "depend differentiably on the parameters that the optimizer trains", loss, remedy)

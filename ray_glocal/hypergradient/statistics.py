@@ -28,14 +28,14 @@ def tracked(model: nn.Module) -> list[_BatchNorm]:
     return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
 
 
-def running(model: nn.Module) -> list[Tensor]:
+def running(norms: Sequence[_BatchNorm]) -> list[Tensor]:
     """Copies of all running means and variances, module after module."""
-    found = [t for m in tracked(model) for t in (m.running_mean, m.running_var)]
+    found = [t for m in norms for t in (m.running_mean, m.running_var)]
     return [t.detach().clone() for t in found if t is not None]
 
 
 @contextmanager
-def readings(model: nn.Module) -> Iterator[list[Reading]]:
+def readings(norms: Sequence[_BatchNorm]) -> Iterator[list[Reading]]:
     """Collect what enters the running statistics while the model runs."""
     seen: list[Reading] = []
 
@@ -47,13 +47,13 @@ def readings(model: nn.Module) -> Iterator[list[Reading]]:
             weight = 1.0 / float(module.num_batches_tracked) if module.momentum is None else module.momentum
             seen.append(Reading(module, args[0], weight))
 
-    with _hooked(model, record):
+    with _hooked(norms, record):
         yield seen
 
 
-def updated(model: nn.Module, before: Sequence[Tensor], seen: Sequence[Reading]) -> list[Tensor]:
+def updated(norms: Sequence[_BatchNorm], before: Sequence[Tensor], seen: Sequence[Reading]) -> list[Tensor]:
     """Running statistics after the readings, with their graph, from those before."""
-    place = {module: 2 * index for index, module in enumerate(tracked(model))}
+    place = {module: 2 * index for index, module in enumerate(norms)}
     after = list(before)
     for reading in seen:
         i, batch = place[reading.module], reading.batch.to(before[0].dtype)
@@ -64,9 +64,9 @@ def updated(model: nn.Module, before: Sequence[Tensor], seen: Sequence[Reading])
 
 
 @contextmanager
-def read_from(model: nn.Module, leaves: Sequence[Tensor]) -> Iterator[None]:
+def read_from(norms: Sequence[_BatchNorm], leaves: Sequence[Tensor]) -> Iterator[None]:
     """Let normalisations in eval mode read `leaves` in place of their buffers, so that derivatives reach them."""
-    place = {module: 2 * index for index, module in enumerate(tracked(model))}
+    place = {module: 2 * index for index, module in enumerate(norms)}
 
     def normalise(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
         assert isinstance(module, _BatchNorm)
@@ -79,13 +79,13 @@ def read_from(model: nn.Module, leaves: Sequence[Tensor]) -> Iterator[None]:
         shifted: Tensor = result if module.bias is None else result + module.bias.reshape(shape)
         return shifted.to(output.dtype)
 
-    with _hooked(model, normalise):
+    with _hooked(norms, normalise):
         yield
 
 
 @contextmanager
-def _hooked(model: nn.Module, hook: Any) -> Iterator[None]:
-    handles = [module.register_forward_hook(hook) for module in tracked(model)]
+def _hooked(norms: Sequence[_BatchNorm], hook: Any) -> Iterator[None]:
+    handles = [module.register_forward_hook(hook) for module in norms]
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.buckets import Bucket, buckets
 from ray_glocal.hypergradient.kernels import twice_differentiable
-from ray_glocal.hypergradient.problem import Problem, Snapshot
+from ray_glocal.hypergradient.problem import Problem, Snapshot, check_graph
 from ray_glocal.hypergradient.rules import Slots
 from ray_glocal.hypergradient.statistics import readings, running, updated
 
@@ -44,35 +44,46 @@ class GradientField:
     """Training gradient and running statistics of one inner step with their graph.
 
     Args:
-        problem: The bilevel problem.
+        parameters: Leaves of the graph, in the order of the problem's.
         leaves: Hyperparameters in the graph.
+        loss: Training loss.
         gradients: None where a parameter takes no part in the loss.
         before: Running statistics ahead of the step, leaves of the graph.
         after: Running statistics after it.
     """
 
-    problem: Problem
+    parameters: Sequence[Tensor]
     leaves: Mapping[str, Tensor]
+    loss: Tensor
     gradients: tuple[Tensor | None, ...]
     before: Sequence[Tensor]
     after: Sequence[Tensor]
 
     @classmethod
     def at(cls, problem: Problem, snapshot: Snapshot) -> "GradientField":
-        """Place the model at a snapshot and differentiate the training loss there, graph kept."""
+        """The field that was kept of a recorded step, or else the step run again, the model placed there."""
+        if snapshot.field is not None:
+            kept: GradientField = snapshot.field
+            return kept
         problem.place(snapshot.state)
+        return cls.of(problem, snapshot, problem.parameters)
+
+    @classmethod
+    def of(cls, problem: Problem, snapshot: Snapshot, parameters: Sequence[Tensor]) -> "GradientField":
+        """Differentiate a step's training loss in the parameters that the model holds, graph kept."""
         leaves = problem.leaves(snapshot.values, differentiable=True)
-        before = [statistic.requires_grad_() for statistic in running(problem.model)]
+        before = [statistic.requires_grad_() for statistic in running(problem.norms)]
         with twice_differentiable(problem.model):
-            with readings(problem.model) as seen:
+            with readings(problem.norms) as seen:
                 loss = problem.train(snapshot.batch, leaves)
-            found = torch.autograd.grad(loss, problem.parameters, create_graph=True, allow_unused=True)
-        return cls(problem, leaves, found, before, updated(problem.model, before, seen))
+            check_graph("train_loss", loss)
+            found = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
+        return cls(parameters, leaves, loss, found, before, updated(problem.norms, before, seen))
 
     @property
     def inputs(self) -> list[Tensor]:
         """Parameters, hyperparameters and running statistics ahead of the step."""
-        return [*self.problem.parameters, *self.leaves.values(), *self.before]
+        return [*self.parameters, *self.leaves.values(), *self.before]
 
     def pull_back(
         self, cotangents: Sequence[Tensor], statistics: Sequence[Tensor]
@@ -81,15 +92,15 @@ class GradientField:
         used = [(g, c) for g, c in zip(self.gradients, cotangents, strict=True) if g is not None]
         used += zip(self.after, statistics, strict=True)
         found = vector_jacobian([o for o, _ in used], self.inputs, [c for _, c in used])
-        first, last = len(self.problem.parameters), len(found) - len(self.before)
+        first, last = len(self.parameters), len(found) - len(self.before)
         return found[:first], found[first:last], found[last:]
 
-    def push_forward(self, tangents: Sequence[Tensor]) -> list[Tensor]:
+    def push_forward(self, problem: Problem, tangents: Sequence[Tensor]) -> list[Tensor]:
         """Tangents [q, ...] of the gradient: Hessian products (the Hessian is its own transpose) plus direct terms."""
         still = [torch.zeros_like(statistic) for statistic in self.after]
-        rows = [self.pull_back([t[i] for t in tangents], still)[0] for i in range(self.problem.size)]
+        rows = [self.pull_back([t[i] for t in tangents], still)[0] for i in range(problem.size)]
         moved = [torch.stack(column) for column in zip(*rows, strict=True)]
-        for index, row in self._direct_columns():
+        for index, row in self._direct_columns(problem):
             for tangent, column in zip(moved, row, strict=True):
                 tangent[index] += column
         return moved
@@ -107,12 +118,12 @@ class GradientField:
         rows = [vector_jacobian([f for f, _ in moving], probes, [t[i] for _, t in moving]) for i in range(sum(sizes))]
         return tuple(torch.stack(column) for column in zip(*rows, strict=True))
 
-    def _direct_columns(self) -> list[tuple[int, list[Tensor]]]:
+    def _direct_columns(self, problem: Problem) -> list[tuple[int, list[Tensor]]]:
         """Derivative of the gradient in each loss hyperparameter's entry, by differentiating its transpose product."""
-        probes = [torch.zeros_like(p, requires_grad=True) for p in self.problem.parameters]
+        probes = [torch.zeros_like(p, requires_grad=True) for p in self.parameters]
         used = [(g, v) for g, v in zip(self.gradients, probes, strict=True) if g is not None and g.requires_grad]
         columns, offset = [], 0
-        for binding, leaf in zip(self.problem.bindings, self.leaves.values(), strict=True):
+        for binding, leaf in zip(problem.bindings, self.leaves.values(), strict=True):
             if binding.field is None and used:
                 outputs, weights = [g for g, _ in used], [v for _, v in used]
                 (row,) = torch.autograd.grad(outputs, [leaf], weights, create_graph=True, allow_unused=True)
@@ -213,7 +224,7 @@ def _present(gradients: Sequence[Tensor | None], bucket: Bucket) -> list[Tensor]
 def push_forward_step(problem: Problem, snapshot: Snapshot, carrier: Carrier) -> Carrier:
     """Push the q tangents of the state, stacked in the first dimension, forward through one inner step."""
     field = GradientField.at(problem, snapshot)
-    moved = field.push_forward(carrier.parameters)
+    moved = field.push_forward(problem, carrier.parameters)
     statistics = field.push_statistics(carrier.parameters, carrier.statistics)
     parameters, slots = list(carrier.parameters), list(carrier.slots)
     for bucket in buckets(problem, snapshot, field.gradients):

@@ -9,6 +9,7 @@ from torch import Tensor
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.problem import InnerState, Problem, Snapshot, Values
 from ray_glocal.hypergradient.schedule import Factor, scheduled
+from ray_glocal.hypergradient.tape import Tape
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ def record_window(
     val_batches: Sequence[Any],
     values: Values,
     factors: Sequence[Factor] | None = None,
+    *,
+    tape: Tape | None = None,
 ) -> Window:
     """Train on `batches` by plain steps and record each; the model and optimizer are left after the last.
 
@@ -57,6 +60,7 @@ def record_window(
         val_batches: Batches of the outer loss.
         values: Hyperparameter values that hold throughout; written into the optimizer's options first.
         factors: A schedule's factor on the learning rates at each step; by default the present ones stay.
+        tape: Takes the steps, and may keep their graphs; by default they are run again when they are differentiated.
 
     Returns:
         The window; it holds K + 1 copies of parameters and buffers.
@@ -68,6 +72,9 @@ def record_window(
     problem.write_options(None, values)
     snapshots = []
     for batch in scheduled(problem, batches, factors):
+        if tape is not None:
+            snapshots.append(tape.step(batch, values)[0])
+            continue
         snapshots.append(problem.snapshot(batch, values))
         problem.advance(batch, values)
     if not snapshots:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-# One plain step (forward and backward pass) is one. A differentiated step repeats it with its graph kept and adds
-# Hessian products of about two plain steps each.
+# One plain step (forward and backward pass) is one. A differentiated step repeats it, unless its graph was kept, and
+# adds Hessian products of about two plain steps each.
 REPLAY = 1.0
 HESSIAN_PRODUCT = 2.0
 
@@ -35,6 +35,16 @@ class Cost:
         self.plain_seconds += time.perf_counter() - start
 
     @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Charge the time of the block, one recorded step, to training as far as a plain one takes it."""
+        start = time.perf_counter()
+        yield
+        taken = time.perf_counter() - start
+        plain = min(taken, self.plain_seconds / self.plain_steps) if self.plain_steps else taken
+        self.plain_seconds += plain
+        self.extra_seconds += taken - plain
+
+    @contextmanager
     def extra(self, steps: float) -> Iterator[None]:
         """Charge the time of the block, and so many inner-step equivalents, to the hypergradients."""
         start = time.perf_counter()
@@ -52,8 +62,16 @@ class Cost:
         }
 
 
-def window_steps(engine: str, window: int, entries: int, val_batches: int) -> float:
-    """Inner-step equivalents of one differentiated window beyond its plain steps."""
+def window_steps(engine: str, window: int, again: int, entries: int, val_batches: int) -> float:
+    """Inner-step equivalents of one differentiated window beyond its plain steps.
+
+    Args:
+        engine: `adjoint` or `forward`.
+        window: Steps of the window.
+        again: Those of them that are run a second time.
+        entries: Hyperparameter entries.
+        val_batches: Validation batches of an outer gradient.
+    """
     if engine == "adjoint":
-        return window * (REPLAY + HESSIAN_PRODUCT) + val_batches
-    return window * (REPLAY + HESSIAN_PRODUCT * entries + val_batches)
+        return again * REPLAY + window * HESSIAN_PRODUCT + val_batches
+    return again * REPLAY + window * (HESSIAN_PRODUCT * entries + val_batches)

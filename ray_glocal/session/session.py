@@ -18,6 +18,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array, Forecast
 from ray_glocal.hypergradient import Hyperparameter, Problem, Randomness, adjoint_trajectory, forward_trajectory
 from ray_glocal.hypergradient.problem import Loss, Values
+from ray_glocal.hypergradient.tape import Tape
 from ray_glocal.hypergradient.window import Trajectory, Window
 from ray_glocal.koopman import forecaster
 from ray_glocal.session import checkpoint
@@ -100,6 +101,8 @@ class GlocalSession:
         self._axes = Axes.of(self.problem)
         self._outer = OuterState.start(self._axes, self.settings)
         self._recorder = Recorder(self.settings, total_steps)
+        longest = max(self.settings.window, self.settings.search_window)
+        self._tape = Tape(self.problem, longest, self.settings.graph_memory)
         self._guard = Guard(self.settings)
         self._stream = Stream()
         self._train_losses: list[Tensor] = []
@@ -146,13 +149,15 @@ class GlocalSession:
             raise ArgumentError("total_steps", "not be exceeded", self.total_steps, "Plan for more steps.")
         self._begin()
         self._ran = self.values
-        if self._recorder.wants(self.step_count, searching=self._outer.searching):
-            with self.cost.extra(0):
-                self._recorder.snapshots.append(self.problem.snapshot(batch, self.values))
         self._foresight.advance()
-        with self.cost.plain():
-            loss = self.problem.advance(batch, self.values)
-            self._schedule.step()
+        if self._recorder.wants(self.step_count, searching=self._outer.searching):
+            with self.cost.recorded():
+                snapshot, loss = self._tape.step(batch, self.values)
+            self._recorder.snapshots.append(snapshot)
+        else:
+            with self.cost.plain():
+                loss = self.problem.advance(batch, self.values)
+        self._schedule.step()
         self.step_count += 1
         self.cost.plain_steps += 1
         self._train_losses.append(loss)
@@ -191,7 +196,8 @@ class GlocalSession:
         """Differentiate the complete window, forecast, judge, and move."""
         window = self._recorder.take(self.problem, self.validation.next_few())
         engine = self._engine()
-        steps = window_steps(engine, len(window.snapshots), self.problem.size, len(window.val_batches))
+        again = 0 if self._tape.keeps else len(window.snapshots)  # a resumed run counts as one that was not
+        steps = window_steps(engine, len(window.snapshots), again, self.problem.size, len(window.val_batches))
         with self.cost.extra(steps):
             trajectory = self._differentiated(window, engine)
             series = self.problem.pull_back(window.values, trajectory.derivatives).numpy()

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ray_glocal.hypergradient import Hyperparameter, Problem, Window, record_window
+from ray_glocal.hypergradient.tape import Tape
 
 CLASSES = 3
 
@@ -211,8 +212,10 @@ class Case:
         for index in range(steps):
             self.problem.advance(self.batches[index], values)
 
-    def window(self) -> Window:
-        return record_window(self.problem, self.batches, self.val_batches, self.problem.start_values())
+    def window(self, *, kept: bool = False) -> Window:
+        """Its batches as a window, whose graphs are kept, where that changes nothing, or not."""
+        tape = Tape(self.problem, len(self.batches)) if kept else None
+        return record_window(self.problem, self.batches, self.val_batches, self.problem.start_values(), tape=tape)
 
 
 def relative(got: Tensor, truth: Tensor) -> float:

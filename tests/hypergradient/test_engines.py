@@ -12,12 +12,12 @@ from .twin import Unrolled
 EXACT = 1e-10
 
 
-def compare(case: Case, tolerance: float = EXACT) -> None:
+def compare(case: Case, tolerance: float = EXACT, *, kept: bool = False) -> None:
     case.problem.write_options(None, case.problem.start_values())
     randomness = torch.get_rng_state()
     twin = Unrolled(case.problem, case.batches, case.val_batches)
     torch.set_rng_state(randomness)
-    window = case.window()
+    window = case.window(kept=kept)
     forward, adjoint = forward_trajectory(case.problem, window), adjoint_trajectory(case.problem, window)
     truth, lags = twin.forward(), twin.lags()
     errors = relative(forward.derivatives, truth), relative(adjoint.derivatives, lags)
@@ -29,8 +29,9 @@ def compare(case: Case, tolerance: float = EXACT) -> None:
     assert (forward.kind, adjoint.kind) == ("forward", "lag")
 
 
-def test_engines_equal_the_unrolled_graph(case):
-    compare(case)
+@pytest.mark.parametrize("kept", [False, True])
+def test_engines_equal_the_unrolled_graph(case, kept):
+    compare(case, kept=kept)
 
 
 @pytest.mark.parametrize("tail", [2, 3])
@@ -54,10 +55,11 @@ def test_engines_equal_the_unrolled_graph_in_the_middle_of_training(case):
     compare(case)
 
 
+@pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop"])
 @pytest.mark.parametrize("variant", sorted(VARIANTS.keys() - {"batchnorm-images"}))
-def test_engines_equal_the_unrolled_graph_on_awkward_models(variant, optimizer):
-    compare(Case.build(variant, optimizer))
+def test_engines_equal_the_unrolled_graph_on_awkward_models(variant, optimizer, kept):
+    compare(Case.build(variant, optimizer), kept=kept)
 
 
 def both(case: Case) -> tuple[torch.Tensor, torch.Tensor]:

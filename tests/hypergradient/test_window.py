@@ -23,6 +23,7 @@ from ray_glocal.hypergradient import (
     global_hypergradient,
     record_window,
 )
+from ray_glocal.hypergradient.tape import Tape
 
 from .cases import OPTIMIZERS, Case, draw, mlp, relative
 
@@ -123,7 +124,8 @@ def test_everything_comes_back_when_a_loss_raises():
         *(("attention", "adamw"), ("gru", "adamw"), ("batchnorm", "sgd"), ("unused", "rmsprop")),
     ],
 )
-def test_a_recorded_window_trains_as_a_plain_loop_bit_for_bit(variant, optimizer):
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_recorded_window_trains_as_a_plain_loop_bit_for_bit(variant, optimizer, kept):
     ours, plain = (noisy(Case.build(variant, optimizer, steps=5)) for _ in range(2))
     hyper = {h.name: h.value for h in plain.problem.hyperparameters}
     group = plain.problem.optimizer.param_groups[0]
@@ -142,8 +144,9 @@ def test_a_recorded_window_trains_as_a_plain_loop_bit_for_bit(variant, optimizer
         plain.problem.optimizer.step()
     truth = everything(plain.problem)
     ours_start.restore()
+    tape = Tape(ours.problem, 5) if kept else None
     for chunk in (ours.batches[:2], ours.batches[2:]):
-        window = record_window(ours.problem, chunk, ours.val_batches, ours.problem.start_values())
+        window = record_window(ours.problem, chunk, ours.val_batches, ours.problem.start_values(), tape=tape)
         adjoint_trajectory(ours.problem, window)
         forward_trajectory(ours.problem, window)
     found = everything(ours.problem)
@@ -347,15 +350,18 @@ def test_the_watch_sees_a_leak():
     assert len(Watched.nodes) == 0
 
 
+@pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize(("model", "optimizer"), [("mlp", "adamw"), ("attention", "sgd"), ("batchnorm", "rmsprop")])
-def test_windows_leave_nothing_behind_even_without_garbage_collection(model, optimizer):
+def test_windows_leave_nothing_behind_even_without_garbage_collection(model, optimizer, kept):
     case = Case.build(model, optimizer, steps=2)
     plain, values = case.problem.train_loss, case.problem.start_values()
     # Squared, so that the graph of the gradient holds the node, too.
     case.problem.train_loss = lambda model, batch, hyper: Watched.apply(plain(model, batch, hyper)).square()
 
+    tape = Tape(case.problem, 2) if kept else None
+
     def work():
-        window = record_window(case.problem, case.batches, case.val_batches[:1], values)
+        window = record_window(case.problem, case.batches, case.val_batches[:1], values, tape=tape)
         forward_trajectory(case.problem, window)
         adjoint_trajectory(case.problem, window)
         final_loss(case.problem, case.batches[:1], case.val_batches[:1], values)

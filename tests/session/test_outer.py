@@ -537,5 +537,6 @@ def test_costs_are_counted():
     cost.plain_steps += 2
     assert cost.metrics()["cost/steps"] == 7
     assert 0 < cost.metrics()["cost/share"] < 1
-    assert window_steps("adjoint", 10, 1000, 4) == 34
-    assert window_steps("forward", 10, 2, 4) == 90
+    assert window_steps("adjoint", 10, 10, 1000, 4) == 34
+    assert window_steps("adjoint", 10, 0, 1000, 4) == 24
+    assert window_steps("forward", 10, 10, 2, 4) == 90

@@ -46,5 +46,5 @@ def local(training: Training, problem: Problem, values: Values, batches: list[Ba
     """Train on a window; its local hypergradient, shape [1]."""
     recorded = record_window(problem, batches, training.next_val(), values)
     training.rates += [training.lr] * len(batches)
-    training.cost += len(batches) + window_steps("adjoint", len(batches), 1, VAL_BATCHES)
+    training.cost += len(batches) + window_steps("adjoint", len(batches), len(batches), 1, VAL_BATCHES)
     return adjoint_trajectory(problem, recorded).derivatives[-1]
