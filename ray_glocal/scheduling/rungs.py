@@ -88,7 +88,7 @@ class Rungs:
         self._places: dict[str, Place] = {}
         self._population: dict[int, list[float]] = {}
         self._survivors: dict[int, list[float]] = {}
-        self._out: set[str] = set()
+        self._out: dict[str, bool] = {}  # trials that cannot win, and whether another attempt brings them back
         self._pruned: set[str] = set()
 
     def add(self, event: Event) -> None:
@@ -98,7 +98,7 @@ class Rungs:
         elif isinstance(event, Decision) and event.prunes:
             self._prune(event)
         elif isinstance(event, Errored) and event.final:
-            self._take_out(event.trial)
+            self._take_out(event.trial, returns=True)
         elif isinstance(event, Added):
             self._put_back(event.trial)
 
@@ -131,7 +131,7 @@ class Rungs:
 
     def _report(self, event: Reported) -> None:
         if not event.finite:
-            return self._take_out(event.trial)
+            return self._take_out(event.trial, returns=False)
         place = self._places.get(event.trial)
         if place is not None and event.step > place.latest_step:
             place.latest, place.latest_step = event.final, event.step
@@ -152,24 +152,25 @@ class Rungs:
 
     def _prune(self, decision: Decision) -> None:
         if decision.rule == "nonfinite":
-            self._take_out(decision.trial)
+            self._take_out(decision.trial, returns=False)
         if decision.trial not in self._pruned:
             self._pruned.add(decision.trial)
             if decision.trial not in self._out:
                 self._remove(self._survivors, decision.trial)
 
-    def _take_out(self, trial: str) -> None:
-        if trial in self._out:
+    def _take_out(self, trial: str, *, returns: bool) -> None:
+        known = trial in self._out
+        self._out[trial] = returns and self._out.get(trial, True)
+        if known:
             return
-        self._out.add(trial)
         self._remove(self._population, trial)
         if trial not in self._pruned:
             self._remove(self._survivors, trial)
 
     def _put_back(self, trial: str) -> None:
-        if trial not in self._out:
+        if not self._out.get(trial):
             return
-        self._out.discard(trial)
+        del self._out[trial]
         for rung, value in self._entries(trial).items():
             insort(self._population.setdefault(rung, []), value)
             if trial not in self._pruned:

@@ -37,10 +37,11 @@ def rung_rule(factor=3, caution=0.0):
 
 def naive_stop(events, trial, factor, caution):
     """The rung rule said again without views: from the list of events alone, in quadratic time."""
-    entries, latest, out, pruned, ladder = {}, {}, set(), set(), Ladder(1, factor)
+    entries, latest, pruned, ladder = {}, {}, set(), Ladder(1, factor)
+    failed, diverged = set(), set()
     for event in events:
         if isinstance(event, Reported) and not math.isfinite(event.loss):
-            out.add(event.trial)
+            diverged.add(event.trial)
         elif isinstance(event, Reported):
             rungs = entries.setdefault(event.trial, {})
             rung = ladder.rung(event.step)
@@ -50,11 +51,12 @@ def naive_stop(events, trial, factor, caution):
                 latest[event.trial] = (event.step, event.final)
         elif isinstance(event, Decision) and event.prunes:
             pruned.add(event.trial)
-            out |= {event.trial} if event.rule == "nonfinite" else set()
+            diverged |= {event.trial} if event.rule == "nonfinite" else set()
         elif isinstance(event, Errored) and event.final:
-            out.add(event.trial)
+            failed.add(event.trial)
         elif isinstance(event, Added):
-            out.discard(event.trial)
+            failed.discard(event.trial)
+    out = failed | diverged
     if trial in out or not entries.get(trial):
         return False
     newest = [e for e in events if isinstance(e, Reported) and e.trial == trial][-1]
@@ -187,6 +189,18 @@ def test_a_failed_leader_does_not_condemn_the_rest():
     experiment.ledger.record(Errored("leader"))
     assert not experiment.report("b", 1, 1.0).stops
     assert experiment.report("c", 1, 2.0).stops
+
+
+@pytest.mark.parametrize("diverges", [True, False])
+def test_a_trial_that_comes_back_counts_again_unless_it_diverged(diverges):
+    experiment = Experiment(rung_rule(2))
+    experiment.report("back", 1, 0.0)
+    if diverges:
+        experiment.report("back", 2, math.nan)
+    experiment.ledger.extend([Errored("back"), Added("back", attempt=1)])
+    for trial, loss in (("b", 1.0), ("d", 3.0)):
+        experiment.report(trial, 1, loss)
+    assert experiment.report("c", 1, 2.0).stops == (not diverges)
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
