@@ -10,7 +10,7 @@ from ray_glocal.report import layout
 from ray_glocal.report.experiment import ledger_in
 from ray_glocal.report.folder import opened
 from ray_glocal.scheduling.decision import Decision
-from ray_glocal.scheduling.event import Reported
+from ray_glocal.scheduling.event import Completed, Reported
 from ray_glocal.scheduling.ledger import Event, Ledger
 from ray_glocal.scheduling.rules import Rule
 from ray_glocal.tune.rulebook import Rulebook
@@ -24,8 +24,8 @@ class Replay:
         path: Where the experiment lies.
         reports: Results that were put to the rules.
         decisions: Recorded decisions that came out again.
-        unverifiable: Recorded decisions on a step that a trial ran again after a failure, with another result than the
-            first time: the ledger keeps the first only.
+        unverifiable: Recorded decisions on a step that a trial ran again after a failure or a restore, with another
+            result than the first time: the ledger keeps the first only.
         difference: The first difference in a sentence; empty where there is none.
     """
 
@@ -99,16 +99,19 @@ class _Rehearsal:
         """Put a report to the rules, and compare with the decision that follows it in the ledger, if one does."""
         self._ledger.record(report)
         recorded = following if isinstance(following, Decision) and _same_place(report, following) else None
-        if recorded is None and report is self._last[report.trial]:
-            return ""  # the trial ended with it, or the ledger does
+        ended = isinstance(following, Completed) and following.trial == report.trial
+        if recorded is None and (ended or report is self._last[report.trial]):
+            return ""  # the trial ended with it (and may have come back since), or the ledger does
         self._reports += 1
         return self._compared(report, self._rulebook.answer(self._ledger, report), recorded)
 
     def _answer_again(self, recorded: Decision) -> str:
-        """A decision without a new report: the trial had gone back, and passed the step a second time."""
+        """A decision without a new report: the trial had gone back, and passed the step a second time.
+
+        After a failure that is a new attempt; after a restore of the experiment it is not.
+        """
         report = self._first_report(recorded)
-        record = self._ledger.trial(recorded.trial)
-        if report is None or record is None or record.attempt == 0:
+        if report is None:
             return f"a decision without a result to judge: {_told(recorded)}."
         if self._rulebook.answer(self._ledger, report) == recorded:
             self._decisions += 1

@@ -12,6 +12,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.report import replay
 from ray_glocal.scheduling.rules import Rung
 from ray_glocal.scheduling.rungs import Ladder
+from ray_glocal.tune import GlocalScheduler
 
 LEDGER = "glocal-ledger.json"
 
@@ -125,6 +126,29 @@ def test_a_step_that_ran_again_with_another_result_cannot_be_verified(tmp_path):
     assert told.same
     assert (told.decisions, told.unverifiable) == (1, 1)
     assert "on repeated steps, whose results the ledger does not keep: 1." in " ".join(str(told).split())
+
+
+def test_a_trial_that_a_restore_sent_back_replays(tmp_path):
+    experiment = recordings.Experiment(tmp_path, {})
+    experiment.add("a")
+    experiment.report("a", 1, 1.0)
+    experiment.scheduler = GlocalScheduler("val_loss", "min", grace_period=1)
+    experiment.scheduler.on_trial_add(experiment, experiment.trials["a"])
+    assert not experiment.report("a", 1, math.nan)
+    told = replay(experiment.write())
+    assert told.same
+    assert (told.decisions, told.unverifiable) == (1, 1)
+
+
+def test_a_trial_that_comes_back_after_its_end_replays(tmp_path):
+    experiment = recordings.Experiment(tmp_path, {})
+    experiment.add("a")
+    experiment.end("a", {"val_loss": 9.0, "step": 1})  # a stopper kept it from the scheduler
+    experiment.trials["a"].status = "PENDING"
+    experiment.scheduler.on_trial_add(experiment, experiment.trials["a"])
+    experiment.report("a", 2, 1.0)
+    experiment.report("a", 3, 1.0)
+    assert replay(experiment.write()).same
 
 
 def test_diverged_trials_replay(tmp_path):
