@@ -192,6 +192,7 @@ def driver_alone(waiting: int | None) -> Iterator[None]:
     """
     told = {"RAY_CHDIR_TO_TRIAL_DIR": "0", "TUNE_ORIG_WORKING_DIR": os.getcwd(), "TUNE_PRINT_ALL_TRIAL_ERRORS": "0"}
     told["TUNE_DISABLE_RESOURCE_CHECKS"] = "1"  # a session would hang its checks on every remote call of the process
+    told["TUNE_RESULT_BUFFER_LENGTH"] = "1"  # as `tune.run` sets it for schedulers that do without
     if waiting is not None:
         told["TUNE_MAX_PENDING_TRIALS_PG"] = str(waiting)
     before = {name: os.environ.get(name) for name in told}
