@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 Scalar = bool | int | float | str | None
 
+FORGOTTEN = "forgotten"  # origin of a trial whose proposal a restored memory, saved too early, does not hold
+
 
 @dataclass(frozen=True, slots=True)
 class Added:
@@ -26,7 +28,7 @@ class Added:
         levels: Index of the chosen value of each discrete factor, in the order of the space; empty where the trial
             was not proposed by our own searcher.
         start: Start values of the continuous hyperparameters by name.
-        origin: Why it was proposed: "cover", "seed" or "explore"; empty where somebody else proposed it.
+        origin: Why it was proposed: "cover", "seed" or "explore"; `FORGOTTEN`; empty where somebody else proposed it.
     """
 
     trial: str
@@ -124,8 +126,8 @@ class Errored:
 
     @property
     def key(self) -> Hashable:
-        """A trial fails once per attempt."""
-        return ("errored", self.trial, self.attempt)
+        """A trial fails once per attempt; it may be given up after it was to come back."""
+        return ("errored", self.trial, self.attempt, self.final)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from ray_glocal.forecast import Forecaster
 from ray_glocal.koopman import forecaster as named_forecaster
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.decision import Decision
-from ray_glocal.scheduling.event import Added, Completed, Errored, Reported, Settled
+from ray_glocal.scheduling.event import FORGOTTEN, Added, Completed, Errored, Reported, Settled
 from ray_glocal.scheduling.ledger import Event, Ledger
 from ray_glocal.scheduling.rules import Rule
 from ray_glocal.scheduling.rungs import Ladder
@@ -110,6 +110,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._rulebook: Rulebook | None = None
         self._folder: Path | None = None
         self._file: LedgerFile | None = None  # none before an experiment begins, or where the searcher saves the ledger
+        self._gathering = False  # whether an experiment has begun of which Tune may still name trials that it restores
         self._tabled = 0  # decisions already in the table's file
         self._metrics_seen: dict[str, frozenset[str]] = {}
         self._metric: str | None = None
@@ -168,7 +169,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._check_checkpoints(trial)
         self._folder = Path(experiment_folder(trial))
         _AT_WORK[experiment_folder(trial)] = self
-        self._rulebook, self._tabled = None, 0
+        self._rulebook, self._tabled, self._gathering = None, 0, True
         if self._search is None:
             # Nothing is known of an experiment that begins, for the scheduler may have served another.
             self._file = LedgerFile(self._folder)
@@ -205,11 +206,20 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         record = self.ledger.trial(trial.trial_id)
         over = trial.status in (Trial.TERMINATED, Trial.ERROR)
         if record is None:
-            self._record(Added(trial.trial_id, flat_config(trial.config)))
+            origin = FORGOTTEN if self._gathering and self._search is not None else ""
+            self._record(Added(trial.trial_id, flat_config(trial.config), origin=origin))
         elif record.status != "live" and not over:
             self._record(Added(trial.trial_id, record.added.config, record.attempt + 1))
         if over:
             self._end(trial, error=trial.status == Trial.ERROR)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The first that waits; before the first choice of all, give up what the memory knows and Tune does not."""
+        if self._gathering:
+            self._gathering = False
+            for name in sorted(self.ledger.live - {trial.trial_id for trial in tune_controller.get_trials()}):
+                self._give_up(name)
+        return super().choose_trial_to_run(tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """STOP where a rule says so, CONTINUE otherwise."""
@@ -335,6 +345,15 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         target = self._end_of_training(result) or ladder.milestone(rung + 1)
         mean, deviation = outlook(self._forecaster, [*record.losses, (report.step, report.loss)], target)
         return dataclasses.replace(report, mean=mean, deviation=deviation)
+
+    def _give_up(self, name: str) -> None:
+        """End a trial that was lost with the driver: the memory was saved later than the experiment.
+
+        It would count as live for ever, and as the one that is left to win when others are pruned.
+        """
+        record = self.ledger.trial(name)
+        logger.warning("Trial %s is in the memory, but not in the restored experiment: it is given up.", name)
+        self._record(Errored(name, record.attempt if record is not None else 0))
 
     def _end(self, trial: Trial, error: bool, final: bool = True) -> None:
         record = self.ledger.trial(trial.trial_id)

@@ -104,6 +104,14 @@ def test_an_end_of_an_old_attempt_does_not_end_the_new_one():
     assert ledger.trial("a").running
 
 
+def test_a_trial_that_was_to_come_back_may_be_given_up():
+    ledger = Ledger([Added("a"), Errored("a", 0, final=False)])
+    assert ledger.live == {"a"}
+    ledger.record(Errored("a", 0, final=True))
+    assert ledger.trial("a").status == "errored"
+    assert not ledger.live
+
+
 def test_best_skips_failed_diverged_and_silent_trials():
     ledger = Ledger([Reported("nan", 1, float("nan")), Reported("dead", 1, 0.1), Errored("dead"), Added("silent")])
     assert ledger.best() is None
