@@ -113,6 +113,7 @@ def test_hooks_have_the_signatures_that_we_override():
 def test_answers_are_class_constants_and_results_are_not_buffered():
     assert TrialScheduler.STOP is FIFOScheduler.STOP
     assert not GlocalScheduler("x", "min").supports_buffered_results
+    assert "if not scheduler.supports_buffered_results:" in inspect.getsource(tune.run)
     assert issubclass(GlocalScheduler, FIFOScheduler)
 
 
@@ -156,6 +157,13 @@ def test_the_controller_and_what_hooks_get_of_it_show_the_searcher():
     assert isinstance(TuneController.search_alg, property)
     assert '"search_alg"' in inspect.getsource(TuneController._wrapped)  # the white list of the hooks' wrapper
     assert callable(SearchGenerator.is_finished)
+
+
+def test_a_restored_experiment_has_added_all_its_trials_before_the_first_is_chosen():
+    assert "self._requeue_restored_trials(" in inspect.getsource(TuneController.resume)
+    assert "self.add_trial(" in inspect.getsource(TuneController._requeue_restored_trials)
+    assert "choose_trial_to_run(self._wrapped())" in inspect.getsource(TuneController._maybe_add_actors)
+    assert '"get_trials"' in inspect.getsource(TuneController._wrapped)
 
 
 def test_tune_tells_scheduler_and_searcher_what_it_was_told():

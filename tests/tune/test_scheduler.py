@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import tempfile
 from types import SimpleNamespace
 
 import numpy as np
@@ -50,6 +51,9 @@ class Tune:
     def __init__(self, scheduler, folder, search=None):
         self.scheduler, self.folder, self.search_alg = scheduler, folder, search
         self.trials = {}
+
+    def get_trials(self):
+        return list(self.trials.values())
 
     def add(self, name, **options):
         self.trials[name] = Trial(name, self.folder, **options)
@@ -161,6 +165,52 @@ def test_restored_trials_are_upserted(begin, tmp_path):
     assert driver.scheduler.ledger.live == {"a"}
 
 
+def test_a_trial_that_only_the_restored_memory_knows_is_given_up(begin, caplog):
+    driver = begin()
+    for name in ("best", "other"):
+        driver.add(name)
+    driver.report("best", 1, 0.0)
+    again = begin()  # its file was saved later than the experiment, which does not know of the best
+    again.trials = {"other": driver.trials["other"]}
+    again.scheduler.on_trial_add(again, again.trials["other"])
+    assert again.scheduler.choose_trial_to_run(again) is again.trials["other"]
+    assert again.scheduler.ledger.live == {"other"}
+    assert "Trial best is in the memory, but not in the restored experiment: it is given up." in caplog.text
+    again.add("c")
+    assert [again.report(name, 1, 9.0) for name in ("other", "c")] == [CONTINUE] * 2, "nobody better is left to win"
+
+
+def test_what_the_restored_memory_has_forgotten_is_not_proposed_again(tmp_path):
+    search = GlocalSearch(SPACE, "val_loss", "min")
+    search.save(str(tmp_path / "early"))
+    driver = Tune(GlocalScheduler(search=search), tmp_path, search)
+    config = search.suggest("a")
+    driver.add("a")
+    restored = GlocalSearch(SPACE, "val_loss", "min")
+    restored.restore(str(tmp_path / "early"))
+    again = Tune(GlocalScheduler(search=restored), tmp_path, restored)
+    again.add("a")
+    assert again.scheduler.choose_trial_to_run(again) is again.trials["a"]
+    proposed = restored.suggest("b")
+    assert (proposed["width"], proposed["lr"]) != (config["width"], config["lr"])
+    again.add("somebody else's")  # as of a repeater, which runs one proposal several times
+    assert restored.ledger.proposals == 2
+
+
+@pytest.mark.parametrize(("end", "factor"), [(243, 3), (1000, 10)])
+def test_trials_are_judged_on_every_rung_below_the_end(begin, end, factor):
+    driver = begin(max_t=end, reduction_factor=factor)
+    names = [str(k) for k in range(factor)]
+    for name in names:
+        driver.add(name)
+    rungs = [factor**k for k in range(10) if factor**k < end]
+    for rung in rungs[:-1]:
+        assert {driver.report(name, rung, 1.0) for name in names} == {CONTINUE}
+    answers = [driver.report(name, rungs[-1], 1.0 + int(name)) for name in names]
+    assert answers == [CONTINUE] * (factor - 1) + [STOP]
+    assert [row["step"] for row in driver.scheduler.decisions() if row["trial"] == "0"] == rungs
+
+
 def test_the_schedulers_own_memory_survives_and_is_text(begin):
     driver = begin()
     for i, name in enumerate("ab"):
@@ -270,11 +320,12 @@ values = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), huge, s
 @example({"val_loss": 0, "step": 1.7e308})  # the next rung lies beyond the largest float
 def test_hooks_survive_any_result(result):
     scheduler = GlocalScheduler("val_loss", "min")
-    trial = Trial("a", "/nonexistent")
     tune_ = SimpleNamespace(search_alg=None)
-    scheduler.on_trial_add(tune_, trial)
-    assert scheduler.on_trial_result(tune_, trial, result) in (CONTINUE, STOP)
-    scheduler.on_trial_complete(tune_, trial, result)
+    with tempfile.TemporaryDirectory() as folder:  # a fresh one each time: what lies in it is taken for a memory
+        trial = Trial("a", folder)
+        scheduler.on_trial_add(tune_, trial)
+        assert scheduler.on_trial_result(tune_, trial, result) in (CONTINUE, STOP)
+        scheduler.on_trial_complete(tune_, trial, result)
     assert journal.read(journal.write(scheduler.ledger)) == scheduler.ledger
 
 

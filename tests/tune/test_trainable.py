@@ -85,7 +85,9 @@ def test_a_fresh_trial_starts_from_its_ancestors_weights_where_they_fit(begin, t
         trial._begin()
     assert all(torch.equal(a, b) for a, b in zip(weights(heir).values(), weights(ancestor).values(), strict=True))
     assert all(torch.equal(a, b) for a, b in zip(weights(stranger).values(), fresh.values(), strict=True))
-    assert heir.train()["step"] == 8
+    first = heir.train()
+    assert (first["step"], first["training_iteration"]) == (8, 1)
+    assert 8 <= first["cost/steps"] < ancestor.session.metrics()["cost/steps"], "it counts its own steps and cost"
 
 
 def test_it_is_a_tune_trainable_that_asks_for_build_only():
