@@ -65,6 +65,30 @@ def read(text: str) -> Ledger:
     return ledger
 
 
+def salvage(text: str) -> Ledger:
+    """Every whole record of a damaged journal; `Ledger.torn` says how many lines are lost, and which is the first.
+
+    Events are facts that stand by themselves, so those that are left are worth more than none.
+
+    Raises:
+        ArgumentError: `text` was written by another version, or holds no whole record.
+    """
+    rows = text.split("\n")
+    if "ray_glocal_ledger" in rows[0]:
+        _check_header(rows[0])
+    events = {number: _decode(row) for number, row in enumerate(rows, start=1) if row and row != HEADER}
+    whole = [event for event in events.values() if event is not None]
+    lost = [number for number, event in events.items() if event is None]
+    if not whole:
+        raise ArgumentError("ledger", "hold at least one whole record", rows[0], "Restore it from a backup.")
+    ledger = Ledger(whole)
+    if lost:
+        ledger.torn = (
+            f"{len(lost)} damaged lines are dropped, the first is line {lost[0]}; {len(ledger)} events are left."
+        )
+    return ledger
+
+
 def _nothing(text: str) -> Ledger:
     """Text without one whole line: an empty ledger, unless it never was the beginning of one."""
     if not HEADER.startswith(text):

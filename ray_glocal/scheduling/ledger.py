@@ -88,6 +88,8 @@ class Ledger:
 
     def record(self, event: Event) -> bool:
         """Append `event`; return False, changing nothing, where its key is already known."""
+        if isinstance(event, Added | Reported | Completed | Errored):
+            self._away.discard(event.trial)
         if event.key in self._keys:
             return False
         self._keys.add(event.key)
@@ -103,11 +105,25 @@ class Ledger:
             self.record(event)
 
     def replace(self, other: Ledger) -> None:
-        """Become `other` in place: whoever holds this ledger sees the restored memory."""
+        """Become `other` in place: whoever holds this ledger sees the restored memory.
+
+        What was live then is away until an event tells of it again, or `back` does: memory may be newer than the
+        restored experiment, and trials that never come back must not count as live.
+        """
         events, torn = other.events, other.torn
         self._clear()
         self.extend(events)
         self.torn = torn
+        self._away.update(self._live)
+
+    def back(self, trial: str) -> None:
+        """Note that a restored experiment knows `trial`."""
+        self._away.discard(trial)
+
+    @property
+    def away(self) -> frozenset[str]:
+        """Trials that were live in a restored ledger and that nobody has told of since."""
+        return frozenset(self._away)
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -149,8 +165,8 @@ class Ledger:
 
     @property
     def live(self) -> frozenset[str]:
-        """Trials that have not ended."""
-        return frozenset(self._live)
+        """Trials that have not ended, without those that are away."""
+        return frozenset(self._live - self._away)
 
     @property
     def proposals(self) -> int:
@@ -186,6 +202,7 @@ class Ledger:
         self._views: dict[Hashable, View] = {}
         self._trials: dict[str, Record] = {}
         self._live: set[str] = set()
+        self._away: set[str] = set()
         self._proposals = 0
         self._decisions: list[Decision] = []
         self._answers: dict[tuple[str, float], Decision] = {}

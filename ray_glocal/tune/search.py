@@ -19,8 +19,9 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import Added, Completed, Errored
 from ray_glocal.scheduling.ledger import Ledger
-from ray_glocal.scheduling.seeding import Proposal, propose
+from ray_glocal.scheduling.seeding import Proposal, proposal_index, propose
 from ray_glocal.tune.adapt import ANCESTOR, nothing_continuous
+from ray_glocal.tune.ledger_file import recovered
 from ray_glocal.tune.reading import Reading, check_mode, flat_config
 from ray_glocal.tune.space import Split, split
 
@@ -123,7 +124,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
             Reading(self._metric or "", self._mode or "")
         if self._max_concurrent is not None and len(self.ledger.live) >= self._max_concurrent:
             return None
-        index = self.ledger.proposals
+        index = proposal_index(self.ledger)
         proposal = propose(self.ledger, self._issued.space, self._seed, self._cover)
         # A stream of its own, apart from the one that the proposal was drawn from.
         config = self._issued.config(proposal.levels, proposal.start, np.random.default_rng([self._seed, index, 1]))
@@ -158,19 +159,26 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         return True
 
     def save(self, checkpoint_path: str) -> None:
-        """Write the ledger, which is all there is to save, as lines of JSON."""
-        Path(checkpoint_path).write_text(journal.write(self.ledger), encoding="utf-8")
+        """Write the ledger, which is all there is to save, as lines of JSON: whole or not at all.
+
+        A full disk is said and tried again with Tune's next snapshot; raising would end the experiment.
+        """
+        target = Path(checkpoint_path)
+        unfinished = target.with_name(f"{target.name}.unfinished")
+        try:
+            unfinished.write_text(journal.write(self.ledger), encoding="utf-8")
+            unfinished.replace(target)
+        except OSError as error:
+            logger.error("The ledger could not be saved to %s: %s", target, error)
+            unfinished.unlink(missing_ok=True)
 
     def restore(self, checkpoint_path: str) -> None:
         """Fill the ledger from a file written by `save`, in place, so that the scheduler sees it too.
 
-        Raises:
-            ArgumentError: The file is not a ledger of this version.
+        What cannot be read is said and kept aside, and the rest is used; raising would make Tune begin the whole
+        experiment again.
         """
-        restored = journal.read(Path(checkpoint_path).read_text(encoding="utf-8"))
-        if restored.torn:
-            logger.warning("%s: %s", checkpoint_path, restored.torn)
-        self.ledger.replace(restored)
+        self.ledger.replace(recovered(Path(checkpoint_path)))
 
     @property
     def _cover(self) -> int:

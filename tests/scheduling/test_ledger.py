@@ -147,3 +147,36 @@ def test_an_empty_file_is_an_empty_ledger():
 def test_a_decision_without_a_reason_is_refused():
     with pytest.raises(ArgumentError, match="`reason` must be a sentence; got ' '"):
         Decision("a", 1, Action.STOP, "rung", " ")
+
+
+def test_what_is_whole_of_a_damaged_journal_is_kept_and_the_loss_told():
+    ledger = Ledger([Added("a"), Reported("a", 1, 0.5), Reported("a", 2, 0.4), Completed("a")])
+    rows = journal.write(ledger).split("\n")
+    rows[2] = rows[2][:9] + "\0" + rows[2][9:]
+    left = journal.salvage("\n".join(rows))
+    assert left.events == (ledger.events[0], *ledger.events[2:])
+    assert left.torn == "1 damaged lines are dropped, the first is line 3; 3 events are left."
+    assert journal.salvage("\n".join(["rubbish", *rows[1:2]])).events == ledger.events[:1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rubbish\nmore\n", r"`ledger` must hold at least one whole record; got 'rubbish'. Restore it from a backup"),
+        ('{"ray_glocal_ledger": 9}\n', r"`ledger` must begin with .* Read it with the version of ray_glocal"),
+    ],
+)
+def test_what_holds_nothing_or_is_of_another_version_is_not_salvaged(text, message):
+    with pytest.raises(ArgumentError, match=message):
+        journal.salvage(text)
+
+
+def test_what_was_live_in_a_restored_memory_is_away_until_somebody_tells_of_it():
+    held = Ledger()
+    held.replace(Ledger([Added("a"), Added("b"), Added("c"), Added("d"), Completed("d")]))
+    assert held.live == frozenset()
+    assert held.away == {"a", "b", "c"}
+    held.back("a")
+    held.record(Added("b"))  # a repetition tells of it too
+    assert held.live == {"a", "b"}
+    assert held.away == {"c"}

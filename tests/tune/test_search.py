@@ -8,7 +8,7 @@ from ray import tune
 from ray.tune.search import ConcurrencyLimiter
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.scheduling.event import Completed
+from ray_glocal.scheduling.event import Added, Completed
 from ray_glocal.tune import GlocalSearch
 from ray_glocal.tune.adapt import ANCESTOR
 
@@ -204,3 +204,57 @@ def test_tune_may_pass_the_same_space_or_constants():
 def test_what_is_wrong_is_said_before_anything_runs(call, message):
     with pytest.raises(ArgumentError, match=message):
         call()
+
+
+def test_a_damaged_memory_is_kept_aside_and_what_is_whole_of_it_used(tmp_path, caplog):
+    first = GlocalSearch(SPACE, "val_loss", "min")
+    run(first, 4)
+    path = tmp_path / "state.pkl"
+    first.save(str(path))
+    rows = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([rows[0], b"\xff\x00" + rows[1], *rows[2:]]))
+    second = GlocalSearch(SPACE, "val_loss", "min")
+    second.restore(str(path))
+    assert second.ledger.events == first.ledger.events[1:]
+    assert "Part of the memory of earlier decisions is lost; it is kept as" in caplog.text
+    assert "1 damaged lines are dropped, the first is line 2" in caplog.text
+    assert path.with_suffix(".damaged").read_bytes() == path.read_bytes()
+
+
+def test_a_memory_of_another_version_is_said_and_tunes_trials_go_on(tmp_path, caplog):
+    (tmp_path / "state.pkl").write_text('{"ray_glocal_ledger": 99}\n')
+    search = GlocalSearch(SPACE, "val_loss", "min")
+    search.restore(str(tmp_path / "state.pkl"))
+    assert len(search.ledger) == 0
+    assert "The memory of earlier decisions is lost; it is kept as" in caplog.text
+    assert "Read it with the version of ray_glocal that wrote it" in caplog.text
+
+
+def test_what_cannot_be_saved_is_said_and_the_older_save_stays(tmp_path, caplog):
+    search = GlocalSearch(SPACE, "val_loss", "min")
+    run(search, 1)
+    search.save(str(tmp_path / "state.pkl"))
+    saved = (tmp_path / "state.pkl").read_text()
+    (tmp_path / "state.pkl.unfinished").symlink_to("/dev/full")
+    run(search, 1, begin=1)
+    search.save(str(tmp_path / "state.pkl"))
+    assert "No space left on device" in caplog.text
+    assert [file.name for file in tmp_path.iterdir()] == ["state.pkl"]
+    assert (tmp_path / "state.pkl").read_text() == saved
+
+
+def test_trials_that_tune_does_not_bring_back_take_nobodys_place(tmp_path):
+    first = GlocalSearch(SPACE, "val_loss", "min", max_concurrent=1)
+    first.suggest("lost")
+    first.save(str(tmp_path / "state.pkl"))
+    second = GlocalSearch(SPACE, "val_loss", "min", max_concurrent=1)
+    second.restore(str(tmp_path / "state.pkl"))
+    assert second.suggest("next") is not None
+    assert second.suggest("one more") is None
+
+
+def test_trials_whose_proposal_is_lost_are_not_proposed_again():
+    whole, partial = (GlocalSearch(SPACE, "val_loss", "min") for _ in range(2))
+    run(whole, 2)
+    partial.ledger.extend([Added("0"), Added("1")])  # Tune knows them, the memory does not
+    assert run(partial, 1, begin=2) == run(whole, 1, begin=2)
