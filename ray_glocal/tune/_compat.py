@@ -9,6 +9,8 @@ from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from pyarrow.fs import FileType
+from ray.tune import Checkpoint
 from ray.tune.experiment import Trial  # DeveloperAPI, but every scheduler's hooks receive one
 from ray.tune.result import SHOULD_CHECKPOINT, TRAINING_ITERATION  # the keys that Tune itself puts into results
 
@@ -76,6 +78,30 @@ def checkpoint_address(trial: Trial) -> str | None:
     return f"{_SCHEMES[kind]}://{checkpoint.path}" if kind in _SCHEMES else None
 
 
+def leave_lost_checkpoint(trial: Trial) -> str | None:
+    """The path of a trial's latest checkpoint where that is gone; the trial then returns from the newest that is left.
+
+    Tune refuses to start such a trial, at every retry, and only its checkpoint manager can be told otherwise.
+    """
+    latest = trial.checkpoint
+    if latest is None or _is_there(latest):
+        return None
+    manager = trial.run_metadata.checkpoint_manager
+    left = [held for held in manager.best_checkpoint_results if _is_there(held.checkpoint)]
+    newest = max(left, key=lambda held: held.metrics.get(TRAINING_ITERATION, 0), default=None)
+    manager._latest_checkpoint_result = newest
+    return str(latest.path)
+
+
+def _is_there(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint's folder exists; also where nobody can tell, as on a network that is away."""
+    try:
+        found = checkpoint.filesystem.get_file_info(checkpoint.path)
+    except OSError:
+        return True
+    return bool(found.type != FileType.NotFound)
+
+
 def experiment_folder(trial: Trial) -> str:
     """Folder on the driver from which Tune carries root-level *.json files into the storage and back on restore."""
     return str(trial.local_experiment_path)
@@ -89,9 +115,16 @@ def wrapped_searcher(search: object) -> object:
 
 
 def search_is_finished(controller: object) -> bool:
-    """Whether no further trial will come. The complete and error hooks get the raw controller, which knows."""
+    """Whether no further trial will come. The complete and error hooks get the raw controller, which knows.
+
+    Tune's own searchers notice that they are finished when they are asked for one trial more, which they are not while
+    as many run as may: the number of trials tells it earlier.
+    """
     search = getattr(controller, "search_alg", None)
-    return bool(search is not None and search.is_finished())
+    if search is None:
+        return False
+    planned = getattr(search, "total_samples", 0)
+    return bool(search.is_finished() or 0 < planned <= len(controller.get_trials()))  # type: ignore[attr-defined]
 
 
 def grid_values(value: object) -> list[Any] | None:
@@ -116,6 +149,7 @@ __all__ = [
     "checkpoints_kept",
     "experiment_folder",
     "grid_values",
+    "leave_lost_checkpoint",
     "resolved",
     "search_is_finished",
     "wrapped_searcher",

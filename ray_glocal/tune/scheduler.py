@@ -32,6 +32,7 @@ from ray_glocal.tune._compat import (
     checkpoint_address,
     checkpoints_kept,
     experiment_folder,
+    leave_lost_checkpoint,
     search_is_finished,
     wrapped_searcher,
 )
@@ -203,8 +204,11 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         """Record a new trial, one that came back after an error, or one that is restored."""
         if self._folder is None or str(self._folder) != experiment_folder(trial):
             self._begin(tune_controller, trial)
+        self.ledger.back(trial.trial_id)
         record = self.ledger.trial(trial.trial_id)
         over = trial.status in (Trial.TERMINATED, Trial.ERROR)
+        if not over:
+            self._leave_lost_checkpoint(trial)
         if record is None:
             origin = FORGOTTEN if self._gathering and self._search is not None else ""
             self._record(Added(trial.trial_id, flat_config(trial.config), origin=origin))
@@ -223,6 +227,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """STOP where a rule says so, CONTINUE otherwise."""
+        self._end_those_away()
         decision = self._judge(trial.trial_id, result)
         stops = decision is not None and decision.stops
         # Tune compares with `is`, so the class constants themselves go back.
@@ -362,6 +367,23 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
             self._record(Errored(trial.trial_id, attempt, final))
         else:
             self._record(Completed(trial.trial_id, attempt, checkpoint_address(trial)))
+
+    def _end_those_away(self) -> None:
+        """End what Tune did not bring back: a driver may die with a memory on disk that is newer than Tune's own."""
+        away = sorted(self.ledger.away)
+        if away:
+            logger.warning("Tune has lost the trials %s with its last snapshot; they count as ended.", away)
+        for trial in away:
+            record = self.ledger.trial(trial)
+            self._record(Completed(trial, record.attempt if record is not None else 0))
+
+    def _leave_lost_checkpoint(self, trial: Trial) -> None:
+        """A trial that returns shall not fail for good because somebody removed the checkpoint it returns from."""
+        lost = leave_lost_checkpoint(trial)
+        if lost is not None:
+            now = checkpoint_address(trial)
+            fate = f"it goes on from {now}" if now else "it starts afresh"
+            logger.warning("The checkpoint %s of trial %s is gone: %s.", lost, trial.trial_id, fate)
 
     def _warn_of_missing_metric(self, trial: str) -> None:
         """Tune itself refuses such a result, unless it was told not to; then the trial ran unjudged, and we say so."""

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.fs
 import pytest
 from ray import tune
+from ray.train._internal.session import _TrainingResult
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -90,6 +91,30 @@ def test_wrappers_call_what_they_wrap_searcher():
     assert not hasattr(BasicVariantGenerator(), "searcher")
     assert _compat.search_is_finished(Stub(search_alg=Stub(is_finished=lambda: True)))
     assert not _compat.search_is_finished(Stub())
+    planned = Stub(is_finished=lambda: False, total_samples=2)
+    assert not _compat.search_is_finished(Stub(search_alg=planned, get_trials=lambda: ["a"]))
+    assert _compat.search_is_finished(Stub(search_alg=planned, get_trials=lambda: ["a", "b"]))
+    assert isinstance(SearchGenerator.total_samples, property)
+    assert isinstance(BasicVariantGenerator.total_samples, property)
+
+
+def test_a_checkpoint_that_is_gone_is_left_for_the_newest_that_is_there(tmp_path):
+    trial = Trial("stub", stub=True)
+    manager = trial.run_metadata.checkpoint_manager
+    assert _compat.leave_lost_checkpoint(trial) is None
+    for iteration in (1, 2, 3):
+        folder = tmp_path / str(iteration)
+        folder.mkdir()
+        checkpoint = tune.Checkpoint.from_directory(folder)
+        manager.register_checkpoint(_TrainingResult(checkpoint, {"training_iteration": iteration}))
+    assert _compat.leave_lost_checkpoint(trial) is None
+    (tmp_path / "3").rmdir()
+    assert _compat.leave_lost_checkpoint(trial) == str(tmp_path / "3")
+    assert trial.checkpoint.path == str(tmp_path / "2")
+    for iteration in (1, 2):
+        (tmp_path / str(iteration)).rmdir()
+    assert _compat.leave_lost_checkpoint(trial) == str(tmp_path / "2")
+    assert trial.checkpoint is None
 
 
 def test_hooks_have_the_signatures_that_we_override():

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import resource
 import tempfile
 from types import SimpleNamespace
 
@@ -263,6 +264,33 @@ def test_a_full_disk_costs_the_memory_not_the_run(begin, tmp_path, caplog):
     (tmp_path / "gone" / "decisions.parquet").mkdir()
     driver.complete("a")
     assert "The decisions could not be written" in caplog.text
+
+
+def test_a_record_that_did_not_fit_on_the_disk_is_written_whole_when_there_is_room(begin, tmp_path):
+    driver = begin()
+    driver.add("a")
+    path, limits = tmp_path / LEDGER_FILE, resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, limits[1]))
+    try:
+        driver.report("a", 1, 1.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text()[-1] != "\n"  # a part of it fitted
+    driver.report("a", 2, 1.0)
+    assert journal.read(path.read_text()) == driver.scheduler.ledger
+
+
+def test_trials_that_tune_does_not_bring_back_are_said_and_end(begin, tmp_path, caplog):
+    driver = begin()
+    driver.add("a")
+    driver.add("lost")
+    driver.report("lost", 1, 1.0)
+    again = begin()
+    again.add("a")
+    again.report("a", 1, 1.0)
+    assert "Tune has lost the trials ['lost'] with its last snapshot; they count as ended." in caplog.text
+    assert again.scheduler.ledger.trial("lost").status == "completed"
+    assert again.scheduler.ledger.live == {"a"}
 
 
 def test_save_and_restore_of_the_scheduler_itself(begin, tmp_path):
