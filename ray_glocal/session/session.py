@@ -1,5 +1,6 @@
 """`GlocalSession`: the training loop's partner."""
 
+import logging
 import math
 import shutil
 import tempfile
@@ -38,6 +39,8 @@ from ray_glocal.session.settings import Settings
 from ray_glocal.session.stream import Stream
 from ray_glocal.session.trace import Trace
 from ray_glocal.session.validation import Validation
+
+logger = logging.getLogger(__name__)
 
 CHECK_EVERY = 8  # inner steps between looks at the training loss, for each look waits for the device
 
@@ -386,7 +389,7 @@ class GlocalSession:
             self._discard = None
 
     def restore(self, source: str | Path | Folder | None) -> None:
-        """Go on from a checkpoint; on a fresh start (`None`) take the ancestor's weights if there is one.
+        """Go on from a checkpoint; on a fresh start (`None`) take the ancestor's weights if there are any to be read.
 
         Args:
             source: A folder, an object with `as_directory()` such as `ray.tune.Checkpoint`, or `None`.
@@ -397,8 +400,11 @@ class GlocalSession:
         """
         if source is None:
             if self.adapted.ancestor is not None:
-                with self.adapted.ancestor.as_directory() as folder:
-                    self._inherit(Path(folder))
+                try:
+                    with self.adapted.ancestor.as_directory() as folder:
+                        self._inherit(Path(folder))
+                except (ArgumentError, OSError) as error:
+                    logger.warning("The ancestor's checkpoint cannot be read: starting afresh. %s", error)
             return
         held = nullcontext(str(source)) if isinstance(source, str | Path) else source.as_directory()
         with held as folder:

@@ -1,6 +1,7 @@
 """Every refusal, by its text: what is wrong, what was got, and the way out."""
 
 import json
+import shutil
 from collections import OrderedDict, namedtuple
 from contextlib import contextmanager
 from enum import IntEnum
@@ -331,6 +332,16 @@ def test_weights_that_are_not_numbers_are_not_inherited(tmp_path):
     torch.save(plain, tmp_path / FILE)
     before, after, _ = descended(tmp_path)
     assert differences(before, dict(after)) == []
+
+
+@pytest.mark.parametrize("lose", [lambda folder: (folder / FILE).unlink(), lambda folder: shutil.rmtree(folder)])
+def test_an_ancestors_checkpoint_that_is_gone_is_said_and_the_start_is_fresh(tmp_path, caplog, lose):
+    folder = saved(tmp_path / "ancestor")
+    lose(folder)
+    before, after, session = descended(folder)
+    assert differences(before, dict(after)) == []
+    assert session.step_count == 0
+    assert "The ancestor's checkpoint cannot be read: starting afresh." in caplog.text
 
 
 def test_a_checkpoint_matters_more_than_an_ancestor(tmp_path):
