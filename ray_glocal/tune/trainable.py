@@ -13,6 +13,7 @@ from ray import tune
 
 from ray_glocal.session import GlocalSession
 from ray_glocal.tune._compat import SHOULD_CHECKPOINT
+from ray_glocal.tune.deadline import deadline
 
 
 class GlocalTrainable(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
@@ -20,10 +21,12 @@ class GlocalTrainable(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
 
     A subclass implements `build`. Checkpoints are saved with every report, so that trials survive failures and
     descendants have something to start from; set `checkpoint_at_report = False` to leave that to `CheckpointConfig`.
-    Works with `reuse_actors=True`.
+    Works with `reuse_actors=True`. Set `step_timeout` to seconds after which a step, up to one report, counts as hung:
+    the worker ends, and Tune retries the trial from its last checkpoint as often as `max_failures` allows.
     """
 
     checkpoint_at_report = True
+    step_timeout: float | None = None
     _stream: Iterator[Any] | None
 
     @abstractmethod
@@ -38,10 +41,11 @@ class GlocalTrainable(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
 
     def step(self) -> dict[str, Any]:
         """Train up to the next report and return the session's metrics."""
-        for batch in self._batches():
-            self.session.step(batch)
-            if self.session.at_report:
-                break
+        with deadline(self.step_timeout):
+            for batch in self._batches():
+                self.session.step(batch)
+                if self.session.at_report:
+                    break
         metrics = {**self.session.metrics(), "done": self.session.done}
         return {**metrics, SHOULD_CHECKPOINT: True} if self.checkpoint_at_report else metrics
 
