@@ -1,0 +1,171 @@
+"""An experiment in a process of its own, which can be killed; what came of it is left in a file."""
+
+import json
+import logging
+import os
+import resource
+import shutil
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import frail
+import ray
+import trainables
+from ray import tune
+
+from ray_glocal.scheduling import journal
+from ray_glocal.tune import GlocalScheduler, GlocalSearch
+
+SPACE = {
+    "optimizer": tune.choice(["sgd", "adamw"]),
+    "width": tune.choice([1, 2, 4]),
+    "lr": tune.loguniform(1e-4, 1.0),
+}
+
+
+def conduct(address, folder, plan):
+    """Run or resume the experiment in `folder` on the cluster at `address`; everything that is said goes to a log."""
+    log = os.open(folder / "driver.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    sys.stdout.reconfigure(line_buffering=True)
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = plan["snapshots"]
+    ray.init(address=address, logging_level=logging.WARNING, log_to_driver=plan["worker_logs"])
+    heard = Heard()
+    logging.getLogger("ray_glocal").addHandler(heard)
+    search, scheduler, trials = ENTRIES[plan["entry"]](folder, plan)
+    outcome = {
+        "trials": [[t.trial_id, t.status, t.last_result.get("step"), t.last_result.get("val_loss")] for t in trials],
+        "ledger": journal.write(scheduler.ledger),
+        "shared": search is None or search.ledger is scheduler.ledger,
+        "decisions": scheduler.decisions(),
+        "heard": heard.sentences,
+    }
+    (folder / "outcome.json").write_text(json.dumps(outcome))
+    ray.shutdown()
+
+
+class Heard(logging.Handler):
+    """What the library says to the driver, kept where a full disk cannot swallow it."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.sentences = []
+
+    def emit(self, record):
+        self.sentences.append(record.getMessage())
+
+
+def by_run(folder, plan):
+    search, scheduler = parts(plan)
+    analysis = tune.run(
+        trainable(plan),
+        name="experiment",
+        config=space(folder, plan),
+        num_samples=plan["trials"],
+        search_alg=search,
+        scheduler=scheduler,
+        max_concurrent_trials=plan["at_a_time"],
+        max_failures=plan["failures"],
+        reuse_actors=True,
+        resume="AUTO" if plan["resume"] else False,
+        raise_on_failed_trial=False,
+        callbacks=[Loss()] if plan["checkpoints_lost"] else None,
+        verbose=1,
+        storage_path=str(folder),
+    )
+    return search, scheduler, analysis.trials
+
+
+def by_tuner(folder, plan):
+    path = folder / "experiment"
+    # `can_restore` alone is not enough: it is true before there is any snapshot to restore.
+    if plan["resume"] and tune.Tuner.can_restore(str(path)) and any(path.glob("experiment_state-*.json")):
+        tuner = tune.Tuner.restore(str(path), trainable(plan))
+    else:
+        search, scheduler = parts(plan)
+        tuner = tune.Tuner(
+            trainable(plan),
+            param_space=space(folder, plan),
+            tune_config=tune.TuneConfig(
+                num_samples=plan["trials"],
+                search_alg=search,
+                scheduler=scheduler,
+                max_concurrent_trials=plan["at_a_time"],
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="experiment",
+                storage_path=str(folder),
+                verbose=1,
+                failure_config=tune.FailureConfig(max_failures=plan["failures"]),
+            ),
+        )
+    results = tuner.fit()
+    used = tuner._local_tuner._tune_config  # a restored Tuner makes its own objects, and shows them nowhere else
+    return used.search_alg, used.scheduler, results._experiment_analysis.trials
+
+
+ENTRIES = {"run": by_run, "tuner": by_tuner}
+
+
+def trainable(plan):
+    return getattr(frail, plan["trainable"], None) or getattr(trainables, plan["trainable"])
+
+
+def parts(plan):
+    kinds = (CrampedSearch, CrampedScheduler) if plan["cramped"] else (GlocalSearch, GlocalScheduler)
+    search = kinds[0](SPACE, metric="val_loss", mode="min", seed=0) if plan["ours"] else None
+    return search, kinds[1]("val_loss", "min", grace_period=1, search=search, rules=plan["rules"])
+
+
+def space(folder, plan):
+    constants = {"pace": plan["pace"], "beats": str(folder / "beats"), "storage": str(folder / "experiment")}
+    return {**SPACE, **constants, **plan["constants"]}
+
+
+@contextmanager
+def cramped(ledger, room=20):
+    """A disk with no room for what is written, for a part of the experiment: the system itself refuses."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if 10 < len(ledger) < 30:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (max(100, len(journal.write(ledger)) + room), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+class CrampedSearch(GlocalSearch):
+    def save(self, checkpoint_path):
+        with cramped(self.ledger, room=-20):
+            super().save(checkpoint_path)
+
+
+class CrampedScheduler(GlocalScheduler):
+    def on_trial_add(self, *arguments):
+        with cramped(self.ledger):
+            super().on_trial_add(*arguments)
+
+    def on_trial_result(self, *arguments):
+        with cramped(self.ledger):
+            return super().on_trial_result(*arguments)
+
+    def on_trial_complete(self, *arguments):
+        with cramped(self.ledger, room=-1_000_000):  # the decisions take less than the ledger
+            super().on_trial_complete(*arguments)
+
+
+class Loss(tune.Callback):
+    """The storage loses the checkpoint of every trial that ends: the folder, or only what is in it."""
+
+    def __init__(self):
+        self.ended = 0
+
+    def on_trial_complete(self, iteration, trials, trial, **info):
+        self.ended += 1
+        folder = Path(trial.checkpoint.path)
+        shutil.rmtree(folder)
+        if self.ended % 2:
+            folder.mkdir()

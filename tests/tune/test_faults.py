@@ -1,0 +1,395 @@
+"""Whatever fails, the experiment is completed: real faults on a real cluster of several nodes.
+
+Experiments run in processes forked from one that has imported everything, which is faster than to start each. With one
+trial at a time and a checkpoint at every report there is nothing left to chance, so decisions must equal those of an
+experiment that nothing happened to.
+"""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import drivers
+import pyarrow.parquet as pq
+import pytest
+from frail import STEPS
+from ray.cluster_utils import Cluster
+
+from ray_glocal.scheduling import journal
+
+pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("default")]
+
+TRIALS = 8
+PLAN = {
+    "entry": "run",
+    "trainable": "steady",
+    "ours": True,
+    "trials": TRIALS,
+    "at_a_time": 1,
+    "failures": 2,
+    "resume": False,
+    "rules": ("nonfinite", "rung"),
+    "pace": 0.0,
+    "constants": {},
+    "snapshots": "1",
+    "worker_logs": False,
+    "cramped": False,
+    "checkpoints_lost": False,
+}
+
+
+class Stage:
+    """A cluster of two workers' nodes, and the processes of drivers on it."""
+
+    def __init__(self):
+        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        self.nodes = [self.cluster.add_node(num_cpus=1) for _ in range(2)]
+        self.processes = multiprocessing.get_context("forkserver")
+        self.processes.set_forkserver_preload(["drivers"])
+        self.calm = {}
+
+    def start(self, folder, **plan):
+        folder.mkdir(parents=True, exist_ok=True)
+        process = self.processes.Process(target=drivers.conduct, args=(self.cluster.address, folder, {**PLAN, **plan}))
+        process.start()
+        return process
+
+    def run(self, folder, **plan):
+        """What came of an experiment that runs to its end."""
+        process = self.start(folder, **plan)
+        process.join(120)
+        hangs = process.is_alive()
+        process.kill()
+        process.join()
+        assert not hangs, said(folder)
+        assert process.exitcode == 0, said(folder)
+        return Outcome(folder)
+
+    def undisturbed(self, make_folder, trials, trainable):
+        """What comes of the same experiment when nothing happens."""
+        if (trials, trainable) not in self.calm:
+            constants = {"fault": "none", "faults": 0}
+            self.calm[trials, trainable] = self.run(
+                make_folder("calm"), trials=trials, trainable=trainable, constants=constants
+            )
+        return self.calm[trials, trainable]
+
+
+class Outcome:
+    """What is left of an experiment."""
+
+    def __init__(self, folder):
+        left = json.loads((folder / "outcome.json").read_text())
+        self.trials, self.decisions, self.shared = left["trials"], left["decisions"], left["shared"]
+        self.heard = "\n".join(left["heard"])
+        self.ledger = journal.read(left["ledger"])
+        self.folder = folder / "experiment"
+
+    @property
+    def verdicts(self):
+        """Decisions that do not depend on the names of trials."""
+        order = {trial: position for position, trial in enumerate(self.ledger.trials)}
+        return [(order[d["trial"]], d["step"], d["action"], d["rule"], d["forecast"]) for d in self.decisions]
+
+    def check(self, trials=TRIALS, ends=("TERMINATED",)):
+        """Nothing is lost, nothing is left over, nothing is told twice."""
+        assert len(self.trials) == trials
+        assert {status for _, status, _, _ in self.trials} <= set(ends)
+        assert self.shared
+        records = self.ledger.trials
+        assert set(records) == {trial for trial, *_ in self.trials}
+        expected = {"TERMINATED": "completed", "ERROR": "errored"}
+        assert [records[trial].status for trial, *_ in self.trials] == [expected[end] for _, end, *_ in self.trials]
+        assert self.ledger.live == frozenset()
+        keys = [event.key for event in self.ledger.events]
+        assert len(set(keys)) == len(keys)
+        judged = [(d["trial"], d["step"]) for d in self.decisions]
+        assert len(set(judged)) == len(judged)
+        assert all(d["reason"].strip() for d in self.decisions)
+        assert any(step == STEPS for _, _, step, _ in self.trials)
+        stopped = {d["trial"] for d in self.decisions if d["action"] == "stop"}
+        assert stopped == {trial for trial, record in records.items() if record.pruned}
+        assert pq.read_table(self.folder / "decisions.parquet").to_pylist() == self.decisions
+
+
+def said(folder):
+    return (folder / "driver.log").read_text(errors="replace")
+
+
+def beats(folder):
+    """(trial, step, process, node) of every report that was begun."""
+    file = folder / "beats"
+    rows = [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+    return [(trial, int(step), int(process), node) for trial, step, process, node in rows]
+
+
+def wait(folder, process, happened):
+    """Until `happened()`; its answer."""
+    while process.is_alive():
+        answer = happened()
+        if answer:
+            return answer
+        time.sleep(0.01)
+    pytest.fail(f"the experiment ended before that happened:\n{said(folder)}")
+
+
+@pytest.fixture(scope="module")
+def stage():
+    here = Path(__file__).parent
+    kept = dict(os.environ)
+    os.environ.update(PYTHONPATH=f"{here}:{here.parent.parent}", OMP_NUM_THREADS="1")
+    stage = Stage()
+    yield stage
+    stage.cluster.shutdown()
+    os.environ.clear()
+    os.environ.update(kept)
+
+
+@pytest.fixture
+def calm(stage, tmp_path_factory):
+    return lambda trials=TRIALS, trainable="steady": stage.undisturbed(tmp_path_factory.mktemp, trials, trainable)
+
+
+# ---- drivers ----
+
+
+@pytest.mark.parametrize(("entry", "at_a_time"), [("tuner", 1), ("run", 2)])
+def test_a_driver_killed_at_ten_random_moments_is_restored_every_time(stage, calm, tmp_path, entry, at_a_time):
+    plan = {"entry": entry, "at_a_time": at_a_time, "trials": 12, "pace": 0.1, "resume": True}
+    moments = random.Random(at_a_time)
+    whole = True
+    for _ in range(10):
+        process = stage.start(tmp_path, **plan)
+        live_until(tmp_path, process, moments)
+        process.kill()
+        process.join()
+        whole = leave_a_whole_snapshot(tmp_path / "experiment") and whole
+    outcome = stage.run(tmp_path, **plan)
+    outcome.check(12)
+    assert outcome.ledger.proposals == 12
+    if at_a_time == 1 and whole:
+        assert outcome.verdicts == calm(12).verdicts
+
+
+def live_until(folder, process, moments):
+    """Until a random moment: a number of reports after the start, or a time before the first."""
+    before, reports = len(beats(folder)), moments.randrange(8)
+    while reports and len(beats(folder)) < before + reports and process.is_alive():
+        time.sleep(0.005)
+    time.sleep(moments.uniform(0, 0.2 if reports else 1.5))
+
+
+def leave_a_whole_snapshot(experiment):
+    """Whether Tune's snapshot survived the kill; one that did not is removed.
+
+    Tune copies its files one by one, and overwrites them in place. Where it is killed at that, it may not be able to
+    read its own file any more, and would begin anew: whoever restores it has to go back by one snapshot.
+    """
+    files = sorted(experiment.glob("experiment_state-*.json"))
+    if not files:
+        return True
+    stamp = files[-1].stem.removeprefix("experiment_state-")
+    try:
+        known = len(json.loads(files[-1].read_text())["trial_data"])
+        told = journal.read((experiment / f"searcher-state-{stamp}.pkl").read_text()).proposals
+    except (ValueError, FileNotFoundError):
+        known, told = 0, -1
+    if known != told:
+        for file in experiment.glob(f"*{stamp}*"):
+            file.unlink()
+    return known == told
+
+
+@pytest.mark.parametrize("newer", ["memory", "experiment"])
+def test_a_driver_killed_between_its_files_is_restored_from_what_does_not_agree(stage, tmp_path, newer):
+    plan = {"pace": 0.1, "resume": True}
+    process = stage.start(tmp_path, **plan, snapshots="0")
+    experiment, kept = tmp_path / "experiment", tmp_path / "kept"
+    wait(tmp_path, process, lambda: proposals(experiment) == 3 and copied(experiment, kept))
+    wait(tmp_path, process, lambda: proposals(experiment) >= 5)
+    process.kill()
+    process.join()
+    assert leave_a_whole_snapshot(experiment)
+    for file in list(kept.glob(THEIRS if newer == "memory" else OURS)):
+        file.replace(experiment / file.name)
+    outcome = stage.run(tmp_path, **plan)
+    assert [end for _, end, *_ in outcome.trials] == ["TERMINATED"] * TRIALS
+    assert outcome.ledger.live == frozenset()
+    assert {record.status for record in outcome.ledger.trials.values()} == {"completed"}
+    assert {trial for trial, *_ in outcome.trials} <= set(outcome.ledger.trials)
+    tried = {record.added.config["lr"] for record in outcome.ledger.trials.values()}
+    assert len(tried) == len(outcome.ledger.trials)  # nothing is proposed twice
+    if newer == "memory":
+        assert "Tune has lost the trials" in outcome.heard
+
+
+OURS, THEIRS = "searcher-state-*.pkl", "*e*_state-*.json"  # our memory; what Tune knows of trials, and their number
+
+
+def proposals(experiment):
+    """How many trials the memory in the storage knows of, between two moments at which it is written."""
+    files = list(experiment.glob(OURS))
+    try:
+        return journal.read(files[0].read_text()).proposals if files else 0
+    except ValueError:
+        return 0
+
+
+def copied(experiment, kept):
+    """Whether a whole snapshot could be copied, for the driver writes meanwhile."""
+    kept.mkdir(exist_ok=True)
+    for file in [*experiment.glob(OURS), *experiment.glob(THEIRS)]:
+        (kept / file.name).write_bytes(file.read_bytes())
+    return leave_a_whole_snapshot(kept)
+
+
+# ---- workers ----
+
+
+@pytest.mark.parametrize("trainable", ["failing", "Failing"])
+@pytest.mark.parametrize("fault", ["raises", "leaves", "dies", "dies while writing", "loses checkpoints"])
+def test_a_worker_that_fails_costs_nothing_but_time(stage, calm, tmp_path, trainable, fault):
+    outcome = stage.run(tmp_path, trainable=trainable, constants={"fault": fault, "faults": 2})
+    outcome.check()
+    assert sorted(record.attempt for record in outcome.ledger.trials.values())[-3:] == [0, 1, 1]
+    assert outcome.verdicts == calm(trainable=trainable).verdicts
+    if fault == "loses checkpoints":
+        assert outcome.heard.count("is gone: it starts afresh") == 2
+
+
+@pytest.mark.parametrize("fault", ["sleeping", "in a call that keeps the interpreter to itself"])
+def test_a_hung_worker_ends_at_its_deadline_and_comes_back(stage, calm, tmp_path, fault):
+    outcome = stage.run(tmp_path, trainable="hanging", constants={"fault": fault}, worker_logs=True)
+    outcome.check()
+    assert [record.attempt for record in outcome.ledger.trials.values()] == [1] + [0] * (TRIALS - 1)
+    assert outcome.verdicts == calm().verdicts
+    assert "Timeout (0:00:03)!" in said(tmp_path)
+    if fault == "sleeping":
+        assert "A step took longer than 2 s: this worker ends." in said(tmp_path)
+
+
+def test_a_worker_killed_by_somebody_else_costs_nothing_but_time(stage, calm, tmp_path):
+    process = stage.start(tmp_path, pace=0.1)
+    for reports in (2, 8):
+        wait(tmp_path, process, lambda: len(beats(tmp_path)) >= reports)  # noqa: B023
+        os.kill(beats(tmp_path)[-1][2], signal.SIGKILL)
+    process.join()
+    outcome = Outcome(tmp_path)
+    outcome.check()
+    assert sum(record.attempt for record in outcome.ledger.trials.values()) == 2
+    assert outcome.verdicts == calm().verdicts
+
+
+def test_trials_that_report_no_numbers_stop_at_once_and_harm_nobody(stage, tmp_path):
+    outcome = stage.run(tmp_path, trainable="diverging")
+    outcome.check()
+    bad = {trial for trial, r in outcome.ledger.trials.items() if r.added.config["optimizer"] == "sgd"}
+    ended = {step for trial, _, step, _ in outcome.trials if trial in bad}
+    assert ended <= {1, 2}
+    assert 2 in ended
+    rules = {(d["step"], d["rule"]) for d in outcome.decisions if d["trial"] in bad and d["action"] == "stop"}
+    assert (2, "nonfinite") in rules
+    assert rules <= {(1, "rung"), (2, "nonfinite")}
+    assert {d["rule"] for d in outcome.decisions if d["trial"] not in bad} == {"rung"}
+
+
+def test_trials_that_fail_for_good_leave_the_rest_alone(stage, tmp_path):
+    outcome = stage.run(tmp_path, trainable="hopeless", failures=1, at_a_time=2)
+    outcome.check(ends=("TERMINATED", "ERROR"))
+    failed = {trial for trial, end, *_ in outcome.trials if end == "ERROR"}
+    assert failed
+    assert {outcome.ledger.trials[t].added.config["optimizer"] for t in failed} == {"sgd"}
+    assert {outcome.ledger.trials[t].attempt for t in failed} == {1}
+
+
+# ---- nodes ----
+
+
+def test_trials_of_a_lost_node_go_on_at_another(stage, tmp_path):
+    process = stage.start(tmp_path, at_a_time=2, pace=0.2, rules=("nonfinite",), trials=4)
+    rows = wait(tmp_path, process, lambda: len({b[3] for b in beats(tmp_path) if b[1] > 1}) == 2 and beats(tmp_path))
+    lost = stage.nodes.pop(0)
+    there = {trial for trial, _, _, node in rows if node == lost.node_id}
+    stage.cluster.remove_node(lost, allow_graceful=False)
+    stage.nodes.append(stage.cluster.add_node(num_cpus=1))
+    process.join(120)
+    outcome = Outcome(tmp_path)
+    outcome.check(4)
+    back = {trial for trial, record in outcome.ledger.trials.items() if record.attempt}
+    assert back
+    assert back <= there
+    for trial in back:
+        nodes = [node for name, _, _, node in beats(tmp_path) if name == trial]
+        assert nodes[0] == lost.node_id != nodes[-1]
+    for record in outcome.ledger.trials.values():
+        assert [step for step, _ in record.losses] == list(range(1, STEPS + 1))
+
+
+# ---- files ----
+
+
+def test_descendants_of_trials_whose_checkpoints_are_lost_start_afresh(stage, tmp_path):
+    plan = {"trainable": "Small", "trials": 12, "checkpoints_lost": True, "worker_logs": True, "failures": 0}
+    outcome = stage.run(tmp_path, **plan, constants={"steps": 4})
+    assert [end for _, end, *_ in outcome.trials] == ["TERMINATED"] * 12
+    assert any(record.added.ancestor for record in outcome.ledger.trials.values())
+    assert "is gone: starting afresh" in said(tmp_path)
+    assert "The ancestor's checkpoint cannot be read: starting afresh." in said(tmp_path)
+
+
+def torn_tail(data):
+    return data[:-20]
+
+
+def torn_header(data):
+    return data[:10]
+
+
+def garbage(data):
+    half = len(data) // 2
+    return data[:half] + random.Random(0).randbytes(40) + data[half + 40 :]
+
+
+@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (torn_tail, "The last record was torn by a crash and is dropped"),
+        (torn_header, "The header was torn by a crash and is dropped"),
+        (garbage, "Part of the memory of earlier decisions is lost; it is kept as"),
+    ],
+)
+def test_a_damaged_memory_is_said_and_the_rest_of_it_used(stage, tmp_path, ours, damage, sentence):
+    plan = {"ours": ours, "pace": 0.1, "resume": True}
+    process = stage.start(tmp_path, **plan, snapshots="0.2")
+    experiment, pattern = tmp_path / "experiment", OURS if ours else "glocal-ledger.json"
+    wait(tmp_path, process, lambda: len(beats(tmp_path)) > 12 and list(experiment.glob(pattern)))
+    process.kill()
+    process.join()
+    (memory,) = experiment.glob(pattern)
+    before = journal.read(memory.read_text())
+    memory.write_bytes(damage(memory.read_bytes()))
+    outcome = stage.run(tmp_path, **plan)
+    outcome.check()
+    assert sentence in outcome.heard
+    kept = [event for event in outcome.ledger.events if event in before.events]
+    least = {torn_tail: len(before) - 1, torn_header: 1, garbage: len(before) - 3}
+    assert len(kept) >= least[damage]
+    if ours:  # what was forgotten is not proposed again
+        assert len({record.added.config["lr"] for record in outcome.ledger.trials.values()}) == TRIALS
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_full_disk_is_said_and_ends_nothing(stage, calm, tmp_path, ours):
+    outcome = stage.run(tmp_path, ours=ours, cramped=True, snapshots="0")
+    outcome.check()
+    assert f"The ledger could not be {'saved' if ours else 'written'} to" in outcome.heard
+    assert "The decisions could not be written" in outcome.heard
+    (memory,) = outcome.folder.glob(OURS if ours else "glocal-ledger.json")
+    assert journal.read(memory.read_text()) == outcome.ledger  # written whole when there was room again
+    if ours:
+        assert outcome.verdicts == calm().verdicts
