@@ -113,6 +113,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._file: LedgerFile | None = None  # none before an experiment begins, or where the searcher saves the ledger
         self._gathering = False  # whether an experiment has begun of which Tune may still name trials that it restores
         self._tabled = 0  # decisions already in the table's file
+        self._running: dict[str, Trial] = {}
         self._metrics_seen: dict[str, frozenset[str]] = {}
         self._metric: str | None = None
         self._mode: str | None = None
@@ -121,6 +122,10 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._search: GlocalSearch | None = None
         self._find_search(search)
         self._agree(metric, mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without Tune's trials, which belong to the experiment at work."""
+        return {**vars(self), "_running": {}}
 
     # Configuration: everything that may raise.
 
@@ -148,7 +153,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         """Fix how results are read, for the searcher too; complain where nobody has said which metric counts."""
         self.reading = Reading(self._metric or "", self._mode or "", self._time_attr, self._forecast_of)
         if self._search is not None:
-            self._search.link(self.reading)
+            self._search.link(self.reading, self._end_stopped)
 
     def _find_search(self, search: object) -> None:
         found = wrapped_searcher(search)
@@ -170,7 +175,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._check_checkpoints(trial)
         self._folder = Path(experiment_folder(trial))
         _AT_WORK[experiment_folder(trial)] = self
-        self._rulebook, self._tabled, self._gathering = None, 0, True
+        self._rulebook, self._tabled, self._gathering, self._running = None, 0, True, {}
         if self._search is None:
             # Nothing is known of an experiment that begins, for the scheduler may have served another.
             self._file = LedgerFile(self._folder)
@@ -208,6 +213,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         record = self.ledger.trial(trial.trial_id)
         over = trial.status in (Trial.TERMINATED, Trial.ERROR)
         if not over:
+            self._running[trial.trial_id] = trial
             self._leave_lost_checkpoint(trial)
         if record is None:
             origin = FORGOTTEN if self._gathering and self._search is not None else ""
@@ -263,6 +269,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
 
     def decisions(self) -> list[dict[str, Any]]:
         """Every decision so far: trial, step, action, rule, reason, forecast, deviation; oldest first."""
+        self._end_stopped()
         return table.rows(self.ledger, self.reading) if self.reading is not None else []
 
     def write_decisions(self, path: str | Path | None = None) -> Path:
@@ -360,7 +367,17 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         logger.warning("Trial %s is in the memory, but not in the restored experiment: it is given up.", name)
         self._record(Errored(name, record.attempt if record is not None else 0))
 
+    def _end_stopped(self) -> None:
+        """End what a stopper has ended together with the experiment: Tune tells neither scheduler nor searcher."""
+        over = [t for t in self._running.values() if t.status in (Trial.TERMINATED, Trial.ERROR)]
+        for trial in over:
+            self._end(trial, error=trial.status == Trial.ERROR)
+        if over and not self.ledger.live:
+            self._write_table()
+
     def _end(self, trial: Trial, error: bool, final: bool = True) -> None:
+        if final:
+            self._running.pop(trial.trial_id, None)
         record = self.ledger.trial(trial.trial_id)
         attempt = record.attempt if record is not None else 0
         if error:
@@ -408,15 +425,18 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
 
     def _write_table_when_idle(self, controller: Any) -> None:
         """Write the table when nothing is live: at the end for sure, in between only where it has grown enough."""
-        count = len(self.ledger.decisions)
-        grown = count > 1.1 * self._tabled
-        if self.ledger.live or self.reading is None or not (grown or search_is_finished(controller)):
+        grown = len(self.ledger.decisions) > 1.1 * self._tabled
+        if not self.ledger.live and (grown or search_is_finished(controller)):
+            self._write_table()
+
+    def _write_table(self) -> None:
+        if self.reading is None:
             return
         try:
             self.write_decisions()
         except OSError as error:
             logger.error("The decisions could not be written: %s", error)
-        self._tabled = count
+        self._tabled = len(self.ledger.decisions)
 
 
 def _agreed(argument: str, own: str | None, told: str | None) -> str | None:

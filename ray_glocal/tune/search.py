@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         self._seed, self._weights, self._max_concurrent = int(seed), weights, max_concurrent
         self._samples: int | None = None
         self._linked = False  # whether a GlocalScheduler records the events, and sees more of them
+        self._settle: Callable[[], None] | None = None
         self.reading = Reading(metric, mode) if metric and mode else None
         self.ledger = Ledger()
 
@@ -86,9 +87,12 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         """Whether seeded trials may start from their ancestor's weights."""
         return self._weights
 
-    def link(self, reading: Reading) -> None:
-        """Leave the recording to a scheduler that shares the ledger and reads results by `reading`."""
-        self._linked, self.reading = True, reading
+    def link(self, reading: Reading, settle: Callable[[], None]) -> None:
+        """Leave the recording to a scheduler that shares the ledger and reads results by `reading`.
+
+        `settle` is called before the ledger is saved, which Tune asks for once more when everything is over.
+        """
+        self._linked, self.reading, self._settle = True, reading, settle
         self._metric, self._mode = reading.metric, reading.mode
 
     def set_search_properties(
@@ -163,6 +167,8 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
 
         A full disk is said and tried again with Tune's next snapshot; raising would end the experiment.
         """
+        if self._settle is not None:
+            self._settle()
         target = Path(checkpoint_path)
         unfinished = target.with_name(f"{target.name}.unfinished")
         try:

@@ -179,3 +179,15 @@ class Failing(tune.Trainable):
     def reset_config(self, new_config):
         self.setup(new_config)
         return True
+
+
+class Gathering(Failing):
+    """Goes on only when as many trials as it is told to are under way at once."""
+
+    def step(self):
+        if self.count == 0:
+            first_time(self.settings, f"here{self.trial_id}")
+            beats = Path(self.settings["beats"])
+            while len(list(beats.parent.glob(f"{beats.name}.here*"))) < self.settings["together"]:
+                time.sleep(0.05)
+        return super().step()

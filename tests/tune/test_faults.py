@@ -206,7 +206,7 @@ def leave_a_whole_snapshot(experiment):
 
 @pytest.mark.parametrize("newer", ["memory", "experiment"])
 def test_a_driver_killed_between_its_files_is_restored_from_what_does_not_agree(stage, tmp_path, newer):
-    plan = {"pace": 0.1, "resume": True}
+    plan = {"pace": 0.05, "resume": True}
     process = stage.start(tmp_path, **plan, snapshots="0")
     experiment, kept = tmp_path / "experiment", tmp_path / "kept"
     wait(tmp_path, process, lambda: proposals(experiment) == 3 and copied(experiment, kept))
@@ -364,7 +364,7 @@ def garbage(data):
     ],
 )
 def test_a_damaged_memory_is_said_and_the_rest_of_it_used(stage, tmp_path, ours, damage, sentence):
-    plan = {"ours": ours, "pace": 0.1, "resume": True}
+    plan = {"ours": ours, "pace": 0.05, "resume": True}
     process = stage.start(tmp_path, **plan, snapshots="0.2")
     experiment, pattern = tmp_path / "experiment", OURS if ours else "glocal-ledger.json"
     wait(tmp_path, process, lambda: len(beats(tmp_path)) > 12 and list(experiment.glob(pattern)))

@@ -293,6 +293,23 @@ def test_trials_that_tune_does_not_bring_back_are_said_and_end(begin, tmp_path, 
     assert again.scheduler.ledger.live == {"a"}
 
 
+def test_trials_that_end_with_the_whole_experiment_are_ended_here_too(begin, tmp_path):
+    driver = begin()
+    for name in "abc":
+        driver.add(name)
+        driver.report(name, 1, 1.0)
+    driver.complete("c")
+    driver.trials["a"].status, driver.trials["b"].status = "TERMINATED", "ERROR"  # and no hook is called
+    assert len(driver.scheduler.decisions()) == 3
+    assert {t: r.status for t, r in driver.scheduler.ledger.trials.items()} == {
+        "a": "completed",
+        "b": "errored",
+        "c": "completed",
+    }
+    assert not driver.scheduler.ledger.live
+    assert pq.read_table(tmp_path / "decisions.parquet").num_rows == 3
+
+
 def test_save_and_restore_of_the_scheduler_itself(begin, tmp_path):
     driver = begin()
     driver.add("a")
