@@ -57,3 +57,29 @@ def test_batches_arrive_in_order_and_errors_go_through():
 def test_a_time_that_is_none_is_refused(seconds):
     with pytest.raises(ArgumentError, match=r"`seconds` must be a positive number; got .*\. Pass None for no limit"):
         list(watched([1], seconds))
+
+
+@pytest.mark.slow
+def test_a_class_trainable_that_hangs_at_a_batch_ends_at_its_step_timeout():
+    body = """
+from ray_glocal.tune import GlocalTrainable
+
+class Session:
+    at_report = done = True
+    metrics = dict
+    def restore(self, source): pass
+    def step(self, batch): time.sleep(batch)
+    def batches(self, loader): return loader
+
+class Hanging(GlocalTrainable):
+    step_timeout = 0.5
+    def build(self, config): return Session(), [0, 99]
+
+trainable = Hanging(config={})
+trainable.train()
+print("reported", flush=True)
+trainable.train()
+"""
+    status, out, err = run(body)
+    assert (status, out) == (1, "reported\n")
+    assert "A step took longer than 0.5 s: this worker ends." in err
