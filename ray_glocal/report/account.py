@@ -14,7 +14,7 @@ from ray_glocal.report.experiment import Experiment, read
 from ray_glocal.report.trial import Row, Run, number
 from ray_glocal.scheduling.decision import FINISHED
 
-_ENDINGS = {"completed": "done", "errored": "failed", "live": "running", "retrying": "retrying"}
+_ENDINGS = {"completed": "done", "errored": "failed", "lost": "lost", "live": "running", "retrying": "retrying"}
 _TUNES = {"TERMINATED": "done", "ERROR": "failed", "RUNNING": "running", "PENDING": "waiting", "PAUSED": "paused"}
 _TEST, _HYPER, _FORECAST = "test_", "hyper/", "forecast/final_loss"
 _SHOWN = 40  # trials in the text

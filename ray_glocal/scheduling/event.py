@@ -118,11 +118,14 @@ class Errored:
         trial: Tune's trial id.
         attempt: The attempt that failed.
         final: Whether Tune gave the trial up; otherwise it comes back from its last checkpoint.
+        lost: Whether a driver's crash took it, of which Tune's last snapshot did not know: it says nothing against the
+            trial's configuration.
     """
 
     trial: str
     attempt: int = 0
     final: bool = True
+    lost: bool = False
 
     @property
     def key(self) -> Hashable:

@@ -46,7 +46,7 @@ class Record:
     Args:
         added: How it was first added.
         attempt: Its current attempt.
-        status: "live", "retrying" (failed, and Tune will bring it back), "completed" or "errored".
+        status: "live", "retrying" (failed, and Tune will bring it back), "completed", "errored" or "lost".
         latest: Its report with the highest step.
         losses: (step, loss) of its reports in the order of arrival.
         checkpoint: Address of its last persisted checkpoint, once completed.
@@ -71,7 +71,7 @@ class Record:
     @property
     def usable(self) -> bool:
         """Whether the trial has a finite forecast and did not fail: worth comparing with, worth learning from."""
-        return self.latest is not None and not self.diverged and self.status != "errored"
+        return self.latest is not None and not self.diverged and self.status not in ("errored", "lost")
 
 
 class Ledger:
@@ -170,8 +170,8 @@ class Ledger:
 
     @property
     def proposals(self) -> int:
-        """How many trials our own searcher has proposed."""
-        return self._proposals
+        """How many trials our own searcher has proposed, those among them whose proposal is lost."""
+        return len(self._proposed)
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -192,10 +192,6 @@ class Ledger:
         ranked = [(r.latest.final, i, t) for i, (t, r) in enumerate(candidates.items()) if r.usable and r.latest]
         return min(ranked)[2] if ranked else None
 
-    def best_completed(self) -> str | None:
-        """The best trial that has ended."""
-        return self.best(t for t, r in self._trials.items() if r.status == "completed")
-
     def _clear(self) -> None:
         self._events: list[Event] = []
         self._keys: set[Hashable] = set()
@@ -203,7 +199,7 @@ class Ledger:
         self._trials: dict[str, Record] = {}
         self._live: set[str] = set()
         self._away: set[str] = set()
-        self._proposals = 0
+        self._proposed: set[str] = set()
         self._decisions: list[Decision] = []
         self._answers: dict[tuple[str, float], Decision] = {}
         self._settings: dict[str, float] = {}
@@ -225,10 +221,12 @@ class Ledger:
         if trial not in self._trials:
             self._trials[trial] = Record(Added(trial))
             self._live.add(trial)
+            self._proposed.add(trial)  # a memory older than the experiment; what has run is not to be proposed again
         return self._trials[trial]
 
     def _add(self, event: Added) -> None:
-        self._proposals += event.proposed
+        if event.proposed:
+            self._proposed.add(event.trial)
         if event.trial not in self._trials:
             self._trials[event.trial] = Record(event, event.attempt)
         record = self._trials[event.trial]
@@ -257,6 +255,6 @@ class Ledger:
         if isinstance(event, Completed):
             record.status, record.checkpoint = "completed", event.checkpoint
         else:
-            record.status = "errored" if event.final else "retrying"
+            record.status = "lost" if event.lost else "errored" if event.final else "retrying"
         if not record.running:
             self._live.discard(event.trial)

@@ -75,7 +75,7 @@ def propose(ledger: Ledger, space: Space, seed: int, cover: int) -> Proposal:
 
     Until some trial has a finite forecast there is nothing to learn from, and covering goes on.
     """
-    index = proposal_index(ledger)
+    index = ledger.proposals
     kin = {t: r for t, r in ledger.trials.items() if r.added.proposed and _fits(r, space)}
     if index < cover or not any(r.usable for r in kin.values()):
         levels = covering([f.levels for f in space.factors], index, seed)
@@ -86,15 +86,6 @@ def propose(ledger: Ledger, space: Space, seed: int, cover: int) -> Proposal:
     if ancestor is None:
         return Proposal(levels, drawn(space, index, seed), "explore")
     return Proposal(levels, handed_down(space, kin[ancestor], rng), "seed", ancestor)
-
-
-def proposal_index(ledger: Ledger) -> int:
-    """Position of the next proposal, in the order of coverage too.
-
-    Trials whose proposal is lost, as they are where an experiment is restored with an older memory, count: what has
-    run is not proposed again.
-    """
-    return max(ledger.proposals, len(ledger.trials))
 
 
 def drawn(space: Space, index: int, seed: int) -> dict[str, float]:

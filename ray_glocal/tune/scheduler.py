@@ -227,13 +227,11 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         """The first that waits; before the first choice of all, give up what the memory knows and Tune does not."""
         if self._gathering:
             self._gathering = False
-            for name in sorted(self.ledger.live - {trial.trial_id for trial in tune_controller.get_trials()}):
-                self._give_up(name)
+            self._give_up_lost()
         return super().choose_trial_to_run(tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """STOP where a rule says so, CONTINUE otherwise."""
-        self._end_those_away()
         decision = self._judge(trial.trial_id, result)
         stops = decision is not None and decision.stops
         # Tune compares with `is`, so the class constants themselves go back.
@@ -358,14 +356,17 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         mean, deviation = outlook(self._forecaster, [*record.losses, (report.step, report.loss)], target)
         return dataclasses.replace(report, mean=mean, deviation=deviation)
 
-    def _give_up(self, name: str) -> None:
-        """End a trial that was lost with the driver: the memory was saved later than the experiment.
+    def _give_up_lost(self) -> None:
+        """End what Tune did not bring back: a driver may die with a memory on disk that is newer than Tune's own.
 
-        It would count as live for ever, and as the one that is left to win when others are pruned.
+        Such trials would count as live for ever, and as the ones that are left to win when others are pruned.
         """
-        record = self.ledger.trial(name)
-        logger.warning("Trial %s is in the memory, but not in the restored experiment: it is given up.", name)
-        self._record(Errored(name, record.attempt if record is not None else 0))
+        away = sorted(self.ledger.away)
+        if away:
+            logger.warning("Tune has lost the trials %s with its last snapshot; they are given up.", away)
+        for trial in away:
+            record = self.ledger.trial(trial)
+            self._record(Errored(trial, record.attempt if record is not None else 0, lost=True))
 
     def _end_stopped(self) -> None:
         """End what a stopper has ended together with the experiment: Tune tells neither scheduler nor searcher."""
@@ -384,15 +385,6 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
             self._record(Errored(trial.trial_id, attempt, final))
         else:
             self._record(Completed(trial.trial_id, attempt, checkpoint_address(trial)))
-
-    def _end_those_away(self) -> None:
-        """End what Tune did not bring back: a driver may die with a memory on disk that is newer than Tune's own."""
-        away = sorted(self.ledger.away)
-        if away:
-            logger.warning("Tune has lost the trials %s with its last snapshot; they count as ended.", away)
-        for trial in away:
-            record = self.ledger.trial(trial)
-            self._record(Completed(trial, record.attempt if record is not None else 0))
 
     def _leave_lost_checkpoint(self, trial: Trial) -> None:
         """A trial that returns shall not fail for good because somebody removed the checkpoint it returns from."""

@@ -19,7 +19,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import Added, Completed, Errored
 from ray_glocal.scheduling.ledger import Ledger
-from ray_glocal.scheduling.seeding import Proposal, proposal_index, propose
+from ray_glocal.scheduling.seeding import Proposal, propose
 from ray_glocal.tune.adapt import ANCESTOR, nothing_continuous
 from ray_glocal.tune.ledger_file import recovered
 from ray_glocal.tune.reading import Reading, check_mode, flat_config
@@ -128,7 +128,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
             Reading(self._metric or "", self._mode or "")
         if self._max_concurrent is not None and len(self.ledger.live) >= self._max_concurrent:
             return None
-        index = proposal_index(self.ledger)
+        index = self.ledger.proposals
         proposal = propose(self.ledger, self._issued.space, self._seed, self._cover)
         # A stream of its own, apart from the one that the proposal was drawn from.
         config = self._issued.config(proposal.levels, proposal.start, np.random.default_rng([self._seed, index, 1]))

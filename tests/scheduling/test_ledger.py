@@ -21,7 +21,6 @@ def answers(ledger: Ledger) -> dict[str, object]:
         "proposals": ledger.proposals,
         "decisions": ledger.decisions,
         "best": ledger.best(),
-        "best completed": ledger.best_completed(),
         "places": places,
         "populations": [rungs.population(k) for k in range(5)],
         "survivors": rungs._survivors,
@@ -116,7 +115,7 @@ def test_best_skips_failed_diverged_and_silent_trials():
     ledger = Ledger([Reported("nan", 1, float("nan")), Reported("dead", 1, 0.1), Errored("dead"), Added("silent")])
     assert ledger.best() is None
     ledger.extend([Reported("b", 1, 0.9, mean=0.4), Reported("c", 1, 0.5), Completed("c")])
-    assert (ledger.best(), ledger.best_completed()) == ("b", "c")
+    assert ledger.best() == "b"
 
 
 @pytest.mark.parametrize(

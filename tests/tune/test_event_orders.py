@@ -23,6 +23,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from pyarrow.fs import LocalFileSystem
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import ConcurrencyLimiter
@@ -89,7 +90,7 @@ class Trial:
 
     @property
     def checkpoint(self):
-        place = SimpleNamespace(filesystem=SimpleNamespace(type_name="local"), path=f"/gone/{self.trial_id}")
+        place = SimpleNamespace(filesystem=LocalFileSystem(), path=self.local_experiment_path)
         return place if self.kept else None
 
 
@@ -308,9 +309,10 @@ class Orders(RuleBasedStateMachine):
         return self.restore(trials, text, known, errored, order)
 
     def interrupt(self, order):
-        """The experiment is stopped, which no hook is told of, and restored."""
-        for trial in self.trials.values():
+        """The experiment is stopped, which no hook is told of, and restored; only who saves may notice the ends."""
+        for name, trial in self.trials.items():
             trial.status = trial.status if trial.status in ENDED else "TERMINATED"
+            self.known[name].running &= not self.ours
         self.save(False)
         self.restore(*self.saves[-1], "skip", order)
 

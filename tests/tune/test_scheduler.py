@@ -176,7 +176,8 @@ def test_a_trial_that_only_the_restored_memory_knows_is_given_up(begin, caplog):
     again.scheduler.on_trial_add(again, again.trials["other"])
     assert again.scheduler.choose_trial_to_run(again) is again.trials["other"]
     assert again.scheduler.ledger.live == {"other"}
-    assert "Trial best is in the memory, but not in the restored experiment: it is given up." in caplog.text
+    assert again.scheduler.ledger.trial("best").status == "lost"
+    assert "Tune has lost the trials ['best'] with its last snapshot; they are given up." in caplog.text
     again.add("c")
     assert [again.report(name, 1, 9.0) for name in ("other", "c")] == [CONTINUE] * 2, "nobody better is left to win"
 
@@ -278,19 +279,6 @@ def test_a_record_that_did_not_fit_on_the_disk_is_written_whole_when_there_is_ro
     assert path.read_text()[-1] != "\n"  # a part of it fitted
     driver.report("a", 2, 1.0)
     assert journal.read(path.read_text()) == driver.scheduler.ledger
-
-
-def test_trials_that_tune_does_not_bring_back_are_said_and_end(begin, tmp_path, caplog):
-    driver = begin()
-    driver.add("a")
-    driver.add("lost")
-    driver.report("lost", 1, 1.0)
-    again = begin()
-    again.add("a")
-    again.report("a", 1, 1.0)
-    assert "Tune has lost the trials ['lost'] with its last snapshot; they count as ended." in caplog.text
-    assert again.scheduler.ledger.trial("lost").status == "completed"
-    assert again.scheduler.ledger.live == {"a"}
 
 
 def test_trials_that_end_with_the_whole_experiment_are_ended_here_too(begin, tmp_path):
