@@ -270,7 +270,7 @@ def test_a_seeded_trial_counts_its_own_iterations():
         assert own == list(range(1, len(own) + 1))
 
 
-@breaching()
+@breaching(pbt="it pauses whoever runs while another waits, and pauses cost actors")
 def test_actors_may_serve_one_trial_after_the_other(name, monkeypatch):
     begun = starts(monkeypatch)
     told = run(name, reuse_actors=True)

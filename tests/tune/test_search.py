@@ -8,7 +8,7 @@ from ray import tune
 from ray.tune.search import ConcurrencyLimiter
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.scheduling.event import Added, Completed
+from ray_glocal.scheduling.event import FORGOTTEN, Added, Completed, Reported
 from ray_glocal.tune import GlocalSearch
 from ray_glocal.tune.adapt import ANCESTOR
 
@@ -256,5 +256,5 @@ def test_trials_that_tune_does_not_bring_back_take_nobodys_place(tmp_path):
 def test_trials_whose_proposal_is_lost_are_not_proposed_again():
     whole, partial = (GlocalSearch(SPACE, "val_loss", "min") for _ in range(2))
     run(whole, 2)
-    partial.ledger.extend([Added("0"), Added("1")])  # Tune knows them, the memory does not
+    partial.ledger.extend([Added("0", origin=FORGOTTEN), Reported("1", 1, 1.0)])  # Tune knows them, it did not
     assert run(partial, 1, begin=2) == run(whole, 1, begin=2)
