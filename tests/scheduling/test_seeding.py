@@ -1,5 +1,6 @@
 import itertools
 import math
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 
 from ray_glocal.scheduling.axis import Axis
 from ray_glocal.scheduling.coverage import covering, quantiles
-from ray_glocal.scheduling.event import Added, Errored, Reported
+from ray_glocal.scheduling.decision import Action, Decision
+from ray_glocal.scheduling.event import Added, Completed, Errored, Reported
+from ray_glocal.scheduling.kinship import Kinship
 from ray_glocal.scheduling.ledger import Ledger
-from ray_glocal.scheduling.seeding import Factor, Space, propose, sampled
+from ray_glocal.scheduling.seeding import Factor, Space, first_coverage, propose
 
 LR = Axis("lr", "log", 1e-4, 1.0)
 MOMENTUM = Axis("momentum", "logit", 0.0, 0.99)
@@ -122,16 +125,44 @@ def test_without_kin_of_the_same_optimizer_values_are_drawn_afresh():
     assert {p.origin for p in proposals if p.levels[0] == 1} == {"explore"}
 
 
-def test_thompson_sampling_learns_additive_effects_and_still_tries_others():
-    rng = np.random.default_rng(0)
+def proposed(ledger, space, count, loss):
+    """Proposals after coverage, each run to its end before the next."""
+    out = []
+    for i in range(count):
+        proposal = propose(ledger, space, 0, 0)
+        ledger.record(trial(f"x{i}", proposal.levels, proposal.start, proposal.origin))
+        ledger.record(Reported(f"x{i}", 1, loss(proposal.levels)))
+        ledger.record(Completed(f"x{i}"))
+        out.append(proposal.levels)
+    return out
+
+
+def test_proposals_find_the_best_of_additive_effects_that_were_seen_apart_only():
     effects = [np.array([0.0, 1.0]), np.array([2.0, 0.0, 1.0])]
     ledger = Ledger()
-    for i, (a, b) in enumerate(itertools.product(range(2), range(3))):
+    for i, (a, b) in enumerate([(1, 1), (0, 2), (1, 2), (0, 0), (1, 0)]):
         ledger.record(trial(f"t{i}", (a, b)))
-        ledger.record(Reported(f"t{i}", 1, 5.0, 5.0 + effects[0][a] + effects[1][b], 1.5))
-    draws = Counter(sampled(SPACE, ledger.trials, rng) for _ in range(400))
-    assert draws.most_common(1)[0][0] == (0, 1)
-    assert len(draws) >= 3
+        ledger.record(Reported(f"t{i}", 1, 5.0, 5.0 + effects[0][a] + effects[1][b], 0.1))
+    assert propose(ledger, SPACE, 0, 0).levels == (0, 1)
+
+
+def test_neighbours_in_an_order_are_tried_before_strangers():
+    places = tuple(np.linspace(0, 1, 9))
+    ledger = Ledger()
+    for name, level, loss in (("low", 0, 1.0), ("middle", 4, 0.0), ("high", 8, 1.0)):
+        ledger.extend([trial(name, (level,), {"lr": 0.1}), Reported(name, 1, loss)])
+    ordinal = Space((Factor("width", 9, places=places),), (LR,))
+    assert propose(ledger, ordinal, 0, 0).levels[0] in (3, 5)
+
+
+def test_an_interaction_is_learned_where_no_sum_of_effects_could_tell():
+    ledger, space = Ledger(), Space((Factor("a", 3), Factor("b", 3)), (LR,))
+    best = [levels for levels in itertools.product(range(3), range(3)) if levels[0] == levels[1]]
+    for i, levels in enumerate(itertools.product(range(3), range(3))):
+        if levels != (2, 2):
+            ledger.extend([trial(f"t{i}", levels), Reported(f"t{i}", 1, 0.0 if levels in best else 1.0)])
+    told = proposed(ledger, space, 12, lambda levels: 0.0 if levels in best else 1.0)
+    assert Counter(levels in best for levels in told)[True] >= 9
 
 
 def test_failed_configurations_are_avoided():
@@ -139,8 +170,54 @@ def test_failed_configurations_are_avoided():
     for i, (a, b) in enumerate(itertools.product(range(2), range(3))):
         ledger.record(trial(f"t{i}", (a, b)))
         ledger.record(Errored(f"t{i}") if a == 0 else Reported(f"t{i}", 1, 1.0 + 0.01 * b))
-    draws = Counter(sampled(SPACE, ledger.trials, np.random.default_rng(1))[0] for _ in range(200))
-    assert draws[1] > draws[0]
+    assert {levels[0] for levels in proposed(ledger, SPACE, 20, lambda levels: 1.0 + 0.01 * levels[1])} == {1}
+
+
+def test_trials_under_way_are_not_proposed_again_at_once():
+    ledger = Ledger()
+    for i, levels in enumerate([(0, 0), (0, 1), (1, 2)]):
+        ledger.extend([trial(f"t{i}", levels), Reported(f"t{i}", 1, float(i))])
+    under_way = []
+    for i in range(2):
+        under_way.append(propose(ledger, SPACE, 0, 0).levels)
+        ledger.record(trial(f"x{i}", under_way[-1], origin="seed"))
+    assert under_way[0] != under_way[1]
+
+
+def test_a_configuration_whose_trials_were_pruned_for_sure_is_passed_over():
+    space = Space((Factor("a", 2),), (LR,))
+    ledger = Ledger([trial("good", (0,)), Reported("good", 1, 1.0, 1.0, 0.01)])
+    ledger.extend([trial("bad", (1,)), Reported("bad", 1, 2.0, 2.0, 0.01)])
+    open_, over = Ledger(ledger.events), Ledger(ledger.events)
+    over.record(Decision("bad", 1, Action.STOP, "rung", "2 > 1."))
+    assert not open_.view(Kinship(space)).hopeless(2.0).any()
+    assert over.view(Kinship(space)).hopeless(2.0).tolist() == [False, True]
+    assert set(proposed(over, space, 30, lambda levels: 1.0)) == {(0,)}
+
+
+def test_every_proposal_says_why_with_its_numbers():
+    ledger = Ledger()
+    for i in range(12):
+        ledger.record(trial(f"t{i}", (p := propose(ledger, SPACE, 5, 6)).levels, p.start, p.origin))
+        ledger.record(Reported(f"t{i}", 1, float(i * 7 % 5), None, 0.1))
+        before = sum(r.added.levels == p.levels for r in ledger.trials.values()) - 1
+        if i < 6:
+            assert p.reason == f"Number {i + 1} of the 6 that cover 6 configurations first."
+            continue
+        assert re.match(r"Expected to end at \S+ \+- \S+, against \S+ for the best of 6 configurations tried", p.reason)
+        assert f"Trial {before + 1} of it, with another start." in p.reason
+        assert (f"values from trial {p.ancestor} (" in p.reason) == (p.origin == "seed")
+        assert ("Fresh start values" in p.reason) == (p.origin == "explore")
+    empty = Ledger(trial(f"t{i}", (0, 0)) for i in range(9))
+    assert "covering goes on, for no trial has a finite forecast yet" in propose(empty, SPACE, 0, 6).reason
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.integers(1, 200))
+def test_the_first_coverage_leaves_half_of_the_samples_and_repeats_nothing(levels, samples):
+    space = Space(tuple(Factor(str(i), n) for i, n in enumerate(levels)), (LR,))
+    cover = first_coverage(space, samples)
+    assert 1 <= cover <= min(space.configurations, -(-samples // 2))
+    assert cover == space.configurations or cover >= min(-(-samples // 2), 2 * max(levels))
 
 
 def test_covering_goes_on_while_nothing_is_known():
@@ -179,7 +256,7 @@ SCRIPT = """
 from ray_glocal.scheduling.axis import Axis
 from ray_glocal.scheduling.event import Added, Reported
 from ray_glocal.scheduling.ledger import Ledger
-from ray_glocal.scheduling.seeding import Factor, Space, propose
+from ray_glocal.scheduling.seeding import Factor, Space, first_coverage, propose
 space = Space((Factor("optimizer", 2, True), Factor("width", 3)), (Axis("lr", "log", 1e-4, 1.0),))
 ledger = Ledger()
 for i in range(12):

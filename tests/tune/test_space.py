@@ -137,3 +137,34 @@ def test_a_checkpoint_that_is_gone_is_said_and_done_without(tmp_path, caplog):
 def test_what_cannot_be_adapted_is_refused(got, space, message):
     with pytest.raises(ArgumentError, match=message):
         adapted(got, space)
+
+
+@pytest.mark.parametrize(
+    ("domain", "expected"),
+    [
+        (tune.choice([64, 128, 256]), (0, 0.5, 1)),  # evenly spaced in logarithms
+        (tune.choice([256, 64, 128]), (1, 0, 0.5)),  # in the order in which they were given
+        (tune.grid_search([1, 2, 3, 4]), (0, 1 / 3, 2 / 3, 1)),
+        (tune.choice([0, 0.1, 0.2, 0.4]), (0, 0.25, 0.5, 1)),  # zero has no logarithm
+        (tune.choice([0.05, 0.1, 0.2, 0.4]), (0, 1 / 3, 2 / 3, 1)),
+        (tune.randint(1, 4), (0, 0.5, 1)),
+        (tune.choice([64, 128]), None),
+        (tune.choice([1, 1, 2]), None),
+        (tune.choice([True, False, 2]), None),
+        (tune.choice(["16", "32", "64"]), None),
+        (tune.choice([1, 2, math.inf]), None),
+        (tune.choice([1, 2, None]), None),
+        (tune.choice([10**400, 1, 2]), None),
+    ],
+)
+def test_numbers_know_their_order_and_names_do_not(domain, expected):
+    (factor,) = (d.factor for d in split({"a": domain}).discrete)
+    assert factor.places == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize("domain", [tune.randint(0, 1000), tune.lograndint(1, 1000), tune.qloguniform(10, 1e5, 10)])
+def test_strata_lie_in_the_order_of_their_values(domain):
+    (factor,) = (d.factor for d in split({"a": domain}).discrete)
+    assert list(factor.places) == sorted(factor.places)
+    assert (factor.places[0], factor.places[-1]) == (0, 1)
+    assert max(np.diff(factor.places)) < 3 / 7  # in the domain's own coordinates the seven steps are alike
