@@ -25,7 +25,8 @@ class Added:
         levels: Index of the chosen value of each discrete factor, in the order of the space; empty where the trial
             was not proposed by our own searcher.
         start: Start values of the continuous hyperparameters by name.
-        origin: Why it was proposed: "cover", "seed" or "explore"; empty where somebody else proposed it.
+        origin: How it was proposed: "cover", "seed" or "explore"; empty where somebody else proposed it.
+        reason: Why, in sentences with the numbers that led to it; empty where somebody else proposed it.
     """
 
     trial: str
@@ -35,6 +36,7 @@ class Added:
     levels: tuple[int, ...] = ()
     start: Mapping[str, float] = field(default_factory=dict)
     origin: str = ""
+    reason: str = ""
 
     @property
     def key(self) -> Hashable:

@@ -19,12 +19,13 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import Added, Completed, Errored
 from ray_glocal.scheduling.ledger import Ledger
-from ray_glocal.scheduling.seeding import Proposal, propose
+from ray_glocal.scheduling.seeding import Proposal, first_coverage, propose
 from ray_glocal.tune.adapt import ANCESTOR, nothing_continuous
+from ray_glocal.tune.decisions import in_the_users_terms
 from ray_glocal.tune.reading import Reading, check_mode, flat_config
 from ray_glocal.tune.space import Split, split
 
-_UNCOUNTED_COVER = 64  # configurations to cover at most where the number of samples is not known
+_UNCOUNTED = 64  # samples to reckon with where their number is not known
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +33,12 @@ logger = logging.getLogger(__name__)
 class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
     """Proposes trials for Tune: stratified coverage first, then seeding from the best so far.
 
-    Every discrete configuration is proposed once before any is repeated, if `num_samples` allows; where there are more
-    configurations than samples, half of the samples cover. Afterwards discrete values come from Thompson sampling on
-    an additive model of the forecast final losses, start values from the adapted values of the nearest kin, slightly
-    varied, and weights from its checkpoint once it has ended. One proposal in five explores fresh start values.
+    While all discrete configurations take no more than half of the samples, each is proposed once before any is
+    repeated; of a larger space, about a quarter of the samples cover every value evenly. Afterwards the discrete values
+    are those of the largest expected improvement under a Gaussian process over configurations, fed with forecast final
+    losses and their deviations: additive effects, joint effects where the trials speak for them, and numbers know their
+    order. Start values come from the adapted values of the nearest kin, slightly varied, and weights from its
+    checkpoint once it has ended. One proposal in five explores fresh start values. `proposals()` tells the reason of each.
     `tune.grid_search` counts as a choice: the number of trials is `num_samples`.
 
     Weights are handed down with `GlocalScheduler`, which sees checkpoints; under another scheduler only values are.
@@ -127,13 +130,24 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         proposal = propose(self.ledger, self._issued.space, self._seed, self._cover)
         # A stream of its own, apart from the one that the proposal was drawn from.
         config = self._issued.config(proposal.levels, proposal.start, np.random.default_rng([self._seed, index, 1]))
-        flat = flat_config(config)
+        flat, reason = flat_config(config), proposal.reason
         if proposal.ancestor is not None:
-            config[ANCESTOR] = {"trial": proposal.ancestor, "checkpoint": self._checkpoint(proposal)}
+            checkpoint = self._checkpoint(proposal)
+            config[ANCESTOR] = {"trial": proposal.ancestor, "checkpoint": checkpoint}
+            reason += " Its weights too." if checkpoint else " Not its weights: it runs on, or has none to hand down."
         self.ledger.record(
-            Added(trial_id, flat, 0, proposal.ancestor, proposal.levels, proposal.start, proposal.origin)
+            Added(trial_id, flat, 0, proposal.ancestor, proposal.levels, proposal.start, proposal.origin, reason)
         )
         return config
+
+    def proposals(self) -> list[dict[str, Any]]:
+        """Every proposal so far, oldest first, and why: trial, origin, ancestor, reason, discrete values, start values.
+
+        The origin is "cover" (the first look at the space), "seed" (start values, and weights where it can be, from
+        the ancestor) or "explore" (fresh start values).
+        """
+        added = [record.added for record in self.ledger.trials.values() if record.added.proposed]
+        return [self._row(event) for event in added]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Record a report, unless a scheduler that shares the ledger has done so already."""
@@ -172,12 +186,22 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
             logger.warning("%s: %s", checkpoint_path, restored.torn)
         self.ledger.replace(restored)
 
+    def _row(self, event: Added) -> dict[str, Any]:
+        names = tuple(d.name for d in self._own.discrete)
+        discrete = {k: v for k, v in event.config.items() if k in names or k.startswith(tuple(n + "/" for n in names))}
+        reason = event.reason if self.reading is None else in_the_users_terms(event.reason, self.reading)
+        return {
+            "trial": event.trial,
+            "origin": event.origin,
+            "ancestor": event.ancestor,
+            "reason": reason,
+            "discrete": discrete,
+            "start": dict(event.start),
+        }
+
     @property
     def _cover(self) -> int:
-        configurations = self._issued.space.configurations
-        if self._samples is None:
-            return min(configurations, _UNCOUNTED_COVER)
-        return configurations if configurations <= self._samples else -(-self._samples // 2)
+        return first_coverage(self._issued.space, _UNCOUNTED if self._samples is None else self._samples)
 
     def _checkpoint(self, proposal: Proposal) -> str | None:
         """The ancestor's checkpoint, once it has ended: those of a running trial may be deleted at any time."""

@@ -21,6 +21,7 @@ added = st.builds(
     levels=st.lists(st.integers(0, 3), max_size=3).map(tuple),
     start=st.dictionaries(st.sampled_from(["lr", "wd"]), numbers, max_size=2),
     origin=st.sampled_from(["", "cover", "seed"]),
+    reason=st.sampled_from(["", "Number 1 of 6."]),
 )
 reported = st.builds(
     Reported,

@@ -125,6 +125,8 @@ def test_weights_come_from_ended_trials_with_a_checkpoint_only():
     search.ledger.record(Completed("best", 0, "/somewhere"))
     handed = [c[ANCESTOR] for c in run(search, 6, begin=30) if ANCESTOR in c]
     assert {(a["trial"], a["checkpoint"]) for a in handed} == {("best", "/somewhere")}
+    reasons = [row["reason"] for row in search.proposals()[-6:] if row["ancestor"]]
+    assert all(reason.endswith("from trial best (-9), varied by 0.2. Its weights too.") for reason in reasons)
     search._weights = False
     assert {c[ANCESTOR]["checkpoint"] for c in run(search, 6, begin=40) if ANCESTOR in c} == {None}
     assert config["w"] == 1
@@ -140,6 +142,27 @@ def test_the_limit_of_concurrent_trials_holds_and_lets_go(wrap):
     outer.on_trial_complete(trial_id="a", error=True)
     assert outer.suggest("d")
     assert outer.suggest("e") is None
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_every_proposal_tells_its_reason_before_and_after_a_restore(tmp_path, mode):
+    search = told(GlocalSearch(SPACE, "val_loss", mode, seed=1))
+    configs = run(search, 12)
+    rows = search.proposals()
+    assert [(row["discrete"]["optimizer"], row["discrete"]["net/width"]) for row in rows] == [*map(discrete, configs)]
+    assert [row["start"]["lr"] for row in rows] == [config["lr"] for config in configs]
+    assert [row["trial"] for row in rows] == [f"t{i}" for i in range(12)]
+    assert rows[0]["reason"].startswith("Number 1 of the 6 that cover 6 configurations first.")
+    assert all(row["reason"].endswith("(The loss is minus val_loss.)") == (mode == "max") for row in rows)
+    handed = [row for row in rows if row["ancestor"]]
+    assert handed
+    assert all(
+        f"from trial {row['ancestor']}" in row["reason"] and "Not its weights" in row["reason"] for row in handed
+    )
+    search.save(str(tmp_path / "state.pkl"))
+    again = told(GlocalSearch(SPACE, "val_loss", mode, seed=1))
+    again.restore(str(tmp_path / "state.pkl"))
+    assert again.proposals() == rows
 
 
 def test_errors_and_unknown_trials_are_recorded_or_ignored():
