@@ -18,9 +18,12 @@ Flags = NDArray[np.bool_]
 
 _COLUMNS: dict[str, Any] = {
     "configuration": np.int64,
-    "final": np.float64,
-    "deviation": np.float64,
+    "last": np.float64,  # final loss by the latest report
+    "last_deviation": np.float64,
+    "forecast": np.float64,  # final loss by the latest report with a forecast
+    "forecast_deviation": np.float64,
     "reported": np.bool_,
+    "foretold": np.bool_,  # whether any report had a forecast
     "diverged": np.bool_,
     "errored": np.bool_,
     "live": np.bool_,
@@ -76,18 +79,22 @@ class Kin:
 
     @property
     def final(self) -> Array:
-        """Each trial's best guess at its final loss, within +-1e100; 0 before its first report."""
-        return self._column("final")
+        """Each trial's best guess at its final loss, within +-1e100; 0 before its first report.
+
+        The last word of one that ended by itself; of others the latest forecast, for between rungs there may be none.
+        """
+        return self._best_guess("last", "forecast")
 
     @property
     def deviation(self) -> Array:
         """Standard deviation of that guess; 0 where it is unknown."""
-        return self._column("deviation")
+        return self._best_guess("last_deviation", "forecast_deviation")
 
     @property
     def usable(self) -> Flags:
-        """Which trials have a finite forecast and did not fail."""
-        return np.asarray(self._column("reported") & ~self.failed)
+        """Which trials have a finite forecast or have ended, and did not fail; a loss on the way says little."""
+        told = self._column("foretold") | (self._column("reported") & ~self._column("live"))
+        return np.asarray(told & ~self.failed)
 
     @property
     def failed(self) -> Flags:
@@ -96,8 +103,8 @@ class Kin:
 
     @property
     def waiting(self) -> Flags:
-        """Which trials will run on and have not reported yet."""
-        return np.asarray(self._column("live") & ~self._column("reported"))
+        """Which trials will run on and say nothing of their end yet."""
+        return np.asarray(self._column("live") & ~self._column("foretold") & ~self._column("diverged"))
 
     @property
     def pruned(self) -> Flags:
@@ -117,6 +124,10 @@ class Kin:
         """How often a configuration was proposed."""
         number = self._numbers.get(levels)
         return 0 if number is None else int(np.count_nonzero(self.configuration == number))
+
+    def expected(self, trial: str) -> float:
+        """The best guess at the final loss of one trial."""
+        return float(self.final[self._places[trial]])
 
     def nearest(self, levels: tuple[int, ...], spread: float) -> str | None:
         """The usable trial to hand down values to `levels`: all decisive factors equal, near in the others, and good.
@@ -153,6 +164,11 @@ class Kin:
         surely = self.failed | (self.pruned & (final - reach > final[best] + reach[best]))
         over[self.configuration[~surely]] = False
         return over
+
+    def _best_guess(self, last: str, forecast: str) -> Array:
+        """Of one column or another, as `final` says."""
+        over = ~self._column("live") & ~self._column("pruned")
+        return np.where(over | ~self._column("foretold"), self._column(last), self._column(forecast))
 
     def _column(self, name: str) -> NDArray[Any]:
         return self._columns[name][: len(self.trials)]
@@ -199,10 +215,11 @@ class Kin:
         columns["diverged"][place] |= not event.finite
         if latest is None or event.step > latest:
             self._steps[place], columns["reported"][place] = event.step, True
-            columns["final"][place], columns["deviation"][place] = (
-                _bounded(event.final),
-                _bounded(event.deviation or 0.0),
-            )
+            told = [_bounded(event.final), _bounded(event.deviation or 0.0)]
+            columns["last"][place], columns["last_deviation"][place] = told
+            if event.mean is not None:
+                columns["foretold"][place] = True
+                columns["forecast"][place], columns["forecast_deviation"][place] = told
 
 
 def _bounded(loss: float) -> float:

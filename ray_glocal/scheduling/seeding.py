@@ -101,12 +101,12 @@ def started(ledger: Ledger, space: Space, kin: Kin, seed: int, choice: Choice, r
     curious = rng.random() < EXPLORE
     ancestor = None if curious else kin.nearest(choice.levels, choice.spread)
     record = None if ancestor is None else ledger.trial(ancestor)
-    if record is None:
+    if ancestor is None or record is None:
         why = f"as in {EXPLORE:.0%} of the proposals" if curious else "for no kin has values that would mean the same"
         reason = f"{choice.reason} {again} Fresh start values, {why}."
         return Proposal(choice.levels, drawn(space, ledger.proposals, seed), "explore", reason=reason)
-    final = record.latest.final if record.latest else np.nan
-    reason = f"{choice.reason} {again} Start values from trial {ancestor} ({final:.6g}), varied by {VARIATION:g}."
+    own = f"trial {ancestor} ({kin.expected(ancestor):.6g})"
+    reason = f"{choice.reason} {again} Start values from {own}, varied by {VARIATION:g}."
     return Proposal(choice.levels, handed_down(space, record, rng), "seed", ancestor, reason)
 
 

@@ -38,7 +38,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
     are those of the largest expected improvement under a Gaussian process over configurations, fed with forecast final
     losses and their deviations: additive effects, joint effects where the trials speak for them, and numbers know their
     order. Start values come from the adapted values of the nearest kin, slightly varied, and weights from its
-    checkpoint once it has ended. One proposal in five explores fresh start values. `proposals()` tells the reason of each.
+    checkpoint once it has ended. One proposal in five explores fresh start values. `proposals()` tells the reasons.
     `tune.grid_search` counts as a choice: the number of trials is `num_samples`.
 
     Weights are handed down with `GlocalScheduler`, which sees checkpoints; under another scheduler only values are.

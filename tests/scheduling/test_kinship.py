@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ray_glocal.scheduling import journal
-from ray_glocal.scheduling.event import Added, Errored, Reported
+from ray_glocal.scheduling.decision import Action, Decision
+from ray_glocal.scheduling.event import Added, Completed, Errored, Reported
 from ray_glocal.scheduling.factor import Factor, Space
 from ray_glocal.scheduling.kinship import Kinship
 from ray_glocal.scheduling.ledger import Ledger
@@ -24,25 +25,28 @@ def bounded(loss):
 
 
 def naive(ledger):
-    """Kin by trial, from the records alone."""
-    sizes = SPACE.sizes
-    fits = {
-        trial: record
-        for trial, record in ledger.trials.items()
-        if record.added.origin and len(record.added.levels) == 2 and all(map(int.__lt__, record.added.levels, sizes))
-    }
-    return {
-        trial: (
-            record.added.levels,
-            record.usable,
-            record.diverged or record.status == "errored",
+    """Kin by trial, from the records and the list of events alone."""
+    kin = {}
+    for trial, record in ledger.trials.items():
+        levels = record.added.levels
+        if not record.added.origin or len(levels) != 2 or levels[0] > 3 or levels[1] > 2:
+            continue
+        reports = [e for e in ledger.events if isinstance(e, Reported) and e.trial == trial]
+        latest = [e for i, e in enumerate(reports) if all(e.step > other.step for other in reports[:i])]
+        forecasts = [e for e in latest if e.mean is not None]
+        over = not record.running
+        told = latest[-1:] if (over and not record.pruned) or not forecasts else forecasts[-1:]
+        failed = record.diverged or record.status == "errored"
+        kin[trial] = (
+            levels,
+            bool(told) and (over or bool(forecasts)) and not failed,
+            failed,
             record.pruned,
-            record.running and record.latest is None,
-            0.0 if record.latest is None else bounded(record.latest.final),
-            (record.latest.deviation if record.latest else 0.0) or 0.0,
+            record.running and not forecasts and not record.diverged,
+            bounded(told[0].final) if told else 0.0,
+            bounded(told[0].deviation or 0.0) if told else 0.0,
         )
-        for trial, record in fits.items()
-    }
+    return kin
 
 
 def kept(kin):
@@ -76,7 +80,7 @@ def test_the_arrays_outgrow_their_first_size():
     ledger, kin = Ledger(), None
     for i in range(100):
         ledger.record(Added(str(i), levels=(i % 4, i % 3), origin="cover"))
-        ledger.record(Reported(str(i), 1, float(i)))
+        ledger.record(Reported(str(i), 1, float(i), float(i)))
         kin = ledger.view(Kinship(SPACE))
     assert kin.final.tolist() == list(range(100))
     assert kept(kin) == naive(ledger)
@@ -88,7 +92,7 @@ def rows(*told):
     ledger = Ledger()
     for name, levels, loss in told:
         ledger.record(Added(name, levels=levels, origin="cover"))
-        ledger.record(Reported(name, 1, loss))
+        ledger.record(Reported(name, 1, loss, loss))
     return ledger.view(Kinship(SPACE))
 
 
@@ -113,12 +117,30 @@ def test_another_category_weighs_more_than_any_loss():
     space = Space((Factor("activation", 2),), ())
     ledger = Ledger()
     for name, level, loss in (("same", 0, 1e300), ("other", 1, 0.0)):
-        ledger.extend([Added(name, levels=(level,), origin="cover"), Reported(name, 1, loss)])
+        ledger.extend([Added(name, levels=(level,), origin="cover"), Reported(name, 1, loss, loss)])
     assert ledger.view(Kinship(space)).nearest((0,), spread=1e-100) == "same"
 
 
 def test_a_failed_configuration_is_hopeless_once_another_one_works():
     ledger = Ledger([Added("a", levels=(0, 0), origin="cover"), Errored("a")])
     assert not ledger.view(Kinship(SPACE)).hopeless(2.0).any()
-    ledger.extend([Added("b", levels=(1, 0), origin="cover"), Reported("b", 1, 1.0)])
+    ledger.extend([Added("b", levels=(1, 0), origin="cover"), Reported("b", 1, 1.0, 1.0)])
     assert np.array_equal(ledger.view(Kinship(SPACE)).hopeless(2.0), [True, False])
+
+
+def test_a_loss_on_the_way_says_nothing_but_the_forecast_and_the_end_do():
+    ledger = Ledger([Added("a", levels=(0, 0), origin="cover"), Reported("a", 1, 9.0)])
+
+    def told():
+        kin = ledger.view(Kinship(SPACE))
+        return kin.usable.tolist(), kin.waiting.tolist(), kin.expected("a")
+
+    assert told() == ([False], [True], 9.0)
+    ledger.record(Reported("a", 3, 7.0, 2.0, 0.1))
+    assert told() == ([True], [False], 2.0)
+    ledger.record(Reported("a", 4, 6.0))
+    assert told() == ([True], [False], 2.0)
+    pruned = Ledger([*ledger.events, Decision("a", 4, Action.STOP, "rung", "2 > 1."), Completed("a")])
+    assert pruned.view(Kinship(SPACE)).expected("a") == 2.0
+    ledger.extend([Reported("a", 9, 2.5), Completed("a")])
+    assert told() == ([True], [False], 2.5)

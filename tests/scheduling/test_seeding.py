@@ -86,7 +86,7 @@ def test_values_are_handed_down_from_the_nearest_kin_and_never_across_optimizers
     ledger = Ledger()
     for i, levels in enumerate(itertools.product(range(2), range(3))):
         ledger.record(trial(f"t{i}", levels))
-        ledger.record(Reported(f"t{i}", 9, 1.0 + i, hyper={"lr": 10.0 ** -(1 + levels[0]), "momentum": 0.9}))
+        ledger.record(Reported(f"t{i}", 9, 1.0 + i, 1.0 + i, hyper={"lr": 10.0 ** -(1 + levels[0]), "momentum": 0.9}))
     seeded = []
     for i in range(40):
         proposal = propose(ledger, SPACE, seed=3, cover=6)
@@ -107,7 +107,7 @@ def test_the_best_of_equally_near_kin_hands_down():
     space = Space((Factor("optimizer", 1, decisive=True),), (LR,))
     ledger = Ledger()
     for name, loss in (("bad", 2.0), ("good", 1.0), ("dead", 0.1), ("nan", math.nan)):
-        ledger.extend([trial(name, (0,), {"lr": 0.1}), Reported(name, 1, loss)])
+        ledger.extend([trial(name, (0,), {"lr": 0.1}), Reported(name, 1, loss, loss)])
     ledger.record(Errored("dead"))
     ancestors = set()
     for i in range(20):
@@ -117,7 +117,7 @@ def test_the_best_of_equally_near_kin_hands_down():
 
 
 def test_without_kin_of_the_same_optimizer_values_are_drawn_afresh():
-    ledger = Ledger([trial("a", (0, 0)), Reported("a", 1, 1.0)])
+    ledger = Ledger([trial("a", (0, 0)), Reported("a", 1, 1.0, 1.0)])
     proposals = []
     for i in range(30):
         proposals.append(propose(ledger, SPACE, 0, 1))
@@ -150,7 +150,7 @@ def test_neighbours_in_an_order_are_tried_before_strangers():
     places = tuple(np.linspace(0, 1, 9))
     ledger = Ledger()
     for name, level, loss in (("low", 0, 1.0), ("middle", 4, 0.0), ("high", 8, 1.0)):
-        ledger.extend([trial(name, (level,), {"lr": 0.1}), Reported(name, 1, loss)])
+        ledger.extend([trial(name, (level,), {"lr": 0.1}), Reported(name, 1, loss, loss)])
     ordinal = Space((Factor("width", 9, places=places),), (LR,))
     assert propose(ledger, ordinal, 0, 0).levels[0] in (3, 5)
 
@@ -160,7 +160,7 @@ def test_an_interaction_is_learned_where_no_sum_of_effects_could_tell():
     best = [levels for levels in itertools.product(range(3), range(3)) if levels[0] == levels[1]]
     for i, levels in enumerate(itertools.product(range(3), range(3))):
         if levels != (2, 2):
-            ledger.extend([trial(f"t{i}", levels), Reported(f"t{i}", 1, 0.0 if levels in best else 1.0)])
+            ledger.extend([trial(f"t{i}", levels), Reported(f"t{i}", 1, 9.0, 0.0 if levels in best else 1.0)])
     told = proposed(ledger, space, 12, lambda levels: 0.0 if levels in best else 1.0)
     assert Counter(levels in best for levels in told)[True] >= 9
 
@@ -169,14 +169,14 @@ def test_failed_configurations_are_avoided():
     ledger = Ledger()
     for i, (a, b) in enumerate(itertools.product(range(2), range(3))):
         ledger.record(trial(f"t{i}", (a, b)))
-        ledger.record(Errored(f"t{i}") if a == 0 else Reported(f"t{i}", 1, 1.0 + 0.01 * b))
+        ledger.record(Errored(f"t{i}") if a == 0 else Reported(f"t{i}", 1, 9.0, 1.0 + 0.01 * b))
     assert {levels[0] for levels in proposed(ledger, SPACE, 20, lambda levels: 1.0 + 0.01 * levels[1])} == {1}
 
 
 def test_trials_under_way_are_not_proposed_again_at_once():
     ledger = Ledger()
     for i, levels in enumerate([(0, 0), (0, 1), (1, 2)]):
-        ledger.extend([trial(f"t{i}", levels), Reported(f"t{i}", 1, float(i))])
+        ledger.extend([trial(f"t{i}", levels), Reported(f"t{i}", 1, 9.0, float(i))])
     under_way = []
     for i in range(2):
         under_way.append(propose(ledger, SPACE, 0, 0).levels)
@@ -199,7 +199,7 @@ def test_every_proposal_says_why_with_its_numbers():
     ledger = Ledger()
     for i in range(12):
         ledger.record(trial(f"t{i}", (p := propose(ledger, SPACE, 5, 6)).levels, p.start, p.origin))
-        ledger.record(Reported(f"t{i}", 1, float(i * 7 % 5), None, 0.1))
+        ledger.record(Reported(f"t{i}", 1, 9.0, float(i * 7 % 5), 0.1))
         before = sum(r.added.levels == p.levels for r in ledger.trials.values()) - 1
         if i < 6:
             assert p.reason == f"Number {i + 1} of the 6 that cover 6 configurations first."
@@ -228,7 +228,7 @@ def test_covering_goes_on_while_nothing_is_known():
 
 
 def test_a_ledger_of_another_space_is_not_learned_from():
-    ledger = Ledger([trial("a", (7, 7)), Reported("a", 1, 1.0), trial("b", (0,)), Reported("b", 1, 1.0)])
+    ledger = Ledger([trial("a", (7, 7)), Reported("a", 1, 1.0, 1.0), trial("b", (0,)), Reported("b", 1, 1.0, 1.0)])
     assert propose(ledger, SPACE, 0, 0).origin == "cover"
 
 
@@ -243,7 +243,8 @@ def test_a_proposal_comes_from_any_history(rows, cover):
         ledger.record(trial(f"t{i}", (a, b)))
         if loss is not None:
             known = deviation is not None and math.isfinite(deviation)
-            ledger.record(Reported(f"t{i}", 1, loss, None, abs(deviation) if known else None))
+            mean = loss if i % 2 else None
+            ledger.record(Reported(f"t{i}", 1, loss, mean, abs(deviation) if known else None))
         if end:
             ledger.record(Errored(f"t{i}"))
     proposal = propose(ledger, SPACE, 0, cover)
@@ -263,7 +264,7 @@ for i in range(12):
     p = propose(ledger, space, 5, 6)
     print(p.levels, repr(p.start["lr"]), p.origin, p.ancestor)
     ledger.record(Added(str(i), levels=p.levels, start=p.start, origin=p.origin))
-    ledger.record(Reported(str(i), 1, float(i * 7 % 5)))
+    ledger.record(Reported(str(i), 1, 9.0, float(i * 7 % 5)))
 """
 
 

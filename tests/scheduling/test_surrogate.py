@@ -112,7 +112,7 @@ def test_an_additive_world_gets_no_joint_effects_and_another_gets_them():
             ledger = Ledger()
             for i, (x, y) in enumerate(itertools.product(range(4), range(4))):
                 loss = (1 - mixed) * (a[x] + b[y]) + mixed * both[x, y]
-                ledger.extend([Added(str(i), levels=(x, y), origin="cover"), Reported(str(i), 1, loss)])
+                ledger.extend([Added(str(i), levels=(x, y), origin="cover"), Reported(str(i), 1, 9.0, loss)])
             found.append(surrogate(space, evidence(ledger.view(Kinship(space)))).joint)
         assert set(found) <= joint
 
@@ -121,7 +121,7 @@ def test_of_many_configurations_the_best_are_looked_at_and_some_of_all_ranks():
     space = Space((Factor("a", 500),), ())
     ledger = Ledger()
     for i in range(500):
-        ledger.extend([Added(str(i), levels=(i,), origin="cover"), Reported(str(i), 1, float(i))])
+        ledger.extend([Added(str(i), levels=(i,), origin="cover"), Reported(str(i), 1, 9.0, float(i))])
     held = evidence(ledger.view(Kinship(space))).levels[:, 0].tolist()
     assert len(held) == len(set(held)) == HELD
     assert set(range(HELD // 2)) <= set(held)
