@@ -127,7 +127,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         if self._max_concurrent is not None and len(self.ledger.live) >= self._max_concurrent:
             return None
         index = self.ledger.proposals
-        proposal = propose(self.ledger, self._issued.space, self._seed, self._cover)
+        proposal = self._propose()
         # A stream of its own, apart from the one that the proposal was drawn from.
         config = self._issued.config(proposal.levels, proposal.start, np.random.default_rng([self._seed, index, 1]))
         flat, reason = flat_config(config), proposal.reason
@@ -185,6 +185,9 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         if restored.torn:
             logger.warning("%s: %s", checkpoint_path, restored.torn)
         self.ledger.replace(restored)
+
+    def _propose(self) -> Proposal:
+        return propose(self.ledger, self._issued.space, self._seed, self._cover)
 
     def _row(self, event: Added) -> dict[str, Any]:
         names = tuple(d.name for d in self._own.discrete)
