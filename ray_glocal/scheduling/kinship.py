@@ -125,6 +125,10 @@ class Kin:
         number = self._numbers.get(levels)
         return 0 if number is None else int(np.count_nonzero(self.configuration == number))
 
+    def knows(self, trial: str) -> bool:
+        """Whether a trial is kin."""
+        return trial in self._places
+
     def expected(self, trial: str) -> float:
         """The best guess at the final loss of one trial."""
         return float(self.final[self._places[trial]])

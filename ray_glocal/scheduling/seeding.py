@@ -73,6 +73,26 @@ def propose(ledger: Ledger, space: Space, seed: int, cover: int) -> Proposal:
     return started(ledger, space, kin, seed, chosen(space, kin, rng), rng)
 
 
+def joined(ledger: Ledger, space: Space, seed: int, cover: int, levels: tuple[int, ...], whose: str) -> Proposal:
+    """A proposal of discrete values that somebody else chose: what is ours is where the continuous ones start.
+
+    Args:
+        ledger: What happened.
+        space: The space.
+        seed: Of the start values.
+        cover: Proposals whose start values cover their domains.
+        levels: What was chosen.
+        whose: Name of who chose it.
+    """
+    index, kin = ledger.proposals, ledger.view(Kinship(space))
+    reason = f"Discrete values by {whose}."
+    if index < cover or not kin.usable.any():
+        reason += f" {_again(kin.tried(levels))} Start values cover their domains, number {index + 1}."
+        return Proposal(levels, drawn(space, index, seed), "cover", reason=reason)
+    choice = Choice(levels, reason, evidence(kin).units.spread)
+    return started(ledger, space, kin, seed, choice, np.random.default_rng([seed, index]))
+
+
 def first_coverage(space: Space, samples: int) -> int:
     """How many proposals cover the space before any is learned from.
 
@@ -163,4 +183,15 @@ def _again(tried: int) -> str:
     return "First trial of it." if tried == 0 else f"Trial {tried + 1} of it, with another start."
 
 
-__all__ = ["Factor", "Proposal", "Space", "chosen", "covered", "drawn", "first_coverage", "handed_down", "propose"]
+__all__ = [
+    "Factor",
+    "Proposal",
+    "Space",
+    "chosen",
+    "covered",
+    "drawn",
+    "first_coverage",
+    "handed_down",
+    "joined",
+    "propose",
+]

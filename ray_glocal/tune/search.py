@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,19 @@ from ray.tune.search import Searcher
 from ray_glocal.errors import ArgumentError
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import Added, Completed, Errored
+from ray_glocal.scheduling.kinship import Kinship
 from ray_glocal.scheduling.ledger import Ledger
-from ray_glocal.scheduling.seeding import Proposal, first_coverage, propose
+from ray_glocal.scheduling.seeding import Proposal, first_coverage, joined, propose
 from ray_glocal.tune.adapt import ANCESTOR, nothing_continuous
 from ray_glocal.tune.decisions import in_the_users_terms
+from ray_glocal.tune.proposer import Proposer, Suggestion
 from ray_glocal.tune.reading import Reading, check_mode, flat_config
 from ray_glocal.tune.space import Split, split
 
 _UNCOUNTED = 64  # samples to reckon with where their number is not known
+
+_BESIDE = ".discrete"  # ending of the file beside ours into which another searcher saves its state
+_DISCRETE_FILE = "glocal-discrete-{}.pkl"  # in an experiment's folder, of which Tune brings back *.pkl and *.json
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +55,8 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         mode: "min" or "max", likewise.
         seed: Seed of all proposals.
         weights: Whether a seeded trial may start from its ancestor's weights.
+        discrete: A searcher of Tune's, e.g. `OptunaSearch(seed=0)`, that proposes the discrete values in the model's
+            place; it is told each trial's forecast final metric. Start values and weights are handed down as ever.
         adapt: Names to adapt; None for every continuous domain.
         max_concurrent: Trials at a time; None for as many as the cluster holds.
 
@@ -64,6 +72,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         *,
         seed: int = 0,
         weights: bool = True,
+        discrete: Any = None,
         adapt: Sequence[str] | None = None,
         max_concurrent: int | None = None,
     ) -> None:
@@ -78,6 +87,11 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         self._own = self._issued = _checked(split(space, adapt=adapt))
         self._adapt = adapt
         self._seed, self._weights, self._max_concurrent = int(seed), weights, max_concurrent
+        if isinstance(discrete, GlocalSearch):
+            raise ArgumentError("discrete", "be another searcher than ours", discrete, "Leave it out for our own.")
+        # Not `searcher`: Tune looks for that name, to find the searcher inside a limiter.
+        self._proposer = None if discrete is None else Proposer(discrete)
+        self._spec: dict[str, Any] = {}
         self._samples: int | None = None
         self._linked = False  # whether a GlocalScheduler records the events, and sees more of them
         self.reading = Reading(metric, mode) if metric and mode else None
@@ -111,34 +125,31 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
             self.reading = Reading(self._metric, self._mode)
         samples = spec.get("num_samples")
         self._samples = samples if samples and samples < sys.maxsize else None
+        self._spec = spec
         self._issued = self._agreed_space(config or {})
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next configuration, or None while `max_concurrent` proposals are live.
 
-        The space never runs out, since start values are continuous: `num_samples` ends the experiment.
+        The space never runs out, since start values are continuous: `num_samples` ends the experiment. Where another
+        searcher proposes the discrete values, its None and its `Searcher.FINISHED` are passed on.
 
         Raises:
-            ArgumentError: Nobody has said which metric to optimise.
+            ArgumentError: Nobody has said which metric to optimise, or the other searcher has a space of its own.
         """
-        if self.reading is None:
-            Reading(self._metric or "", self._mode or "")
+        reading = self.reading or Reading(self._metric or "", self._mode or "")
         if self._max_concurrent is not None and len(self.ledger.live) >= self._max_concurrent:
             return None
-        index = self.ledger.proposals
-        proposal = self._propose()
-        # A stream of its own, apart from the one that the proposal was drawn from.
-        config = self._issued.config(proposal.levels, proposal.start, np.random.default_rng([self._seed, index, 1]))
-        flat, reason = flat_config(config), proposal.reason
-        if proposal.ancestor is not None:
-            checkpoint = self._checkpoint(proposal)
-            config[ANCESTOR] = {"trial": proposal.ancestor, "checkpoint": checkpoint}
-            reason += " Its weights too." if checkpoint else " Not its weights: it runs on, or has none to hand down."
-        self.ledger.record(
-            Added(trial_id, flat, 0, proposal.ancestor, proposal.levels, proposal.start, proposal.origin, reason)
-        )
-        return config
+        if self._proposer is None:
+            return self._issue(trial_id, self._propose())
+        self._proposer.prepare(self._issued, reading.metric, reading.mode, self._spec)
+        suggestion = self._proposer.suggest(trial_id, self._issued)
+        if not isinstance(suggestion, Suggestion):
+            return suggestion
+        chosen = (suggestion.levels, self._proposer.name)
+        proposal = joined(self.ledger, self._issued.space, self._seed, self._cover, *chosen)
+        return self._issue(trial_id, proposal, suggestion.values)
 
     def proposals(self) -> list[dict[str, Any]]:
         """Every proposal so far, oldest first, and why: trial, origin, ancestor, reason, discrete values, start values.
@@ -159,12 +170,13 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Record the end of a trial; where a scheduler shares the ledger, it has done so already and knows more."""
         record = self.ledger.trial(trial_id)
-        if record is None or not record.running:
-            return
-        if result:
-            self.on_trial_result(trial_id, result)
-        ended = Errored(trial_id, record.attempt) if error else Completed(trial_id, record.attempt)
-        self.ledger.record(ended)
+        if record is not None and record.running:
+            if result:
+                self.on_trial_result(trial_id, result)
+            ended = Errored(trial_id, record.attempt) if error else Completed(trial_id, record.attempt)
+            self.ledger.record(ended)
+        if self._proposer is not None and self.reading is not None:
+            self._proposer.end(trial_id, self.reading.metric, self._final(trial_id), result)
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
         """Take the limit of a `ConcurrencyLimiter`, or of Tune's `max_concurrent_trials`, as our own."""
@@ -172,8 +184,10 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         return True
 
     def save(self, checkpoint_path: str) -> None:
-        """Write the ledger, which is all there is to save, as lines of JSON."""
+        """Write the ledger, which is all there is to save, as lines of JSON, and beside it another searcher's state."""
         Path(checkpoint_path).write_text(journal.write(self.ledger), encoding="utf-8")
+        if self._proposer is not None:
+            self._proposer.save(Path(checkpoint_path + _BESIDE))
 
     def restore(self, checkpoint_path: str) -> None:
         """Fill the ledger from a file written by `save`, in place, so that the scheduler sees it too.
@@ -181,10 +195,62 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         Raises:
             ArgumentError: The file is not a ledger of this version.
         """
-        restored = journal.read(Path(checkpoint_path).read_text(encoding="utf-8"))
+        self._restore(Path(checkpoint_path), Path(checkpoint_path + _BESIDE))
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Write into an experiment's folder: under names by which Tune brings both files back, each whole or not."""
+        folder = Path(checkpoint_dir)
+        name, beside = self.CKPT_FILE_TMPL.format(session_str), _DISCRETE_FILE.format(session_str)
+        hidden = folder / f".{uuid.uuid4()}-tmp-{name}"
+        self.save(str(hidden))
+        written = hidden.with_name(hidden.name + _BESIDE)
+        if written.exists():
+            written.replace(folder / beside)
+        hidden.replace(folder / name)
+
+    def restore_from_dir(self, checkpoint_dir: str) -> None:
+        """Read what `save_to_dir` wrote last.
+
+        Raises:
+            ArgumentError: The folder holds no such file, or that is not a ledger of this version.
+        """
+        saved = sorted(Path(checkpoint_dir).glob(self.CKPT_FILE_TMPL.format("*")))
+        if not saved:
+            rule = f"hold a file {self.CKPT_FILE_TMPL.format('*')}"
+            raise ArgumentError("checkpoint_dir", rule, checkpoint_dir, "Name the folder of an experiment.")
+        prefix, suffix = self.CKPT_FILE_TMPL.split("{}")
+        session = saved[-1].name.removeprefix(prefix).removesuffix(suffix)
+        self._restore(saved[-1], saved[-1].with_name(_DISCRETE_FILE.format(session)))
+
+    def _restore(self, path: Path, beside: Path) -> None:
+        restored = journal.read(path.read_text(encoding="utf-8"))
         if restored.torn:
-            logger.warning("%s: %s", checkpoint_path, restored.torn)
+            logger.warning("%s: %s", path, restored.torn)
         self.ledger.replace(restored)
+        if self._proposer is not None:
+            self._proposer.restore(beside, self.ledger.live)
+
+    def _issue(self, trial: str, proposal: Proposal, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Record a proposal, and turn it into a configuration."""
+        # A stream of its own, apart from the one that the proposal was drawn from.
+        rng = np.random.default_rng([self._seed, self.ledger.proposals, 1])
+        config = self._issued.config(proposal.levels, proposal.start, rng, values)
+        flat, reason = flat_config(config), proposal.reason
+        if proposal.ancestor is not None:
+            checkpoint = self._checkpoint(proposal)
+            config[ANCESTOR] = {"trial": proposal.ancestor, "checkpoint": checkpoint}
+            reason += " Its weights too." if checkpoint else " Not its weights: it runs on, or has none to hand down."
+        self.ledger.record(
+            Added(trial, flat, 0, proposal.ancestor, proposal.levels, proposal.start, proposal.origin, reason)
+        )
+        return config
+
+    def _final(self, trial: str) -> float | None:
+        """The final metric of a trial that has ended, by its forecast where it was pruned; None where it failed."""
+        kin, record = self.ledger.view(Kinship(self._issued.space)), self.ledger.trial(trial)
+        if record is None or not record.usable or not kin.knows(trial) or self.reading is None:
+            return None
+        return self.reading.sign * kin.expected(trial)
 
     def _propose(self) -> Proposal:
         return propose(self.ledger, self._issued.space, self._seed, self._cover)

@@ -65,10 +65,12 @@ class Discrete:
     Args:
         path: Keys that lead to it in the space.
         levels: Its values, or strata of its values where it has many: a proposal draws one value of a stratum.
+        fixed: Whether the space lists its values, so that there are no others between them.
     """
 
     path: Path
     levels: tuple[tuple[Any, ...], ...]
+    fixed: bool = True
 
     @property
     def name(self) -> str:
@@ -102,12 +104,32 @@ class Split:
         """The space without Ray's types, for the pure proposal code."""
         return Space(tuple(d.factor for d in self.discrete), tuple(c.axis for c in self.continuous))
 
-    def config(self, levels: Sequence[int], start: Mapping[str, float], rng: np.random.Generator) -> dict[str, Any]:
-        """The configuration of a trial: chosen levels, start values, constants, and the rest resolved by Tune."""
+    def domain(self, entry: Discrete) -> Any:
+        """What the space holds for a discrete hyperparameter: a domain, or a grid."""
+        node: Any = self.source
+        for key in entry.path:
+            node = next(value for own, value in node.items() if str(own) == key)
+        return node
+
+    def config(
+        self,
+        levels: Sequence[int],
+        start: Mapping[str, float],
+        rng: np.random.Generator,
+        values: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """The configuration of a trial: chosen levels, start values, constants, and the rest resolved by Tune.
+
+        Args:
+            levels: Level of each discrete hyperparameter.
+            start: Start value of each continuous one by name.
+            rng: Draws a value of each stratum, and what is left to Tune.
+            values: Discrete values by name that are not to be drawn from their level.
+        """
         chosen: dict[Path, Any] = {c.path: float(start[c.name]) for c in self.continuous}
         for factor, level in zip(self.discrete, levels, strict=True):
-            values = factor.levels[level]
-            chosen[factor.path] = values[int(rng.integers(len(values)))]
+            drawn = factor.levels[level][int(rng.integers(len(factor.levels[level])))]
+            chosen[factor.path] = (values or {}).get(factor.name, drawn)
         config = _replaced(self.source, chosen, ())
         return resolved(config, rng) if _left_over(config) else config
 
@@ -135,7 +157,7 @@ def split(space: Mapping[str, Any], *, adapt: Sequence[str] | None = None) -> Sp
     searched = [(p, v) for p, v in leaves if "/".join(p) not in wanted and _is_discrete(v)]
     taken = {c.path for c in continuous} | {p for p, _ in searched}
     rest = {"/".join(p): v for p, v in leaves if p not in taken}
-    return Split(tuple(continuous), tuple(Discrete(p, _levels(p, v)) for p, v in searched), rest, space)
+    return Split(tuple(continuous), tuple(Discrete(p, _levels(p, v), _listed(v)) for p, v in searched), rest, space)
 
 
 def _leaves(node: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, Any]]:
@@ -185,6 +207,10 @@ def _levels(path: Path, value: Any) -> tuple[tuple[Any, ...], ...]:
             raise ArgumentError("space", f"offer at least one value for {'/'.join(path)!r}", values, "Name the values.")
         return tuple((entry,) for entry in values)
     return _strata(value)
+
+
+def _listed(value: Any) -> bool:
+    return isinstance(value, Categorical) or grid_values(value) is not None
 
 
 def _strata(domain: Domain) -> tuple[tuple[Any, ...], ...]:
