@@ -7,6 +7,7 @@ Tune's hooks into events and proposals into configurations.
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
@@ -127,6 +128,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         self._samples = samples if samples and samples < sys.maxsize else None
         self._spec = spec
         self._issued = self._agreed_space(config or {})
+        self._warn_of_grids()
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -276,6 +278,16 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         """The ancestor's checkpoint, once it has ended: those of a running trial may be deleted at any time."""
         ancestor = self.ledger.trial(proposal.ancestor or "")
         return ancestor.checkpoint if self._weights and ancestor and ancestor.status == "completed" else None
+
+    def _warn_of_grids(self) -> None:
+        """Under Tune's own searcher a grid multiplies the trials: who expects that is told."""
+        values = math.prod(self._own.grids.values())
+        if self._own.grids and self._samples is not None:
+            logger.warning(
+                "tune.grid_search counts as a choice here: num_samples=%d makes %d trials, not %d. To try each of the "
+                "%d combinations of %s, set num_samples to %d or more.",
+                *(self._samples, self._samples, self._samples * values, values, sorted(self._own.grids), 2 * values),
+            )
 
     def _agreed_space(self, config: Mapping[str, Any]) -> Split:
         own = self._own

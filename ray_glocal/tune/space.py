@@ -1,8 +1,9 @@
 """Splitting an ordinary Tune space: what is adapted inside a trial, what is searched across trials.
 
 Continuous are the un-quantised `tune.uniform`, `tune.loguniform` and `tune.randn` domains (or those of them that
-`adapt` names). Every other domain is discrete. Constants, `tune.sample_from`, "eval" strings and domains inside lists
-stay where they are and are resolved by Tune's own code.
+`adapt` names). Every other domain is discrete, `tune.grid_search` too. Constants, `tune.sample_from`, "eval" strings,
+domains inside lists, and domains inside the values of a choice (a conditional space) stay where they are and are drawn
+by Tune's own code: neither adapted nor searched.
 """
 
 from __future__ import annotations
@@ -111,6 +112,12 @@ class Split:
             node = next(value for own, value in node.items() if str(own) == key)
         return node
 
+    @property
+    def grids(self) -> dict[str, int]:
+        """How many values each `tune.grid_search` of the space has."""
+        values = {entry.name: grid_values(self.domain(entry)) for entry in self.discrete}
+        return {name: len(grid) for name, grid in values.items() if grid is not None}
+
     def config(
         self,
         levels: Sequence[int],
@@ -143,14 +150,15 @@ def split(space: Mapping[str, Any], *, adapt: Sequence[str] | None = None) -> Sp
             strata.
 
     Raises:
-        ArgumentError: `space` is not a mapping, two of its entries have one name, or `adapt` names something that is
-            not a continuous domain of it.
+        ArgumentError: `space` is not a mapping, two of its entries have one name, a grid hides in a list or in another
+            domain, or `adapt` names something that is not a continuous domain of it.
     """
     if not isinstance(space, Mapping):
         raise ArgumentError("space", "be a dict of Tune domains", space, "Give the dict you would give to `tune.run`.")
     leaves = list(_leaves(space, ()))
     able = {"/".join(path): path for path, value in leaves if _is_continuous(value)}
     _check_names([path for path, _ in leaves])
+    _check_grids(leaves)
     _check_adapt(adapt, able)
     wanted = set(able if adapt is None else adapt)
     continuous = [Continuous(p, _axis("/".join(p), v)) for p, v in leaves if "/".join(p) in wanted]
@@ -182,6 +190,24 @@ def _check_names(paths: Sequence[Path]) -> None:
     double = next((name for name in names if names.count(name) > 1), None)
     if double is not None:
         raise ArgumentError("space", "give each entry a name of its own, levels joined by '/'", double, "Rename one.")
+
+
+def _check_grids(leaves: Sequence[tuple[Path, Any]]) -> None:
+    """Tune multiplies trials by such a grid. A searcher proposes one trial at a time, and would only ever take one."""
+    for path, value in leaves:
+        inside = value.categories if isinstance(value, Categorical) else grid_values(value)
+        if _holds_grid(value if inside is None else inside):
+            rule = f"have no `tune.grid_search` inside a list or another domain, as in {'/'.join(path)!r}"
+            remedy = "Write `tune.choice` for it, or give the grid an entry of its own."
+            raise ArgumentError("space", rule, value, remedy)
+
+
+def _holds_grid(node: object) -> bool:
+    if isinstance(node, Mapping):
+        return grid_values(node) is not None or any(_holds_grid(value) for value in node.values())
+    if isinstance(node, Categorical):
+        return _holds_grid(node.categories)
+    return isinstance(node, list | tuple) and any(_holds_grid(value) for value in node)
 
 
 def _check_adapt(adapt: Sequence[str] | None, able: Mapping[str, Path]) -> None:

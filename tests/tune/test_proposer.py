@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 from ray import tune
-from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, Searcher
+from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, Searcher, SearchGenerator
 
 from ray_glocal import GlocalScheduler
 from ray_glocal.errors import ArgumentError
@@ -151,6 +151,18 @@ def test_both_memories_are_saved_and_restored(tmp_path, by_folder):
     finish(second, "t0", 1.0)  # it has heard that
     finish(second, "t1", 2.0)
     assert [trial for trial, _, _ in inner.ends] == ["t1"]
+
+
+def test_tunes_generator_saves_and_restores_both(tmp_path):
+    first = SearchGenerator(ConcurrencyLimiter(around(Scripted([answer(seed=i) for i in range(9)])), 4))
+    configs = [first.searcher.suggest(f"t{i}") for i in range(3)]
+    first.save_to_dir(str(tmp_path), "now")
+    inner = Scripted()
+    second = SearchGenerator(ConcurrencyLimiter(around(inner), 4))
+    second.restore_from_dir(str(tmp_path))
+    assert [answer["net"]["seed"] for answer in inner.answers] == list(range(3, 9))
+    assert [row["start"]["lr"] for row in second.searcher.searcher.proposals()] == [c["lr"] for c in configs]
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_one_that_cannot_save_begins_anew_and_says_so(tmp_path, caplog):

@@ -165,6 +165,32 @@ def test_every_proposal_tells_its_reason_before_and_after_a_restore(tmp_path, mo
     assert again.proposals() == rows
 
 
+def test_who_expects_a_grid_to_multiply_the_trials_is_told(caplog):
+    space = {"a": tune.grid_search([1, 2, 3]), "b": tune.grid_search([4, 5]), "lr": tune.uniform(0, 1)}
+    configs = run(told(GlocalSearch(space, "val_loss", "min"), samples=12), 12)
+    assert {(c["a"], c["b"]) for c in configs[:6]} == {(a, b) for a in (1, 2, 3) for b in (4, 5)}
+    assert "num_samples=12 makes 12 trials, not 72" in caplog.text
+    assert "each of the 6 combinations of ['a', 'b'], set num_samples to 12 or more" in caplog.text
+    caplog.clear()
+    told(GlocalSearch(SPACE, "val_loss", "min"))
+    assert not caplog.text
+
+
+def test_a_conditional_space_is_searched_by_its_outer_choice():
+    space = {
+        "opt": tune.choice([{"name": "sgd", "momentum": tune.uniform(0.1, 0.9)}, {"name": "adamw"}]),
+        "lr": tune.loguniform(1e-4, 1.0),
+    }
+    search = told(GlocalSearch(space, "val_loss", "min"))
+    configs = run(search, 24, loss=lambda c: c["lr"] + (c["opt"]["name"] == "adamw"))
+    momenta = [c["opt"]["momentum"] for c in configs if c["opt"]["name"] == "sgd"]
+    assert all(("momentum" in c["opt"]) == (c["opt"]["name"] == "sgd") for c in configs)
+    assert len(set(momenta)) == len(momenta) > 12
+    assert all(0.1 <= momentum <= 0.9 for momentum in momenta)
+    rows = search.proposals()
+    assert [row["discrete"].get("opt/momentum") for row in rows] == [c["opt"].get("momentum") for c in configs]
+
+
 def test_errors_and_unknown_trials_are_recorded_or_ignored():
     search = GlocalSearch(SPACE, "val_loss", "min")
     search.on_trial_complete(trial_id="never heard of", result={"val_loss": 1.0})

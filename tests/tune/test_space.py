@@ -1,9 +1,12 @@
+import copy
 import math
 import os
 
 import numpy as np
 import pytest
 from ray import tune
+from ray.tune.impl.placeholder import create_resolvers_map, inject_placeholders, resolve_placeholders
+from ray.tune.search.variant_generator import generate_variants
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.scheduling.axis import Axis
@@ -75,12 +78,86 @@ def test_a_continuous_domain_that_is_not_adapted_is_searched():
     }
 
 
+def variants(space, count):
+    """What Tune's own searcher makes of a space; functions are left to `tune.run`, as it does."""
+    rng = np.random.RandomState(0)
+    return [spec["config"] for _ in range(count) for _, spec in generate_variants({"config": space}, random_state=rng)]
+
+
+def proposed(space, count):
+    """What ours makes of it, each level in turn."""
+    parts, rng = split(space), np.random.default_rng(0)
+    sizes = parts.space.sizes
+    start = {axis.name: axis.draw(0.5) for axis in parts.space.axes}
+    return [parts.config([i % n for n in sizes], start, rng) for i in range(count)]
+
+
+def shape(node):
+    """A configuration with its floats blurred, so that two draws can be compared."""
+    if isinstance(node, dict):
+        return {key: shape(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return type(node)(shape(value) for value in node)
+    return "a float" if isinstance(node, float) else node
+
+
+SPACES_AS_TUNE_SEES_THEM = {
+    "conditional": {"opt": tune.choice([{"name": "sgd", "momentum": tune.uniform(0, 0.9)}, {"name": "adamw"}])},
+    "conditional grid": {"opt": tune.grid_search([{"name": "sgd", "momentum": tune.uniform(0, 0.9)}, {"name": "x"}])},
+    "nested twice": {"a": tune.choice([{"b": tune.choice([{"c": tune.choice([1, 2])}, 3])}, 4])},
+    "choice of domains": {"a": tune.choice([tune.uniform(0, 1), tune.choice([7, 8])])},
+    "grid of domains": {"a": tune.grid_search([tune.uniform(0, 1), 5])},
+    "list": {"a": [tune.choice([1, 2]), tune.uniform(0, 1)]},
+    "tuple": {"a": (tune.choice([1, 2]), 3)},
+    "list of dicts": {"a": [{"b": tune.choice([1, 2])}, 3]},
+    "choice of lists": {"a": tune.choice([[tune.uniform(0, 1)], [2]])},
+    "nested grids": {"n": {"g": tune.grid_search([1, 2])}, "h": tune.grid_search([3, 4, 5])},
+    "function of the spec": {"a": tune.choice([1, 2]), "b": tune.sample_from(lambda spec: spec.config.a * 2)},
+    "function of nothing": {"a": tune.choice([1, 2]), "b": tune.sample_from(lambda: 3)},
+    "expression": {"a": tune.choice([1, 2]), "b": {"eval": "1 + 1"}},
+    "a plain function": {"a": tune.choice([1, 2]), "b": len},
+}
+
+
+@pytest.mark.parametrize("name", SPACES_AS_TUNE_SEES_THEM)
+def test_a_space_yields_what_it_yields_under_tune(name):
+    space = {"lr": tune.loguniform(1e-4, 1.0), **SPACES_AS_TUNE_SEES_THEM[name]}
+    ours = {repr(shape(config)) for config in proposed(space, 60)}
+    assert ours == {repr(shape(config)) for config in variants(space, 60)}
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"a": tune.choice([1, 2]), "b": tune.sample_from(lambda config: config["a"] * 2)},
+        {"a": tune.choice([1, 2]), "n": {"b": [tune.sample_from(lambda config: config["a"] * 2)]}},
+        {"a": tune.choice([1, 2]), "n": (0, tune.sample_from(lambda config: config["a"] * 2))},
+        {"a": tune.choice([1, 2]), "n": tune.choice([{"b": tune.sample_from(lambda config: config["a"] * 2)}])},
+    ],
+)
+def test_functions_of_the_configuration_yield_what_they_yield_in_a_run_of_tunes(space):
+    """As `tune.run` does it: functions are set aside, the rest is drawn, and they are called last."""
+    wanted = set()
+    for config in variants(inject_placeholders(copy.deepcopy(space), resolvers := create_resolvers_map()), 20):
+        resolve_placeholders(config, resolvers)
+        wanted.add(repr(config))
+    assert {repr(config) for config in proposed(space, 20)} == wanted
+
+
 @pytest.mark.parametrize(
     ("space", "adapt", "message"),
     [
         ([1], None, r"`space` must be a dict of Tune domains; got \[1\]"),
         ({"a": {"b": 1}, "a/b": 2}, None, r"`space` must give each entry a name of its own.*got 'a/b'. Rename one"),
         ({"a": tune.choice([1])}, ["a"], r"`adapt` must name continuous domains of the space, which are \[\]; got 'a'"),
+        ({"a": [tune.grid_search([1, 2])]}, None, r"`space` must have no `tune.grid_search` inside a list .* in 'a'"),
+        (
+            {"n": {"a": tune.choice([{"x": tune.grid_search([1, 2])}, {"y": 1}])}},
+            None,
+            r"another domain, as in 'n/a'; .* Write `tune.choice` for it",
+        ),
+        ({"a": tune.grid_search([(1, tune.grid_search([1])), 2])}, None, r"no `tune.grid_search` inside a list"),
+        ({"a": tune.choice([tune.choice([tune.grid_search([1])])])}, None, r"no `tune.grid_search` inside a list"),
         ({"a": tune.choice([])}, None, r"`space` must offer at least one value for 'a'; got \[\]"),
     ],
 )
