@@ -62,6 +62,8 @@ class Reported:
         potential: First-order improvement of the final loss that the remaining outer steps can still buy.
         hyper: Adapted values of the continuous hyperparameters at this step.
         cost: Inner-step equivalents spent so far, hypergradients included.
+        slopes: Change of the final loss per e-fold of discrete hyperparameters that have an order, by name, from a
+            differentiable relaxation of the choice.
     """
 
     trial: str
@@ -72,6 +74,7 @@ class Reported:
     potential: float | None = None
     hyper: Mapping[str, float] = field(default_factory=dict)
     cost: float | None = None
+    slopes: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def key(self) -> Hashable:

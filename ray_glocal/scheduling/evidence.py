@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ray_glocal.scheduling.factor import Array, Levels
+from ray_glocal.scheduling.factor import Array, Levels, Space
 from ray_glocal.scheduling.kinship import Kin
 
 FAILURE = 3.0  # what a failed or diverged trial counts as, in spreads of all losses above their median
 NOISES = (0.1, 0.3, 0.6)  # deviations of one trial's loss around its configuration's, in the same units
 HELD = 96  # configurations that the surrogate looks at: half of them the best, half spread over the others
+_COARSE = 0.1  # deviation of a step that a slope foretells, beside half of its length: a slope is no difference
+_STEPS = 48  # such steps that are looked at
 _LEAST = 1e-100  # spread, so that no quotient overflows
 
 
@@ -37,22 +39,29 @@ class Units:
 class Evidence:
     """Trials, summed up by configuration, under each assumption on their noise.
 
+    An observation is the mean loss of a configuration's trials, weighted by their precisions, or the difference between
+    two neighbouring configurations, where a trial told the slope.
+
     Args:
-        levels: Configurations, [configuration, factor].
-        mean: Mean loss of each configuration's trials, weighted by their precisions [noise, configuration].
-        variance: Variance of that mean [noise, configuration].
+        tried: Configurations with trials [configuration, factor]: the first observations are theirs.
+        levels: Those and their neighbours that a slope leads to, [place, factor].
+        operator: What the observations add up of the losses at `levels` [observation, place].
+        mean: Observations [noise, observation].
+        variance: Their variances [noise, observation].
         scatter: Log likelihood of the trials around their configuration's mean [noise].
         units: Of the losses.
     """
 
+    tried: Levels
     levels: Levels
+    operator: Array
     mean: Array
     variance: Array
     scatter: Array
     units: Units
 
 
-def evidence(kin: Kin) -> Evidence:
+def evidence(space: Space, kin: Kin) -> Evidence:
     """What the usable and the failed trials say; there is at least one usable."""
     usable = kin.usable
     told = usable | kin.failed
@@ -66,7 +75,33 @@ def evidence(kin: Kin) -> Evidence:
     kept = place >= 0
     sums = [_summed(losses[kept], shaky[kept] + noise**2, place[kept], len(numbers)) for noise in NOISES]
     mean, variance, scatter = (np.array(part) for part in zip(*sums, strict=True))
-    return Evidence(kin.levels[numbers], mean, variance, scatter, units)
+    tried = kin.levels[numbers]
+    ends, differences = _differences(space, kin, numbers, units)
+    count = len(ends)
+    operator = np.zeros((len(numbers) + count, len(numbers) + count))
+    operator[np.arange(len(operator)), np.arange(len(operator))] = 1.0
+    operator[len(numbers) + np.arange(count), [begin for begin, _ in ends]] = -1.0
+    mean = np.hstack([mean, np.tile(differences, (len(NOISES), 1))])
+    variance = np.hstack([variance, np.tile(_COARSE**2 + (differences / 2) ** 2, (len(NOISES), 1))])
+    levels = np.concatenate([tried, np.array([end for _, end in ends], np.int64).reshape(count, tried.shape[1])])
+    return Evidence(tried, levels, operator, mean, variance, scatter, units)
+
+
+def _differences(
+    space: Space, kin: Kin, numbers: NDArray[np.intp], units: Units
+) -> tuple[list[tuple[int, tuple[int, ...]]], Array]:
+    """Steps to neighbouring values, from the place of a configuration to the levels reached, and what each changes."""
+    ends, differences = [], []
+    for place, number in enumerate(numbers.tolist() if kin.slopes else []):
+        own = tuple(kin.levels[number].tolist())
+        for column, factor in enumerate(space.factors):
+            slope = kin.slopes.get(number, {}).get(factor.name)
+            if slope is None or not np.isfinite(slope):
+                continue
+            for level, distance in factor.neighbours(own[column]):
+                ends.append((place, (*own[:column], level, *own[column + 1 :])))
+                differences.append(min(max(slope * distance / units.spread, -FAILURE), FAILURE))
+    return ends[:_STEPS], np.array(differences[:_STEPS])
 
 
 def _units(known: Array) -> Units:

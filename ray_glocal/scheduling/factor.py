@@ -28,12 +28,14 @@ class Factor:
         decisive: Whether continuous values mean something else under another value of this factor, as a learning
             rate does under another optimizer; then they are handed down only where it is equal.
         places: Where each value lies between the least, 0, and the greatest, 1; None where values have no order.
+        logs: Logarithm of each value; None where values have no order or are not all positive.
     """
 
     name: str
     levels: int
     decisive: bool = False
     places: tuple[float, ...] | None = None
+    logs: tuple[float, ...] | None = None
 
     @cached_property
     def distances(self) -> Array:
@@ -42,6 +44,13 @@ class Factor:
             return 1.0 - np.eye(self.levels)
         places = np.array(self.places)
         return np.asarray(np.abs(places[:, None] - places))
+
+    def neighbours(self, level: int) -> list[tuple[int, float]]:
+        """The next value below and the next above, each with its distance in e-folds, signed."""
+        steps = [] if self.logs is None else [(other, log - self.logs[level]) for other, log in enumerate(self.logs)]
+        below = [step for step in steps if step[1] < 0]
+        above = [step for step in steps if step[1] > 0]
+        return [min(side, key=lambda step: abs(step[1])) for side in (below, above) if side]
 
     @cached_property
     def correlations(self) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +62,7 @@ class Kin:
         self._columns = {name: np.zeros(16, kind) for name, kind in _COLUMNS.items()}
         self._levels = np.zeros((16, len(space.factors)), np.int64)
         self.trials: list[str] = []
+        self.slopes: dict[int, Mapping[str, float]] = {}  # of each configuration, by the last report that told any
 
     def add(self, event: Event) -> None:
         """Take one event into account."""
@@ -221,6 +223,8 @@ class Kin:
             self._steps[place], columns["reported"][place] = event.step, True
             told = [_bounded(event.final), _bounded(event.deviation or 0.0)]
             columns["last"][place], columns["last_deviation"][place] = told
+            if event.slopes:
+                self.slopes[int(columns["configuration"][place])] = event.slopes
             if event.mean is not None:
                 columns["foretold"][place] = True
                 columns["forecast"][place], columns["forecast_deviation"][place] = told

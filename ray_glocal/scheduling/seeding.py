@@ -19,7 +19,7 @@ from ray_glocal.scheduling.kinship import Kin, Kinship
 from ray_glocal.scheduling.ledger import Ledger, Record
 from ray_glocal.scheduling.surrogate import surrogate
 
-EXPLORE = 0.2  # share of the seeded proposals whose start values come from the domains instead of from kin
+EXPLORE = 0.1  # share of the seeded proposals whose start values come from the domains instead of from kin
 VARIATION = 0.2  # standard deviation of the variation of handed-down values, in coordinates (e-folds for "log")
 CERTAINTY = 2.0  # deviations by which a configuration's trials end above the best before it is given up
 _AWAITED = 64  # trials under way that are taken into account, the latest
@@ -89,7 +89,7 @@ def joined(ledger: Ledger, space: Space, seed: int, cover: int, levels: tuple[in
     if index < cover or not kin.usable.any():
         reason += f" {_again(kin.tried(levels))} Start values cover their domains, number {index + 1}."
         return Proposal(levels, drawn(space, index, seed), "cover", reason=reason)
-    choice = Choice(levels, reason, evidence(kin).units.spread)
+    choice = Choice(levels, reason, evidence(space, kin).units.spread)
     return started(ledger, space, kin, seed, choice, np.random.default_rng([seed, index]))
 
 
@@ -150,10 +150,10 @@ def chosen(space: Space, kin: Kin, rng: np.random.Generator) -> Choice:
     Trials under way count as if they had come to what is expected of them, and configurations whose trials were all
     pruned, surely worse than the best, are passed over.
     """
-    told = evidence(kin)
+    told = evidence(space, kin)
     known = surrogate(space, told)
-    tried = known.believe(told.levels).mean
-    asked = candidates(space, told.levels, tried, rng)
+    tried = known.believe(told.tried).mean
+    asked = candidates(space, told.tried, tried, rng)
     best = float(tried.min())
     awaited = known.awaiting(_under_way(kin))
     improvement = awaited.believe(asked).improvement(best)

@@ -58,9 +58,10 @@ class Surrogate:
         space: The space.
         joint: Variance of the joint effects.
         noise: Variance of one more trial's loss.
-        levels: Configurations observed [configuration, factor].
-        mean: Their mean losses.
-        variance: Variances of these.
+        levels: Configurations that were observed [place, factor].
+        operator: What each observation adds up of their losses [observation, place].
+        mean: Observations.
+        variance: Their variances.
         inverse: Inverse of the Cholesky factor of the observations' covariance.
     """
 
@@ -68,6 +69,7 @@ class Surrogate:
     joint: float
     noise: float
     levels: Levels
+    operator: Array
     mean: Array
     variance: Array
     inverse: Array
@@ -75,7 +77,7 @@ class Surrogate:
     def believe(self, levels: Levels) -> Belief:
         """Mean and deviation at configurations [configuration, factor]."""
         additive, product = covariances(self.space, levels, self.levels)
-        whitened = (additive + self.joint * product) @ self.inverse.T
+        whitened = (additive + self.joint * product) @ (self.inverse @ self.operator).T
         mean = whitened @ (self.inverse @ self.mean)
         variance = 1.0 + len(self.space.factors) + self.joint - np.einsum("ij,ij->i", whitened, whitened)
         return Belief(mean, np.sqrt(np.maximum(variance, _EPSILON)))
@@ -87,12 +89,15 @@ class Surrogate:
         mean = np.concatenate([self.mean, self.believe(levels).mean])
         variance = np.concatenate([self.variance, np.full(len(levels), self.noise)])
         together = np.concatenate([self.levels, levels])
-        return _conditioned(self.space, self.joint, self.noise, together, mean, variance)
+        old, places = self.operator.shape
+        operator = np.zeros((old + len(levels), places + len(levels)))
+        operator[:old, :places], operator[old:, places:] = self.operator, np.eye(len(levels))
+        return _conditioned(self.space, self.joint, self.noise, together, operator, mean, variance)
 
 
 def surrogate(space: Space, told: Evidence) -> Surrogate:
     """The process under the joint effects and the noise that make what was observed most likely."""
-    additive, product = covariances(space, told.levels, told.levels)
+    additive, product = (_summed(told.operator, part) for part in covariances(space, told.levels, told.levels))
     settings = [(joint, index) for joint in JOINT for index in range(len(NOISES))]
     likelihood = [
         told.scatter[index] + _evidence(additive + joint * product, told.variance[index], told.mean[index])
@@ -100,7 +105,7 @@ def surrogate(space: Space, told: Evidence) -> Surrogate:
     ]
     joint, index = settings[int(np.argmax(np.round(likelihood, _DIGITS)))]
     noise = NOISES[index] ** 2
-    return _conditioned(space, joint, noise, told.levels, told.mean[index], told.variance[index])
+    return _conditioned(space, joint, noise, told.levels, told.operator, told.mean[index], told.variance[index])
 
 
 def covariances(space: Space, first: Levels, second: Levels) -> tuple[Array, Array]:
@@ -131,8 +136,15 @@ def _evidence(covariance: Array, variance: Array, mean: Array) -> float:
     return float(-0.5 * factor[-1, :-1] @ factor[-1, :-1] - np.sum(np.log(np.diagonal(factor)[:-1])))
 
 
-def _conditioned(space: Space, joint: float, noise: float, levels: Levels, mean: Array, variance: Array) -> Surrogate:
+def _summed(operator: Array, covariance: Array) -> Array:
+    """Covariance of observations, from that of what they add up."""
+    return np.asarray(operator @ covariance @ operator.T)
+
+
+def _conditioned(
+    space: Space, joint: float, noise: float, levels: Levels, operator: Array, mean: Array, variance: Array
+) -> Surrogate:
     additive, product = covariances(space, levels, levels)
-    factor = np.linalg.cholesky(additive + joint * product + np.diag(variance))
+    factor = np.linalg.cholesky(_summed(operator, additive + joint * product) + np.diag(variance))
     inverse = np.linalg.solve(factor, np.eye(len(factor)))
-    return Surrogate(space, joint, noise, levels, mean, variance, inverse)
+    return Surrogate(space, joint, noise, levels, operator, mean, variance, inverse)

@@ -45,8 +45,12 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
     are those of the largest expected improvement under a Gaussian process over configurations, fed with forecast final
     losses and their deviations: additive effects, joint effects where the trials speak for them, and numbers know their
     order. Start values come from the adapted values of the nearest kin, slightly varied, and weights from its
-    checkpoint once it has ended. One proposal in five explores fresh start values. `proposals()` tells the reasons.
+    checkpoint once it has ended. One proposal in ten explores fresh start values. `proposals()` tells the reasons.
     `tune.grid_search` counts as a choice: the number of trials is `num_samples`.
+
+    A trial that trains a differentiable relaxation of a choice among positive numbers (a width multiplier, a dropout
+    rate) may report `elasticity/<name>`, the relative change of its final loss per e-fold: the slope between that value
+    and its neighbours is learned from too.
 
     Weights are handed down with `GlocalScheduler`, which sees checkpoints; under another scheduler only values are.
 
@@ -95,13 +99,18 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         self._spec: dict[str, Any] = {}
         self._samples: int | None = None
         self._linked = False  # whether a GlocalScheduler records the events, and sees more of them
-        self.reading = Reading(metric, mode) if metric and mode else None
+        self.reading = Reading(metric, mode, slopes=self.ordinal) if metric and mode else None
         self.ledger = Ledger()
 
     @property
     def weights(self) -> bool:
         """Whether seeded trials may start from their ancestor's weights."""
         return self._weights
+
+    @property
+    def ordinal(self) -> tuple[str, ...]:
+        """Discrete hyperparameters that are positive numbers: a trial may report how its loss changes with them."""
+        return tuple(factor.name for factor in self._own.space.factors if factor.logs is not None)
 
     def link(self, reading: Reading) -> None:
         """Leave the recording to a scheduler that shares the ledger and reads results by `reading`."""
@@ -123,7 +132,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         self._metric = _agreed("metric", self._metric, metric)
         self._mode = _agreed("mode", self._mode, mode)
         if self._metric and self._mode and not self._linked:
-            self.reading = Reading(self._metric, self._mode)
+            self.reading = Reading(self._metric, self._mode, slopes=self.ordinal)
         samples = spec.get("num_samples")
         self._samples = samples if samples and samples < sys.maxsize else None
         self._spec = spec

@@ -81,7 +81,9 @@ class Discrete:
     @property
     def factor(self) -> Factor:
         """The factor without its values."""
-        return Factor(self.name, len(self.levels), self.path[-1] in _DECISIVE, places(self.levels))
+        numbers = _ordered(self.levels)
+        logs = None if numbers is None or numbers.min() <= 0 else tuple(float(log) for log in np.log(numbers))
+        return Factor(self.name, len(self.levels), self.path[-1] in _DECISIVE, _places(numbers), logs)
 
 
 @dataclass(frozen=True)
@@ -250,20 +252,24 @@ def _strata(domain: Domain) -> tuple[tuple[Any, ...], ...]:
     return tuple(dict.fromkeys(parts))
 
 
-def places(levels: Sequence[Sequence[Any]]) -> tuple[float, ...] | None:
-    """Where the values of each level lie between the least, 0, and the greatest, 1; None where they have no order.
+def _ordered(levels: Sequence[Sequence[Any]]) -> NDArray[np.float64] | None:
+    """The number that each level stands for, a stratum by its median; None where they have no order.
 
-    At least three different numbers have an order: two values are what they are, in whatever order. A stratum lies at
-    its median. Values are taken in logarithms where that makes their steps more even, as for widths 64, 128 and 256.
+    At least three different numbers have an order: two values are what they are, in whatever order.
     """
     values = [finite(stratum[len(stratum) // 2]) for stratum in levels]
     known = [value for value in values if value is not None]
-    if len(known) < len(values) or len(set(known)) < _ORDER:
+    return None if len(known) < len(values) or len(set(known)) < _ORDER else np.array(known)
+
+
+def _places(numbers: NDArray[np.float64] | None) -> tuple[float, ...] | None:
+    """Where numbers lie between the least, 0, and the greatest, 1.
+
+    In logarithms where that makes their steps more even, as for widths 64, 128 and 256.
+    """
+    if numbers is None:
         return None
-    linear = np.array(known)
-    coordinates = linear
-    if linear.min() > 0:
-        coordinates = min((linear, np.log(linear)), key=_unevenness)
+    coordinates = min((numbers, np.log(numbers)), key=_unevenness) if numbers.min() > 0 else numbers
     least, greatest = coordinates.min(), coordinates.max()
     return tuple(float(place) for place in (coordinates - least) / (greatest - least))
 

@@ -33,6 +33,7 @@ reported = st.builds(
     potential=st.none() | numbers,
     hyper=st.dictionaries(st.sampled_from(["lr", "wd"]), numbers, max_size=2),
     cost=st.none() | numbers,
+    slopes=st.dictionaries(st.sampled_from(["width", "depth"]), numbers, max_size=2),
 )
 decided = st.builds(
     Decision,

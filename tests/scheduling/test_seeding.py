@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.axis import Axis
 from ray_glocal.scheduling.coverage import covering, quantiles
 from ray_glocal.scheduling.decision import Action, Decision
@@ -153,6 +154,20 @@ def test_neighbours_in_an_order_are_tried_before_strangers():
         ledger.extend([trial(name, (level,), {"lr": 0.1}), Reported(name, 1, loss, loss)])
     ordinal = Space((Factor("width", 9, places=places),), (LR,))
     assert propose(ledger, ordinal, 0, 0).levels[0] in (3, 5)
+
+
+@pytest.mark.parametrize(("slope", "level"), [(2.0, 3), (-2.0, 5)])
+def test_a_slope_points_the_way_among_values_in_an_order(slope, level):
+    places = tuple(np.linspace(0, 1, 9))
+    space = Space((Factor("width", 9, places=places, logs=tuple(5 * place for place in places)),), (LR,))
+    ledger = Ledger()
+    for name, own, loss in (("low", 0, 2.0), ("high", 8, 2.0), ("middle", 4, 1.0)):
+        ledger.extend([trial(name, (own,), {"lr": 0.1}), Reported(name, 1, loss, loss)])
+    ledger.record(Reported("middle", 2, 1.0, 1.0, slopes={"width": slope}))
+    assert propose(ledger, space, 0, 0).levels == (level,)
+    assert propose(journal.read(journal.write(ledger)), space, 0, 0).levels == (level,)
+    ledger.record(Reported("middle", 3, 1.0, 1.0, slopes={"width": math.nan}))
+    assert propose(ledger, space, 0, 0).levels[0] in range(9)
 
 
 def test_an_interaction_is_learned_where_no_sum_of_effects_could_tell():

@@ -74,7 +74,7 @@ def test_settings_and_beliefs_are_those_of_a_process_over_single_trials(told):
         prior = np.array([[naive_kernel(a, b, joint) for b in where] for a in where])
         covariance = prior + np.diag(squares + noise**2)
         fits.append((multivariate_normal(np.zeros(len(told)), covariance).logpdf(losses), joint, noise, covariance))
-    known = surrogate(SPACE, evidence(ledger_of(told).view(Kinship(SPACE))))
+    known = surrogate(SPACE, evidence(SPACE, ledger_of(told).view(Kinship(SPACE))))
     likelihood, joint, noise, covariance = next(f for f in fits if f[1] == known.joint and f[2] ** 2 == known.noise)
     assert likelihood == pytest.approx(max(f[0] for f in fits), abs=1e-4)
     across = np.array([[naive_kernel(a, b, joint) for b in where] for a in EVERY])
@@ -85,10 +85,31 @@ def test_settings_and_beliefs_are_those_of_a_process_over_single_trials(told):
     assert belief.deviation == pytest.approx(np.sqrt(variance), abs=1e-5)
 
 
+def test_a_slope_is_an_observation_of_the_differences_to_the_neighbouring_values():
+    logs = tuple(math.log(value) for value in (1.0, 2.0, 8.0))
+    space = Space((Factor("width", 3, places=PLACES, logs=logs), Factor("optimizer", 2)), ())
+    ledger = ledger_of([(1, 0, 1.0, None, False), (0, 1, 2.0, None, False), (2, 1, 5.0, None, False)])
+    known = evidence(space, ledger.view(Kinship(space)))
+    ledger.record(Reported("0", 2, 1.0, 1.0, slopes={"width": 0.5, "optimizer": 9.0, "stranger": 9.0}))
+    spread, every = known.units.spread, [(1, 0), (0, 1), (2, 1), (0, 0), (2, 0)]
+    steps = np.array([-0.5 * math.log(2) / spread, 0.5 * math.log(4) / spread])
+    means = np.concatenate(
+        [naive_observations([(1, 0, 1.0, None, 0), (0, 1, 2.0, None, 0), (2, 1, 5.0, None, 0)])[0], steps]
+    )
+    told = surrogate(space, evidence(space, ledger.view(Kinship(space))))
+    adds = np.eye(5)
+    adds[3:, 0] = -1
+    prior = np.array([[naive_kernel(a, b, told.joint) for b in every] for a in every])
+    noise = np.diag([told.noise] * 3 + [*(0.1**2 + (steps / 2) ** 2)])
+    across = np.array([[naive_kernel(a, b, told.joint) for b in every] for a in EVERY]) @ adds.T
+    expected = across @ np.linalg.solve(adds @ prior @ adds.T + noise, means)
+    assert told.believe(EVERY).mean == pytest.approx(expected, abs=1e-6)
+
+
 @given(trials)
 @settings(deadline=None)
 def test_awaited_trials_make_sure_but_change_no_expectation(told):
-    known = surrogate(SPACE, evidence(ledger_of(told).view(Kinship(SPACE))))
+    known = surrogate(SPACE, evidence(SPACE, ledger_of(told).view(Kinship(SPACE))))
     before, after = known.believe(EVERY), known.awaiting(EVERY[:2]).believe(EVERY)
     assert after.mean == pytest.approx(before.mean, abs=1e-6)
     assert (after.deviation <= before.deviation + 1e-9).all()
@@ -113,7 +134,7 @@ def test_an_additive_world_gets_no_joint_effects_and_another_gets_them():
             for i, (x, y) in enumerate(itertools.product(range(4), range(4))):
                 loss = (1 - mixed) * (a[x] + b[y]) + mixed * both[x, y]
                 ledger.extend([Added(str(i), levels=(x, y), origin="cover"), Reported(str(i), 1, 9.0, loss)])
-            found.append(surrogate(space, evidence(ledger.view(Kinship(space)))).joint)
+            found.append(surrogate(space, evidence(space, ledger.view(Kinship(space)))).joint)
         assert set(found) <= joint
 
 
@@ -122,7 +143,7 @@ def test_of_many_configurations_the_best_are_looked_at_and_some_of_all_ranks():
     ledger = Ledger()
     for i in range(500):
         ledger.extend([Added(str(i), levels=(i,), origin="cover"), Reported(str(i), 1, 9.0, float(i))])
-    held = evidence(ledger.view(Kinship(space))).levels[:, 0].tolist()
+    held = evidence(space, ledger.view(Kinship(space))).tried[:, 0].tolist()
     assert len(held) == len(set(held)) == HELD
     assert set(range(HELD // 2)) <= set(held)
     assert 499 in held

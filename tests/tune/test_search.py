@@ -165,6 +165,24 @@ def test_every_proposal_tells_its_reason_before_and_after_a_restore(tmp_path, mo
     assert again.proposals() == rows
 
 
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_slopes_of_positive_ordered_values_are_read_from_the_results(mode):
+    space = {**SPACE, "drop": tune.choice([0.0, 0.1, 0.2]), "two": tune.choice([1, 2])}
+    search = told(GlocalSearch(space, "val_loss", mode))
+    assert search.ordinal == ("net/width",)
+    search.suggest("a")
+    elasticities = {f"elasticity/{name}": 0.5 for name in ("net/width", "drop", "two", "lr", "optimizer")}
+    search.on_trial_result("a", {"val_loss": 3.0, "forecast/final_loss": 2.0, "training_iteration": 1, **elasticities})
+    sign = 1 if mode == "min" else -1
+    assert search.ledger.trial("a").latest.slopes == {"net/width": sign * 0.5 * 2.0}
+    search.on_trial_result("a", {"val_loss": 3.0, "training_iteration": 2, "elasticity/net/width": float("nan")})
+    assert search.ledger.trial("a").latest.slopes == {}
+    other = told(GlocalSearch(space, "error", mode))
+    other.suggest("a")
+    other.on_trial_result("a", {"error": 3.0, "training_iteration": 1, **elasticities})
+    assert other.ledger.trial("a").latest.slopes == {}  # of the validation loss, not of the error
+
+
 def test_who_expects_a_grid_to_multiply_the_trials_is_told(caplog):
     space = {"a": tune.grid_search([1, 2, 3]), "b": tune.grid_search([4, 5]), "lr": tune.uniform(0, 1)}
     configs = run(told(GlocalSearch(space, "val_loss", "min"), samples=12), 12)

@@ -239,6 +239,17 @@ def test_numbers_know_their_order_and_names_do_not(domain, expected):
     assert factor.places == (None if expected is None else pytest.approx(expected))
 
 
+def test_positive_numbers_in_an_order_know_their_logarithms_and_neighbours():
+    space = {"width": tune.choice([256, 64, 1024]), "drop": tune.choice([0, 0.1, 0.2]), "two": tune.choice([1, 2])}
+    width, drop, two = (d.factor for d in split(space).discrete)
+    assert width.logs == pytest.approx(np.log([256, 64, 1024]))
+    assert width.neighbours(0) == [(1, pytest.approx(-math.log(4))), (2, pytest.approx(math.log(4)))]
+    assert width.neighbours(1) == [(0, pytest.approx(math.log(4)))]
+    assert width.neighbours(2) == [(0, pytest.approx(-math.log(4)))]
+    assert drop.logs is two.logs is None
+    assert drop.neighbours(1) == []
+
+
 @pytest.mark.parametrize("domain", [tune.randint(0, 1000), tune.lograndint(1, 1000), tune.qloguniform(10, 1e5, 10)])
 def test_strata_lie_in_the_order_of_their_values(domain):
     (factor,) = (d.factor for d in split({"a": domain}).discrete)

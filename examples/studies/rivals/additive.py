@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from ray_glocal import GlocalSearch
 from ray_glocal.scheduling.ledger import Record
-from ray_glocal.scheduling.seeding import EXPLORE, Proposal, Space, covered, drawn, handed_down
+from ray_glocal.scheduling.seeding import Proposal, Space, covered, drawn, handed_down
 
+EXPLORE = 0.2  # share of the proposals with fresh start values
 NOISE = 0.3  # deviation of one trial's loss around an additive model, in spreads of all losses
 FAILURE = 3.0  # what a loss counts as at most, in the same units
 
