@@ -121,6 +121,16 @@ def test_another_category_weighs_more_than_any_loss():
     assert ledger.view(Kinship(space)).nearest((0,), spread=1e-100) == "same"
 
 
+def test_an_old_attempts_end_that_arrives_late_changes_nothing():
+    ledger = Ledger([Added("a", levels=(0, 0), origin="cover"), Reported("a", 1, 1.0, 1.0)])
+    ledger.extend([Errored("a", 0), Added("a", attempt=1), Errored("a", 0, final=False), Completed("a", 0)])
+    kin = ledger.view(Kinship(SPACE))
+    assert (kin.usable.tolist(), kin.failed.tolist()) == ([True], [False])
+    ledger.record(Reported("a", 2, 9.0))
+    assert kin.expected("a") == 1.0  # it runs on, so its last loss is not its end
+    assert kept(kin) == naive(ledger)
+
+
 def test_a_failed_configuration_is_hopeless_once_another_one_works():
     ledger = Ledger([Added("a", levels=(0, 0), origin="cover"), Errored("a")])
     assert not ledger.view(Kinship(SPACE)).hopeless(2.0).any()
