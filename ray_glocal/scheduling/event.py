@@ -28,7 +28,8 @@ class Added:
         levels: Index of the chosen value of each discrete factor, in the order of the space; empty where the trial
             was not proposed by our own searcher.
         start: Start values of the continuous hyperparameters by name.
-        origin: Why it was proposed: "cover", "seed" or "explore"; `FORGOTTEN`; empty where somebody else proposed it.
+        origin: How it was proposed: "cover", "seed" or "explore"; `FORGOTTEN`; empty where somebody else proposed it.
+        reason: Why, in sentences with the numbers that led to it; empty where somebody else proposed it.
     """
 
     trial: str
@@ -38,6 +39,7 @@ class Added:
     levels: tuple[int, ...] = ()
     start: Mapping[str, float] = field(default_factory=dict)
     origin: str = ""
+    reason: str = ""
 
     @property
     def key(self) -> Hashable:
@@ -63,6 +65,8 @@ class Reported:
         potential: First-order improvement of the final loss that the remaining outer steps can still buy.
         hyper: Adapted values of the continuous hyperparameters at this step.
         cost: Inner-step equivalents spent so far, hypergradients included.
+        slopes: Change of the final loss per e-fold of discrete hyperparameters that have an order, by name, from a
+            differentiable relaxation of the choice.
     """
 
     trial: str
@@ -73,6 +77,7 @@ class Reported:
     potential: float | None = None
     hyper: Mapping[str, float] = field(default_factory=dict)
     cost: float | None = None
+    slopes: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def key(self) -> Hashable:

@@ -25,7 +25,8 @@ _KINDS: dict[str, type[Any]] = {
 }
 _JSON = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _FLOATS = {"step", "loss", "mean", "deviation", "potential", "cost", "value"}
-_FLOAT_MAPS = {"hyper", "start"}
+_FLOAT_MAPS = {"hyper", "start", "slopes"}
+_RARE = {"slopes"}  # not written where empty: a record is made at every result
 
 
 def write(ledger: Ledger) -> str:
@@ -107,7 +108,9 @@ def _check_header(row: str) -> None:
 def _encode(event: Event) -> dict[str, Any]:
     row: dict[str, Any] = {"event": type(event).__name__.lower()}
     for name in event.__slots__:
-        row[name] = _plain(getattr(event, name))
+        value = getattr(event, name)
+        if value or name not in _RARE:
+            row[name] = _plain(value)
     return row
 
 

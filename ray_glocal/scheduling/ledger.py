@@ -71,7 +71,7 @@ class Record:
     @property
     def usable(self) -> bool:
         """Whether the trial has a finite forecast and did not fail: worth comparing with, worth learning from."""
-        return self.latest is not None and not self.diverged and self.status not in ("errored", "lost")
+        return self.latest is not None and not self.diverged and self.status != "errored"
 
 
 class Ledger:
@@ -255,6 +255,6 @@ class Ledger:
         if isinstance(event, Completed):
             record.status, record.checkpoint = "completed", event.checkpoint
         else:
-            record.status = "lost" if event.lost else "errored" if event.final else "retrying"
+            record.status = "retrying" if not event.final else "lost" if event.lost else "errored"
         if not record.running:
             self._live.discard(event.trial)

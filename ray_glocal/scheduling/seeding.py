@@ -8,49 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ray_glocal.scheduling.axis import Axis
+from ray_glocal.scheduling.candidates import candidates
 from ray_glocal.scheduling.coverage import covering, quantiles
+from ray_glocal.scheduling.evidence import evidence
+from ray_glocal.scheduling.factor import Factor, Levels, Space
+from ray_glocal.scheduling.kinship import Kin, Kinship
 from ray_glocal.scheduling.ledger import Ledger, Record
+from ray_glocal.scheduling.surrogate import surrogate
 
-EXPLORE = 0.2  # share of the seeded proposals whose start values come from the domains instead of from kin
+EXPLORE = 0.1  # share of the seeded proposals whose start values come from the domains instead of from kin
 VARIATION = 0.2  # standard deviation of the variation of handed-down values, in coordinates (e-folds for "log")
-NOISE = 0.3  # deviation of one trial's loss around an additive model, in spreads of all losses
-_HUGE = 1e100
-FAILURE = 3.0  # what a failed or diverged trial counts as, in the same units
+CERTAINTY = 2.0  # deviations by which a configuration's trials end above the best before it is given up
+_AWAITED = 64  # trials under way that are taken into account, the latest
+_DIGITS = 9  # to which improvements are compared: processors differ in the last ones
 
 
 @dataclass(frozen=True)
-class Factor:
-    """A discrete hyperparameter.
+class Choice:
+    """A discrete configuration and why.
 
     Args:
-        name: Its name in the space, levels joined by "/".
-        levels: Number of values, at least 1.
-        decisive: Whether continuous values mean something else under another value of this factor, as a learning
-            rate does under another optimizer; then they are handed down only where it is equal.
+        levels: Index of the value of each factor.
+        reason: A sentence with the numbers that led to it.
+        spread: Unit in which losses are compared.
     """
 
-    name: str
-    levels: int
-    decisive: bool = False
-
-
-@dataclass(frozen=True)
-class Space:
-    """The two halves of a search space, without their Ray types."""
-
-    factors: tuple[Factor, ...]
-    axes: tuple[Axis, ...]
-
-    @property
-    def configurations(self) -> int:
-        """Number of discrete configurations."""
-        return prod(factor.levels for factor in self.factors)
+    levels: tuple[int, ...]
+    reason: str
+    spread: float
 
 
 @dataclass(frozen=True)
@@ -62,12 +50,14 @@ class Proposal:
         start: Start value of each continuous hyperparameter.
         origin: "cover", "seed" or "explore".
         ancestor: Trial that the start values were handed down from, if any.
+        reason: Sentences with the numbers that led to it.
     """
 
     levels: tuple[int, ...]
     start: Mapping[str, float]
     origin: str
     ancestor: str | None = None
+    reason: str = ""
 
 
 def propose(ledger: Ledger, space: Space, seed: int, cover: int) -> Proposal:
@@ -76,16 +66,68 @@ def propose(ledger: Ledger, space: Space, seed: int, cover: int) -> Proposal:
     Until some trial has a finite forecast there is nothing to learn from, and covering goes on.
     """
     index = ledger.proposals
-    kin = {t: r for t, r in ledger.trials.items() if r.added.proposed and _fits(r, space)}
-    if index < cover or not any(r.usable for r in kin.values()):
-        levels = covering([f.levels for f in space.factors], index, seed)
-        return Proposal(levels, drawn(space, index, seed), "cover")
+    kin = ledger.view(Kinship(space))
+    if index < cover or not kin.usable.any():
+        return covered(space, seed, index, cover)
     rng = np.random.default_rng([seed, index])
-    levels = sampled(space, kin, rng)
-    ancestor = None if rng.random() < EXPLORE else nearest(space, kin, levels)
-    if ancestor is None:
-        return Proposal(levels, drawn(space, index, seed), "explore")
-    return Proposal(levels, handed_down(space, kin[ancestor], rng), "seed", ancestor)
+    return started(ledger, space, kin, seed, chosen(space, kin, rng), rng)
+
+
+def joined(ledger: Ledger, space: Space, seed: int, cover: int, levels: tuple[int, ...], whose: str) -> Proposal:
+    """A proposal of discrete values that somebody else chose: what is ours is where the continuous ones start.
+
+    Args:
+        ledger: What happened.
+        space: The space.
+        seed: Of the start values.
+        cover: Proposals whose start values cover their domains.
+        levels: What was chosen.
+        whose: Name of who chose it.
+    """
+    index, kin = ledger.proposals, ledger.view(Kinship(space))
+    reason = f"Discrete values by {whose}."
+    if index < cover or not kin.usable.any():
+        reason += f" {_again(kin.tried(levels))} Start values cover their domains, number {index + 1}."
+        return Proposal(levels, drawn(space, index, seed), "cover", reason=reason)
+    choice = Choice(levels, reason, evidence(space, kin).units.spread)
+    return started(ledger, space, kin, seed, choice, np.random.default_rng([seed, index]))
+
+
+def first_coverage(space: Space, samples: int) -> int:
+    """How many proposals cover the space before any is learned from.
+
+    All configurations, where that leaves half of the samples; else a quarter of the samples, but each value of each
+    factor twice where half of the samples suffice for that.
+    """
+    half = -(-samples // 2)
+    if space.configurations <= half:
+        return space.configurations
+    return min(max(-(-samples // 4), 2 * max(space.sizes)), half, space.configurations)
+
+
+def covered(space: Space, seed: int, index: int, cover: int) -> Proposal:
+    """The `index`-th proposal of the coverage."""
+    levels = covering(space.sizes, index, seed)
+    if index < cover:
+        reason = f"Number {index + 1} of the {cover} that cover {space.configurations} configurations first."
+    else:
+        reason = f"Number {index + 1}: covering goes on, for no trial has a finite forecast yet."
+    return Proposal(levels, drawn(space, index, seed), "cover", reason=reason)
+
+
+def started(ledger: Ledger, space: Space, kin: Kin, seed: int, choice: Choice, rng: np.random.Generator) -> Proposal:
+    """A proposal of a chosen configuration: with the values of the nearest kin, or now and then with fresh ones."""
+    again = _again(kin.tried(choice.levels))
+    curious = rng.random() < EXPLORE
+    ancestor = None if curious else kin.nearest(choice.levels, choice.spread)
+    record = None if ancestor is None else ledger.trial(ancestor)
+    if ancestor is None or record is None:
+        why = f"as in {EXPLORE:.0%} of the proposals" if curious else "for no kin has values that would mean the same"
+        reason = f"{choice.reason} {again} Fresh start values, {why}."
+        return Proposal(choice.levels, drawn(space, ledger.proposals, seed), "explore", reason=reason)
+    own = f"trial {ancestor} ({kin.expected(ancestor):.6g})"
+    reason = f"{choice.reason} {again} Start values from {own}, varied by {VARIATION:g}."
+    return Proposal(choice.levels, handed_down(space, record, rng), "seed", ancestor, reason)
 
 
 def drawn(space: Space, index: int, seed: int) -> dict[str, float]:
@@ -102,62 +144,54 @@ def handed_down(space: Space, ancestor: Record, rng: np.random.Generator) -> dic
     return {a.name: a.vary(known[a.name], float(x)) for a, x in zip(space.axes, amounts, strict=True)}
 
 
-def nearest(space: Space, kin: Mapping[str, Record], levels: tuple[int, ...]) -> str | None:
-    """The usable trial with all decisive factors equal and most others too; ties go to the lower forecast loss."""
-    decisive = [i for i, factor in enumerate(space.factors) if factor.decisive]
+def chosen(space: Space, kin: Kin, rng: np.random.Generator) -> Choice:
+    """The configuration that promises the largest expected improvement on the best expectation so far.
 
-    def rank(item: tuple[str, Record]) -> tuple[int, float]:
-        record = item[1]
-        equal = sum(a == b for a, b in zip(record.added.levels, levels, strict=True))
-        return -equal, record.latest.final if record.latest else np.inf
-
-    candidates = [(t, r) for t, r in kin.items() if r.usable and all(r.added.levels[i] == levels[i] for i in decisive)]
-    return min(candidates, key=rank)[0] if candidates else None
-
-
-def sampled(space: Space, kin: Mapping[str, Record], rng: np.random.Generator) -> tuple[int, ...]:
-    """A discrete configuration by Thompson sampling: one draw from the posterior of an additive model, minimised.
-
-    Bayesian linear regression of the forecast final losses on indicators of the factors' values, weighted by the
-    forecasts' deviations (Russo et al. 2018, arXiv:1707.02038, section 4). Additive, so that the minimum of a draw is
-    found factor by factor in a space of any size.
+    Trials under way count as if they had come to what is expected of them, and configurations whose trials were all
+    pruned, surely worse than the best, are passed over.
     """
-    sizes = [factor.levels for factor in space.factors]
-    told = [r for r in kin.values() if r.usable or _failed(r)]
-    design = _indicators(sizes, np.array([r.added.levels for r in told]))
-    losses, variances = _standardised(told)
-    precision = np.eye(design.shape[1]) + design.T @ (design / variances[:, None])
-    mean = np.linalg.solve(precision, design.T @ (losses / variances))
-    noise = np.linalg.solve(np.linalg.cholesky(precision).T, rng.standard_normal(len(mean)))
-    effects = np.split((mean + noise)[1:], np.cumsum(sizes)[:-1])
-    return tuple(int(np.argmin(effect)) for effect in effects)
+    told = evidence(space, kin)
+    known = surrogate(space, told)
+    tried = known.believe(told.tried).mean
+    asked = candidates(space, told.tried, tried, rng)
+    best = float(tried.min())
+    awaited = known.awaiting(_under_way(kin))
+    improvement = awaited.believe(asked).improvement(best)
+    order = np.argsort(-np.round(improvement / improvement.max(), _DIGITS), kind="stable")
+    hopeless = kin.hopeless(CERTAINTY)
+    numbers = ((kin.number(_levels(asked[i])), i) for i in order)
+    place = next((i for number, i in numbers if number is None or not hopeless[number]), order[0])
+    belief = known.believe(asked[place][None])
+    reason = (
+        f"Expected to end at {told.units.loss(float(belief.mean[0])):.6g} "
+        f"+- {told.units.spread * float(belief.deviation[0]):.3g}, against {told.units.loss(best):.6g} for the best of "
+        f"{len(kin.levels)} configurations tried: an expected improvement of "
+        f"{told.units.spread * float(improvement[place]):.3g}, the largest."
+    )
+    return Choice(_levels(asked[place]), reason, told.units.spread)
 
 
-def _indicators(sizes: list[int], levels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """A column of ones and one column per value of each factor, for trials [trial, factor]."""
-    blocks = [np.eye(n)[levels[:, factor]] for factor, n in enumerate(sizes)]
-    return np.hstack([np.ones((len(levels), 1)), *blocks])
+def _under_way(kin: Kin) -> Levels:
+    return kin.levels[kin.configuration[np.flatnonzero(kin.waiting)[-_AWAITED:]]]
 
 
-def _standardised(told: list[Record]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Losses in robust spreads from their median, bounded by FAILURE, and the variance of each."""
-    finals = np.array([r.latest.final if r.usable and r.latest else np.nan for r in told])
-    finals = np.clip(finals, -_HUGE, _HUGE)  # so that no square or difference overflows
-    known = finals[np.isfinite(finals)]
-    centre = np.median(known)
-    spread = float(np.median(np.abs(known - centre))) * 1.4826 or float(np.ptp(known)) or 1.0
-    spread = max(spread, 1 / _HUGE)
-    losses = np.clip(np.nan_to_num((finals - centre) / spread, nan=FAILURE), -FAILURE, FAILURE)
-    deviations = np.array([(r.latest.deviation or 0.0) if r.usable and r.latest else 0.0 for r in told])
-    return losses, NOISE**2 + np.minimum(np.minimum(deviations, _HUGE) / spread, FAILURE) ** 2
+def _levels(row: Levels) -> tuple[int, ...]:
+    return tuple(int(level) for level in row)
 
 
-def _fits(record: Record, space: Space) -> bool:
-    """Whether a recorded proposal belongs to this space: a restored ledger may be of an edited one."""
-    levels = record.added.levels
-    inside = all(0 <= level < f.levels for level, f in zip(levels, space.factors, strict=False))
-    return len(levels) == len(space.factors) and inside and {a.name for a in space.axes} <= set(record.added.start)
+def _again(tried: int) -> str:
+    return "First trial of it." if tried == 0 else f"Trial {tried + 1} of it, with another start."
 
 
-def _failed(record: Record) -> bool:
-    return record.diverged or record.status == "errored"
+__all__ = [
+    "Factor",
+    "Proposal",
+    "Space",
+    "chosen",
+    "covered",
+    "drawn",
+    "first_coverage",
+    "handed_down",
+    "joined",
+    "propose",
+]

@@ -37,24 +37,30 @@ def resolved(config: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]
     return drawn
 
 
-def _functions(node: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Function]]:
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _functions(value, (*path, key))
-        elif isinstance(value, Function):
-            yield (*path, key), value
+def _functions(node: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Function]]:
+    if isinstance(node, Function):
+        yield path, node
+    for key, value in _entries(node):
+        yield from _functions(value, (*path, key))
 
 
-def _without(node: Mapping[str, Any], paths: Container[tuple[str, ...]], path: tuple[str, ...]) -> dict[str, Any]:
-    """A copy of nested dicts with None at `paths`."""
-    return {
-        key: None
-        if (*path, key) in paths
-        else _without(value, paths, (*path, key))
-        if isinstance(value, dict)
-        else value
-        for key, value in node.items()
-    }
+def _entries(node: object) -> Iterator[tuple[Any, Any]]:
+    """What a mapping, a list or a tuple holds, each by its key or its place."""
+    if isinstance(node, Mapping):
+        yield from node.items()
+    elif isinstance(node, list | tuple):
+        yield from enumerate(node)
+
+
+def _without(node: Any, paths: Container[tuple[Any, ...]], path: tuple[Any, ...]) -> Any:
+    """A copy of nested dicts, lists and tuples with None at `paths`."""
+    if path in paths:
+        return None
+    if isinstance(node, dict):
+        return {key: _without(value, paths, (*path, key)) for key, value in node.items()}
+    if type(node) in (list, tuple):
+        return type(node)(_without(value, paths, (*path, place)) for place, value in enumerate(node))
+    return node
 
 
 def checkpoints_kept(trial: Trial) -> int | None:

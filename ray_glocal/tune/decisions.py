@@ -39,15 +39,18 @@ def write(ledger: Ledger, reading: Reading, path: Path) -> Path:
     return path
 
 
+def in_the_users_terms(reason: str, reading: Reading) -> str:
+    """A reason as people read it: it quotes losses, so a maximised metric appears there with its sign turned."""
+    return reason if reading.mode == "min" else f"{reason} (The loss is minus {reading.metric}.)"
+
+
 def _row(decision: Decision, reading: Reading) -> dict[str, Any]:
-    # Reasons quote losses, as the rules see them: a maximised metric appears there with its sign turned.
-    note = "" if reading.mode == "min" else f" (The loss is minus {reading.metric}.)"
     return {
         "trial": decision.trial,
         "step": float(decision.step),
         "action": decision.action.value,
         "rule": decision.rule,
-        "reason": decision.reason + note,
+        "reason": in_the_users_terms(decision.reason, reading),
         "forecast": None if decision.mean is None else reading.sign * decision.mean,
         "deviation": decision.deviation,
     }

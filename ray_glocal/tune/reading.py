@@ -22,7 +22,7 @@ MEAN, DEVIATION, POTENTIAL, COST, TOTAL = (
     "cost/steps",
     "total_steps",
 )
-_HYPER = "hyper/"
+_HYPER, _ELASTICITY = "hyper/", "elasticity/"
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Reading:
         time_attr: Key of the trial's clock; `training_iteration` where a result lacks it.
         forecast_of: The metric whose end a session's own forecast tells; for any other metric that forecast is of no
             use, and the reported values themselves are forecast.
+        slopes: Discrete hyperparameters whose `elasticity/<name>` is read, where it is of that metric.
 
     Raises:
         ArgumentError: No metric, or a mode that is neither.
@@ -44,6 +45,7 @@ class Reading:
     mode: str
     time_attr: str = "step"
     forecast_of: str = "val_loss"
+    slopes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.metric or not isinstance(self.metric, str):
@@ -71,7 +73,15 @@ class Reading:
         mean, deviation = self._forecast(result)
         hyper = {k.removeprefix(_HYPER): x for k, v in result.items() if (x := _hyper(k, v)) is not None}
         potential, cost = finite(result.get(POTENTIAL)), finite(result.get(COST))
-        return Reported(trial, self.step(result), self.sign * value, mean, deviation, potential, hyper=hyper, cost=cost)
+        loss = self.sign * value
+        slopes = self._slopes(result, loss if mean is None else mean)
+        return Reported(trial, self.step(result), loss, mean, deviation, potential, hyper, cost, slopes)
+
+    def _slopes(self, result: Mapping[str, Any], final: float) -> dict[str, float]:
+        if self.metric != self.forecast_of or not math.isfinite(final):
+            return {}
+        told = {name: finite(result.get(_ELASTICITY + name)) for name in self.slopes}
+        return {name: elasticity * final for name, elasticity in told.items() if elasticity is not None}
 
     def _forecast(self, result: Mapping[str, Any]) -> tuple[float | None, float | None]:
         mean = finite(result.get(MEAN)) if self.metric == self.forecast_of else None

@@ -151,7 +151,8 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
 
     def _read_results(self) -> None:
         """Fix how results are read, for the searcher too; complain where nobody has said which metric counts."""
-        self.reading = Reading(self._metric or "", self._mode or "", self._time_attr, self._forecast_of)
+        slopes = self._search.ordinal if self._search is not None else ()
+        self.reading = Reading(self._metric or "", self._mode or "", self._time_attr, self._forecast_of, slopes)
         if self._search is not None:
             self._search.link(self.reading, self._end_stopped)
 

@@ -7,7 +7,9 @@ Tune's hooks into events and proposals into configurations.
 from __future__ import annotations
 
 import logging
+import math
 import sys
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,20 @@ from ray.tune.search import Searcher
 from ray_glocal.errors import ArgumentError
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import Added, Completed, Errored
+from ray_glocal.scheduling.kinship import Kinship
 from ray_glocal.scheduling.ledger import Ledger
-from ray_glocal.scheduling.seeding import Proposal, propose
+from ray_glocal.scheduling.seeding import Proposal, first_coverage, joined, propose
 from ray_glocal.tune.adapt import ANCESTOR, nothing_continuous
+from ray_glocal.tune.decisions import in_the_users_terms
 from ray_glocal.tune.ledger_file import recovered
+from ray_glocal.tune.proposer import Proposer, Suggestion
 from ray_glocal.tune.reading import Reading, check_mode, flat_config
 from ray_glocal.tune.space import Split, split
 
-_UNCOUNTED_COVER = 64  # configurations to cover at most where the number of samples is not known
+_UNCOUNTED = 64  # samples to reckon with where their number is not known
+
+_BESIDE = ".discrete"  # ending of the file beside ours into which another searcher saves its state
+_DISCRETE_FILE = "glocal-discrete-{}.pkl"  # in an experiment's folder, of which Tune brings back *.pkl and *.json
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +41,17 @@ logger = logging.getLogger(__name__)
 class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
     """Proposes trials for Tune: stratified coverage first, then seeding from the best so far.
 
-    Every discrete configuration is proposed once before any is repeated, if `num_samples` allows; where there are more
-    configurations than samples, half of the samples cover. Afterwards discrete values come from Thompson sampling on
-    an additive model of the forecast final losses, start values from the adapted values of the nearest kin, slightly
-    varied, and weights from its checkpoint once it has ended. One proposal in five explores fresh start values.
+    While all discrete configurations take no more than half of the samples, each is proposed once before any is
+    repeated; of a larger space, about a quarter of the samples cover every value evenly. Afterwards the discrete values
+    are those of the largest expected improvement under a Gaussian process over configurations, fed with forecast final
+    losses and their deviations: additive effects, joint effects where the trials speak for them, and numbers know their
+    order. Start values come from the adapted values of the nearest kin, slightly varied, and weights from its
+    checkpoint once it has ended. One proposal in ten explores fresh start values. `proposals()` tells the reasons.
     `tune.grid_search` counts as a choice: the number of trials is `num_samples`.
+
+    A trial that trains a differentiable relaxation of a choice among positive numbers (a width multiplier, a dropout
+    rate) may report `elasticity/<name>`, the relative change of its final loss per e-fold: the slope between that value
+    and its neighbours is learned from too.
 
     Weights are handed down with `GlocalScheduler`, which sees checkpoints; under another scheduler only values are.
 
@@ -47,6 +61,8 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         mode: "min" or "max", likewise.
         seed: Seed of all proposals.
         weights: Whether a seeded trial may start from its ancestor's weights.
+        discrete: A searcher of Tune's, e.g. `OptunaSearch(seed=0)`, that proposes the discrete values in the model's
+            place; it is told each trial's forecast final metric. Start values and weights are handed down as ever.
         adapt: Names to adapt; None for every continuous domain.
         max_concurrent: Trials at a time; None for as many as the cluster holds.
 
@@ -62,6 +78,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         *,
         seed: int = 0,
         weights: bool = True,
+        discrete: Any = None,
         adapt: Sequence[str] | None = None,
         max_concurrent: int | None = None,
     ) -> None:
@@ -76,16 +93,26 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         self._own = self._issued = _checked(split(space, adapt=adapt))
         self._adapt = adapt
         self._seed, self._weights, self._max_concurrent = int(seed), weights, max_concurrent
+        if isinstance(discrete, GlocalSearch):
+            raise ArgumentError("discrete", "be another searcher than ours", discrete, "Leave it out for our own.")
+        # Not `searcher`: Tune looks for that name, to find the searcher inside a limiter.
+        self._proposer = None if discrete is None else Proposer(discrete)
+        self._spec: dict[str, Any] = {}
         self._samples: int | None = None
         self._linked = False  # whether a GlocalScheduler records the events, and sees more of them
         self._settle: Callable[[], None] | None = None
-        self.reading = Reading(metric, mode) if metric and mode else None
+        self.reading = Reading(metric, mode, slopes=self.ordinal) if metric and mode else None
         self.ledger = Ledger()
 
     @property
     def weights(self) -> bool:
         """Whether seeded trials may start from their ancestor's weights."""
         return self._weights
+
+    @property
+    def ordinal(self) -> tuple[str, ...]:
+        """Discrete hyperparameters that are positive numbers: a trial may report how its loss changes with them."""
+        return tuple(factor.name for factor in self._own.space.factors if factor.logs is not None)
 
     def link(self, reading: Reading, settle: Callable[[], None]) -> None:
         """Leave the recording to a scheduler that shares the ledger and reads results by `reading`.
@@ -110,35 +137,44 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         self._metric = _agreed("metric", self._metric, metric)
         self._mode = _agreed("mode", self._mode, mode)
         if self._metric and self._mode and not self._linked:
-            self.reading = Reading(self._metric, self._mode)
+            self.reading = Reading(self._metric, self._mode, slopes=self.ordinal)
         samples = spec.get("num_samples")
         self._samples = samples if samples and samples < sys.maxsize else None
+        self._spec = spec
         self._issued = self._agreed_space(config or {})
+        self._warn_of_grids()
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next configuration, or None while `max_concurrent` proposals are live.
 
-        The space never runs out, since start values are continuous: `num_samples` ends the experiment.
+        The space never runs out, since start values are continuous: `num_samples` ends the experiment. Where another
+        searcher proposes the discrete values, its None and its `Searcher.FINISHED` are passed on.
 
         Raises:
-            ArgumentError: Nobody has said which metric to optimise.
+            ArgumentError: Nobody has said which metric to optimise, or the other searcher has a space of its own.
         """
-        if self.reading is None:
-            Reading(self._metric or "", self._mode or "")
+        reading = self.reading or Reading(self._metric or "", self._mode or "")
         if self._max_concurrent is not None and len(self.ledger.live) >= self._max_concurrent:
             return None
-        index = self.ledger.proposals
-        proposal = propose(self.ledger, self._issued.space, self._seed, self._cover)
-        # A stream of its own, apart from the one that the proposal was drawn from.
-        config = self._issued.config(proposal.levels, proposal.start, np.random.default_rng([self._seed, index, 1]))
-        flat = flat_config(config)
-        if proposal.ancestor is not None:
-            config[ANCESTOR] = {"trial": proposal.ancestor, "checkpoint": self._checkpoint(proposal)}
-        self.ledger.record(
-            Added(trial_id, flat, 0, proposal.ancestor, proposal.levels, proposal.start, proposal.origin)
-        )
-        return config
+        if self._proposer is None:
+            return self._issue(trial_id, self._propose())
+        self._proposer.prepare(self._issued, reading.metric, reading.mode, self._spec)
+        suggestion = self._proposer.suggest(trial_id, self._issued)
+        if not isinstance(suggestion, Suggestion):
+            return suggestion
+        chosen = (suggestion.levels, self._proposer.name)
+        proposal = joined(self.ledger, self._issued.space, self._seed, self._cover, *chosen)
+        return self._issue(trial_id, proposal, suggestion.values)
+
+    def proposals(self) -> list[dict[str, Any]]:
+        """Every proposal so far, oldest first, and why: trial, origin, ancestor, reason, discrete values, start values.
+
+        The origin is "cover" (the first look at the space), "seed" (start values, and weights where it can be, from
+        the ancestor) or "explore" (fresh start values).
+        """
+        added = [record.added for record in self.ledger.trials.values() if record.added.proposed]
+        return [self._row(event) for event in added]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Record a report, unless a scheduler that shares the ledger has done so already."""
@@ -150,12 +186,13 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Record the end of a trial; where a scheduler shares the ledger, it has done so already and knows more."""
         record = self.ledger.trial(trial_id)
-        if record is None or not record.running:
-            return
-        if result:
-            self.on_trial_result(trial_id, result)
-        ended = Errored(trial_id, record.attempt) if error else Completed(trial_id, record.attempt)
-        self.ledger.record(ended)
+        if record is not None and record.running:
+            if result:
+                self.on_trial_result(trial_id, result)
+            ended = Errored(trial_id, record.attempt) if error else Completed(trial_id, record.attempt)
+            self.ledger.record(ended)
+        if self._proposer is not None and self.reading is not None:
+            self._proposer.end(trial_id, self.reading.metric, self._final(trial_id), result)
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
         """Take the limit of a `ConcurrencyLimiter`, or of Tune's `max_concurrent_trials`, as our own."""
@@ -163,7 +200,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         return True
 
     def save(self, checkpoint_path: str) -> None:
-        """Write the ledger, which is all there is to save, as lines of JSON: whole or not at all.
+        """Write the ledger as lines of JSON, whole or not at all, and beside it another searcher's state.
 
         A full disk is said and tried again with Tune's next snapshot; raising would end the experiment.
         """
@@ -174,6 +211,8 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         try:
             unfinished.write_text(journal.write(self.ledger), encoding="utf-8")
             unfinished.replace(target)
+            if self._proposer is not None:
+                self._proposer.save(Path(checkpoint_path + _BESIDE))
         except OSError as error:
             logger.error("The ledger could not be saved to %s: %s", target, error)
             unfinished.unlink(missing_ok=True)
@@ -184,19 +223,95 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         What cannot be read is said and kept aside, and the rest is used; raising would make Tune begin the whole
         experiment again.
         """
-        self.ledger.replace(recovered(Path(checkpoint_path)))
+        self._restore(Path(checkpoint_path), Path(checkpoint_path + _BESIDE))
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Write into an experiment's folder: under names by which Tune brings both files back, each whole or not."""
+        folder = Path(checkpoint_dir)
+        name, beside = self.CKPT_FILE_TMPL.format(session_str), _DISCRETE_FILE.format(session_str)
+        hidden = folder / f".{uuid.uuid4()}-tmp-{name}"
+        self.save(str(hidden))
+        written = hidden.with_name(hidden.name + _BESIDE)
+        if written.exists():
+            written.replace(folder / beside)
+        if hidden.exists():
+            hidden.replace(folder / name)
+
+    def restore_from_dir(self, checkpoint_dir: str) -> None:
+        """Read what `save_to_dir` wrote last.
+
+        Raises:
+            ArgumentError: The folder holds no such file.
+        """
+        saved = sorted(Path(checkpoint_dir).glob(self.CKPT_FILE_TMPL.format("*")))
+        if not saved:
+            rule = f"hold a file {self.CKPT_FILE_TMPL.format('*')}"
+            raise ArgumentError("checkpoint_dir", rule, checkpoint_dir, "Name the folder of an experiment.")
+        prefix, suffix = self.CKPT_FILE_TMPL.split("{}")
+        session = saved[-1].name.removeprefix(prefix).removesuffix(suffix)
+        self._restore(saved[-1], saved[-1].with_name(_DISCRETE_FILE.format(session)))
+
+    def _restore(self, path: Path, beside: Path) -> None:
+        self.ledger.replace(recovered(path))
+        if self._proposer is not None:
+            self._proposer.restore(beside, self.ledger.away)
+
+    def _issue(self, trial: str, proposal: Proposal, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Record a proposal, and turn it into a configuration."""
+        # A stream of its own, apart from the one that the proposal was drawn from.
+        rng = np.random.default_rng([self._seed, self.ledger.proposals, 1])
+        config = self._issued.config(proposal.levels, proposal.start, rng, values)
+        flat, reason = flat_config(config), proposal.reason
+        if proposal.ancestor is not None:
+            checkpoint = self._checkpoint(proposal)
+            config[ANCESTOR] = {"trial": proposal.ancestor, "checkpoint": checkpoint}
+            reason += " Its weights too." if checkpoint else " Not its weights: it runs on, or has none to hand down."
+        self.ledger.record(
+            Added(trial, flat, 0, proposal.ancestor, proposal.levels, proposal.start, proposal.origin, reason)
+        )
+        return config
+
+    def _final(self, trial: str) -> float | None:
+        """The final metric of a trial that has ended, by its forecast where it was pruned; None where it failed."""
+        kin, record = self.ledger.view(Kinship(self._issued.space)), self.ledger.trial(trial)
+        if record is None or not record.usable or not kin.knows(trial) or self.reading is None:
+            return None
+        return self.reading.sign * kin.expected(trial)
+
+    def _propose(self) -> Proposal:
+        return propose(self.ledger, self._issued.space, self._seed, self._cover)
+
+    def _row(self, event: Added) -> dict[str, Any]:
+        names = tuple(d.name for d in self._own.discrete)
+        discrete = {k: v for k, v in event.config.items() if k in names or k.startswith(tuple(n + "/" for n in names))}
+        reason = event.reason if self.reading is None else in_the_users_terms(event.reason, self.reading)
+        return {
+            "trial": event.trial,
+            "origin": event.origin,
+            "ancestor": event.ancestor,
+            "reason": reason,
+            "discrete": discrete,
+            "start": dict(event.start),
+        }
 
     @property
     def _cover(self) -> int:
-        configurations = self._issued.space.configurations
-        if self._samples is None:
-            return min(configurations, _UNCOUNTED_COVER)
-        return configurations if configurations <= self._samples else -(-self._samples // 2)
+        return first_coverage(self._issued.space, _UNCOUNTED if self._samples is None else self._samples)
 
     def _checkpoint(self, proposal: Proposal) -> str | None:
         """The ancestor's checkpoint, once it has ended: those of a running trial may be deleted at any time."""
         ancestor = self.ledger.trial(proposal.ancestor or "")
         return ancestor.checkpoint if self._weights and ancestor and ancestor.status == "completed" else None
+
+    def _warn_of_grids(self) -> None:
+        """Under Tune's own searcher a grid multiplies the trials: who expects that is told."""
+        values = math.prod(self._own.grids.values())
+        if self._own.grids and self._samples is not None:
+            logger.warning(
+                "tune.grid_search counts as a choice here: num_samples=%d makes %d trials, not %d. To try each of the "
+                "%d combinations of %s, set num_samples to %d or more.",
+                *(self._samples, self._samples, self._samples * values, values, sorted(self._own.grids), 2 * values),
+            )
 
     def _agreed_space(self, config: Mapping[str, Any]) -> Split:
         own = self._own

@@ -1,8 +1,9 @@
 """Splitting an ordinary Tune space: what is adapted inside a trial, what is searched across trials.
 
 Continuous are the un-quantised `tune.uniform`, `tune.loguniform` and `tune.randn` domains (or those of them that
-`adapt` names). Every other domain is discrete. Constants, `tune.sample_from`, "eval" strings and domains inside lists
-stay where they are and are resolved by Tune's own code.
+`adapt` names). Every other domain is discrete, `tune.grid_search` too. Constants, `tune.sample_from`, "eval" strings,
+domains inside lists, and domains inside the values of a choice (a conditional space) stay where they are and are drawn
+by Tune's own code: neither adapted nor searched.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.scheduling import seeding
 from ray_glocal.scheduling.axis import Axis
+from ray_glocal.scheduling.factor import Factor, Space
 from ray_glocal.tune._compat import (
     Categorical,
     Domain,
@@ -28,12 +30,14 @@ from ray_glocal.tune._compat import (
     grid_values,
     resolved,
 )
+from ray_glocal.tune.reading import finite
 
 Path = tuple[str, ...]
 
 # Under another optimizer the same learning rate means something else: values are not handed down across these.
 _DECISIVE = frozenset({"optimizer", "optim", "opt"})
 _BINS = 8  # levels into which a numeric domain with more values than this is stratified
+_ORDER = 3  # different numbers that make an order
 _DRAWS = 512  # draws from which its strata are read
 
 
@@ -62,10 +66,12 @@ class Discrete:
     Args:
         path: Keys that lead to it in the space.
         levels: Its values, or strata of its values where it has many: a proposal draws one value of a stratum.
+        fixed: Whether the space lists its values, so that there are no others between them.
     """
 
     path: Path
     levels: tuple[tuple[Any, ...], ...]
+    fixed: bool = True
 
     @property
     def name(self) -> str:
@@ -73,9 +79,11 @@ class Discrete:
         return "/".join(self.path)
 
     @property
-    def factor(self) -> seeding.Factor:
+    def factor(self) -> Factor:
         """The factor without its values."""
-        return seeding.Factor(self.name, len(self.levels), self.path[-1] in _DECISIVE)
+        numbers = _ordered(self.levels)
+        logs = None if numbers is None or numbers.min() <= 0 else tuple(float(log) for log in np.log(numbers))
+        return Factor(self.name, len(self.levels), self.path[-1] in _DECISIVE, _places(numbers), logs)
 
 
 @dataclass(frozen=True)
@@ -95,16 +103,42 @@ class Split:
     source: Mapping[str, Any]
 
     @property
-    def space(self) -> seeding.Space:
+    def space(self) -> Space:
         """The space without Ray's types, for the pure proposal code."""
-        return seeding.Space(tuple(d.factor for d in self.discrete), tuple(c.axis for c in self.continuous))
+        return Space(tuple(d.factor for d in self.discrete), tuple(c.axis for c in self.continuous))
 
-    def config(self, levels: Sequence[int], start: Mapping[str, float], rng: np.random.Generator) -> dict[str, Any]:
-        """The configuration of a trial: chosen levels, start values, constants, and the rest resolved by Tune."""
+    def domain(self, entry: Discrete) -> Any:
+        """What the space holds for a discrete hyperparameter: a domain, or a grid."""
+        node: Any = self.source
+        for key in entry.path:
+            node = next(value for own, value in node.items() if str(own) == key)
+        return node
+
+    @property
+    def grids(self) -> dict[str, int]:
+        """How many values each `tune.grid_search` of the space has."""
+        values = {entry.name: grid_values(self.domain(entry)) for entry in self.discrete}
+        return {name: len(grid) for name, grid in values.items() if grid is not None}
+
+    def config(
+        self,
+        levels: Sequence[int],
+        start: Mapping[str, float],
+        rng: np.random.Generator,
+        values: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """The configuration of a trial: chosen levels, start values, constants, and the rest resolved by Tune.
+
+        Args:
+            levels: Level of each discrete hyperparameter.
+            start: Start value of each continuous one by name.
+            rng: Draws a value of each stratum, and what is left to Tune.
+            values: Discrete values by name that are not to be drawn from their level.
+        """
         chosen: dict[Path, Any] = {c.path: float(start[c.name]) for c in self.continuous}
         for factor, level in zip(self.discrete, levels, strict=True):
-            values = factor.levels[level]
-            chosen[factor.path] = values[int(rng.integers(len(values)))]
+            drawn = factor.levels[level][int(rng.integers(len(factor.levels[level])))]
+            chosen[factor.path] = (values or {}).get(factor.name, drawn)
         config = _replaced(self.source, chosen, ())
         return resolved(config, rng) if _left_over(config) else config
 
@@ -118,21 +152,22 @@ def split(space: Mapping[str, Any], *, adapt: Sequence[str] | None = None) -> Sp
             strata.
 
     Raises:
-        ArgumentError: `space` is not a mapping, two of its entries have one name, or `adapt` names something that is
-            not a continuous domain of it.
+        ArgumentError: `space` is not a mapping, two of its entries have one name, a grid hides in a list or in another
+            domain, or `adapt` names something that is not a continuous domain of it.
     """
     if not isinstance(space, Mapping):
         raise ArgumentError("space", "be a dict of Tune domains", space, "Give the dict you would give to `tune.run`.")
     leaves = list(_leaves(space, ()))
     able = {"/".join(path): path for path, value in leaves if _is_continuous(value)}
     _check_names([path for path, _ in leaves])
+    _check_grids(leaves)
     _check_adapt(adapt, able)
     wanted = set(able if adapt is None else adapt)
     continuous = [Continuous(p, _axis("/".join(p), v)) for p, v in leaves if "/".join(p) in wanted]
     searched = [(p, v) for p, v in leaves if "/".join(p) not in wanted and _is_discrete(v)]
     taken = {c.path for c in continuous} | {p for p, _ in searched}
     rest = {"/".join(p): v for p, v in leaves if p not in taken}
-    return Split(tuple(continuous), tuple(Discrete(p, _levels(p, v)) for p, v in searched), rest, space)
+    return Split(tuple(continuous), tuple(Discrete(p, _levels(p, v), _listed(v)) for p, v in searched), rest, space)
 
 
 def _leaves(node: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, Any]]:
@@ -157,6 +192,24 @@ def _check_names(paths: Sequence[Path]) -> None:
     double = next((name for name in names if names.count(name) > 1), None)
     if double is not None:
         raise ArgumentError("space", "give each entry a name of its own, levels joined by '/'", double, "Rename one.")
+
+
+def _check_grids(leaves: Sequence[tuple[Path, Any]]) -> None:
+    """Tune multiplies trials by such a grid. A searcher proposes one trial at a time, and would only ever take one."""
+    for path, value in leaves:
+        inside = value.categories if isinstance(value, Categorical) else grid_values(value)
+        if _holds_grid(value if inside is None else inside):
+            rule = f"have no `tune.grid_search` inside a list or another domain, as in {'/'.join(path)!r}"
+            remedy = "Write `tune.choice` for it, or give the grid an entry of its own."
+            raise ArgumentError("space", rule, value, remedy)
+
+
+def _holds_grid(node: object) -> bool:
+    if isinstance(node, Mapping):
+        return grid_values(node) is not None or any(_holds_grid(value) for value in node.values())
+    if isinstance(node, Categorical):
+        return _holds_grid(node.categories)
+    return isinstance(node, list | tuple) and any(_holds_grid(value) for value in node)
 
 
 def _check_adapt(adapt: Sequence[str] | None, able: Mapping[str, Path]) -> None:
@@ -184,6 +237,10 @@ def _levels(path: Path, value: Any) -> tuple[tuple[Any, ...], ...]:
     return _strata(value)
 
 
+def _listed(value: Any) -> bool:
+    return isinstance(value, Categorical) or grid_values(value) is not None
+
+
 def _strata(domain: Domain) -> tuple[tuple[Any, ...], ...]:
     """The values of a numeric domain, each a level, or equally likely strata of them where they are many."""
     rng = np.random.default_rng(0)  # a fixed seed: the strata are part of the space, not of a search
@@ -193,6 +250,33 @@ def _strata(domain: Domain) -> tuple[tuple[Any, ...], ...]:
         return tuple((value,) for value in values)
     parts = [tuple(draws[i * _DRAWS // _BINS : (i + 1) * _DRAWS // _BINS]) for i in range(_BINS)]
     return tuple(dict.fromkeys(parts))
+
+
+def _ordered(levels: Sequence[Sequence[Any]]) -> NDArray[np.float64] | None:
+    """The number that each level stands for, a stratum by its median; None where they have no order.
+
+    At least three different numbers have an order: two values are what they are, in whatever order.
+    """
+    values = [finite(stratum[len(stratum) // 2]) for stratum in levels]
+    known = [value for value in values if value is not None]
+    return None if len(known) < len(values) or len(set(known)) < _ORDER else np.array(known)
+
+
+def _places(numbers: NDArray[np.float64] | None) -> tuple[float, ...] | None:
+    """Where numbers lie between the least, 0, and the greatest, 1.
+
+    In logarithms where that makes their steps more even, as for widths 64, 128 and 256.
+    """
+    if numbers is None:
+        return None
+    coordinates = min((numbers, np.log(numbers)), key=_unevenness) if numbers.min() > 0 else numbers
+    least, greatest = coordinates.min(), coordinates.max()
+    return tuple(float(place) for place in (coordinates - least) / (greatest - least))
+
+
+def _unevenness(coordinates: NDArray[np.float64]) -> float:
+    steps = np.diff(np.unique(coordinates))
+    return float(np.std(steps) / np.mean(steps))
 
 
 def _replaced(node: Mapping[str, Any], chosen: Mapping[Path, Any], path: Path) -> dict[str, Any]:

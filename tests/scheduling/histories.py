@@ -21,6 +21,7 @@ added = st.builds(
     levels=st.lists(st.integers(0, 3), max_size=3).map(tuple),
     start=st.dictionaries(st.sampled_from(["lr", "wd"]), numbers, max_size=2),
     origin=st.sampled_from(["", "cover", "seed"]),
+    reason=st.sampled_from(["", "Number 1 of 6."]),
 )
 reported = st.builds(
     Reported,
@@ -32,6 +33,7 @@ reported = st.builds(
     potential=st.none() | numbers,
     hyper=st.dictionaries(st.sampled_from(["lr", "wd"]), numbers, max_size=2),
     cost=st.none() | numbers,
+    slopes=st.dictionaries(st.sampled_from(["width", "depth"]), numbers, max_size=2),
 )
 decided = st.builds(
     Decision,
@@ -47,7 +49,7 @@ events = st.one_of(
     added,
     reported,
     st.builds(Completed, trial=trials, attempt=attempts, checkpoint=st.none() | st.text(max_size=5)),
-    st.builds(Errored, trial=trials, attempt=attempts, final=st.booleans()),
+    st.builds(Errored, trial=trials, attempt=attempts, final=st.booleans(), lost=st.booleans()),
     st.builds(Settled, name=st.sampled_from(["grace_period"]), value=numbers),
     decided,
 )

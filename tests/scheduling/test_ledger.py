@@ -47,6 +47,14 @@ def test_a_loaded_ledger_is_indistinguishable_from_the_one_dumped(history):
     assert repr(answers(restored)) == repr(answers(ledger))
 
 
+def test_a_ledger_from_before_proposals_told_their_reason_loads():
+    row = (
+        '{"event":"added","trial":"a","config":{},"attempt":0,"ancestor":null,"levels":[1],"start":{},"origin":"cover"}'
+    )
+    (event,) = journal.read(f"{journal.HEADER}\n{row}\n").events
+    assert event == Added("a", levels=(1,), origin="cover", reason="")
+
+
 @given(histories)
 def test_views_kept_up_to_date_equal_views_made_afterwards(history):
     early = Ledger()

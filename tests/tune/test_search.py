@@ -125,6 +125,8 @@ def test_weights_come_from_ended_trials_with_a_checkpoint_only():
     search.ledger.record(Completed("best", 0, "/somewhere"))
     handed = [c[ANCESTOR] for c in run(search, 6, begin=30) if ANCESTOR in c]
     assert {(a["trial"], a["checkpoint"]) for a in handed} == {("best", "/somewhere")}
+    reasons = [row["reason"] for row in search.proposals()[-6:] if row["ancestor"]]
+    assert all(reason.endswith("from trial best (-9), varied by 0.2. Its weights too.") for reason in reasons)
     search._weights = False
     assert {c[ANCESTOR]["checkpoint"] for c in run(search, 6, begin=40) if ANCESTOR in c} == {None}
     assert config["w"] == 1
@@ -140,6 +142,71 @@ def test_the_limit_of_concurrent_trials_holds_and_lets_go(wrap):
     outer.on_trial_complete(trial_id="a", error=True)
     assert outer.suggest("d")
     assert outer.suggest("e") is None
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_every_proposal_tells_its_reason_before_and_after_a_restore(tmp_path, mode):
+    search = told(GlocalSearch(SPACE, "val_loss", mode, seed=1))
+    configs = run(search, 12)
+    rows = search.proposals()
+    assert [(row["discrete"]["optimizer"], row["discrete"]["net/width"]) for row in rows] == [*map(discrete, configs)]
+    assert [row["start"]["lr"] for row in rows] == [config["lr"] for config in configs]
+    assert [row["trial"] for row in rows] == [f"t{i}" for i in range(12)]
+    assert rows[0]["reason"].startswith("Number 1 of the 6 that cover 6 configurations first.")
+    assert all(row["reason"].endswith("(The loss is minus val_loss.)") == (mode == "max") for row in rows)
+    handed = [row for row in rows if row["ancestor"]]
+    assert handed
+    assert all(
+        f"from trial {row['ancestor']}" in row["reason"] and "Not its weights" in row["reason"] for row in handed
+    )
+    search.save(str(tmp_path / "state.pkl"))
+    again = told(GlocalSearch(SPACE, "val_loss", mode, seed=1))
+    again.restore(str(tmp_path / "state.pkl"))
+    assert again.proposals() == rows
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_slopes_of_positive_ordered_values_are_read_from_the_results(mode):
+    space = {**SPACE, "drop": tune.choice([0.0, 0.1, 0.2]), "two": tune.choice([1, 2])}
+    search = told(GlocalSearch(space, "val_loss", mode))
+    assert search.ordinal == ("net/width",)
+    search.suggest("a")
+    elasticities = {f"elasticity/{name}": 0.5 for name in ("net/width", "drop", "two", "lr", "optimizer")}
+    search.on_trial_result("a", {"val_loss": 3.0, "forecast/final_loss": 2.0, "training_iteration": 1, **elasticities})
+    sign = 1 if mode == "min" else -1
+    assert search.ledger.trial("a").latest.slopes == {"net/width": sign * 0.5 * 2.0}
+    search.on_trial_result("a", {"val_loss": 3.0, "training_iteration": 2, "elasticity/net/width": float("nan")})
+    assert search.ledger.trial("a").latest.slopes == {}
+    other = told(GlocalSearch(space, "error", mode))
+    other.suggest("a")
+    other.on_trial_result("a", {"error": 3.0, "training_iteration": 1, **elasticities})
+    assert other.ledger.trial("a").latest.slopes == {}  # of the validation loss, not of the error
+
+
+def test_who_expects_a_grid_to_multiply_the_trials_is_told(caplog):
+    space = {"a": tune.grid_search([1, 2, 3]), "b": tune.grid_search([4, 5]), "lr": tune.uniform(0, 1)}
+    configs = run(told(GlocalSearch(space, "val_loss", "min"), samples=12), 12)
+    assert {(c["a"], c["b"]) for c in configs[:6]} == {(a, b) for a in (1, 2, 3) for b in (4, 5)}
+    assert "num_samples=12 makes 12 trials, not 72" in caplog.text
+    assert "each of the 6 combinations of ['a', 'b'], set num_samples to 12 or more" in caplog.text
+    caplog.clear()
+    told(GlocalSearch(SPACE, "val_loss", "min"))
+    assert not caplog.text
+
+
+def test_a_conditional_space_is_searched_by_its_outer_choice():
+    space = {
+        "opt": tune.choice([{"name": "sgd", "momentum": tune.uniform(0.1, 0.9)}, {"name": "adamw"}]),
+        "lr": tune.loguniform(1e-4, 1.0),
+    }
+    search = told(GlocalSearch(space, "val_loss", "min"))
+    configs = run(search, 24, loss=lambda c: c["lr"] + (c["opt"]["name"] == "adamw"))
+    momenta = [c["opt"]["momentum"] for c in configs if c["opt"]["name"] == "sgd"]
+    assert all(("momentum" in c["opt"]) == (c["opt"]["name"] == "sgd") for c in configs)
+    assert len(set(momenta)) == len(momenta) > 12
+    assert all(0.1 <= momentum <= 0.9 for momentum in momenta)
+    rows = search.proposals()
+    assert [row["discrete"].get("opt/momentum") for row in rows] == [c["opt"].get("momentum") for c in configs]
 
 
 def test_errors_and_unknown_trials_are_recorded_or_ignored():

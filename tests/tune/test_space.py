@@ -1,9 +1,12 @@
+import copy
 import math
 import os
 
 import numpy as np
 import pytest
 from ray import tune
+from ray.tune.impl.placeholder import create_resolvers_map, inject_placeholders, resolve_placeholders
+from ray.tune.search.variant_generator import generate_variants
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.scheduling.axis import Axis
@@ -75,12 +78,86 @@ def test_a_continuous_domain_that_is_not_adapted_is_searched():
     }
 
 
+def variants(space, count):
+    """What Tune's own searcher makes of a space; functions are left to `tune.run`, as it does."""
+    rng = np.random.RandomState(0)
+    return [spec["config"] for _ in range(count) for _, spec in generate_variants({"config": space}, random_state=rng)]
+
+
+def proposed(space, count):
+    """What ours makes of it, each level in turn."""
+    parts, rng = split(space), np.random.default_rng(0)
+    sizes = parts.space.sizes
+    start = {axis.name: axis.draw(0.5) for axis in parts.space.axes}
+    return [parts.config([i % n for n in sizes], start, rng) for i in range(count)]
+
+
+def shape(node):
+    """A configuration with its floats blurred, so that two draws can be compared."""
+    if isinstance(node, dict):
+        return {key: shape(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return type(node)(shape(value) for value in node)
+    return "a float" if isinstance(node, float) else node
+
+
+SPACES_AS_TUNE_SEES_THEM = {
+    "conditional": {"opt": tune.choice([{"name": "sgd", "momentum": tune.uniform(0, 0.9)}, {"name": "adamw"}])},
+    "conditional grid": {"opt": tune.grid_search([{"name": "sgd", "momentum": tune.uniform(0, 0.9)}, {"name": "x"}])},
+    "nested twice": {"a": tune.choice([{"b": tune.choice([{"c": tune.choice([1, 2])}, 3])}, 4])},
+    "choice of domains": {"a": tune.choice([tune.uniform(0, 1), tune.choice([7, 8])])},
+    "grid of domains": {"a": tune.grid_search([tune.uniform(0, 1), 5])},
+    "list": {"a": [tune.choice([1, 2]), tune.uniform(0, 1)]},
+    "tuple": {"a": (tune.choice([1, 2]), 3)},
+    "list of dicts": {"a": [{"b": tune.choice([1, 2])}, 3]},
+    "choice of lists": {"a": tune.choice([[tune.uniform(0, 1)], [2]])},
+    "nested grids": {"n": {"g": tune.grid_search([1, 2])}, "h": tune.grid_search([3, 4, 5])},
+    "function of the spec": {"a": tune.choice([1, 2]), "b": tune.sample_from(lambda spec: spec.config.a * 2)},
+    "function of nothing": {"a": tune.choice([1, 2]), "b": tune.sample_from(lambda: 3)},
+    "expression": {"a": tune.choice([1, 2]), "b": {"eval": "1 + 1"}},
+    "a plain function": {"a": tune.choice([1, 2]), "b": len},
+}
+
+
+@pytest.mark.parametrize("name", SPACES_AS_TUNE_SEES_THEM)
+def test_a_space_yields_what_it_yields_under_tune(name):
+    space = {"lr": tune.loguniform(1e-4, 1.0), **SPACES_AS_TUNE_SEES_THEM[name]}
+    ours = {repr(shape(config)) for config in proposed(space, 60)}
+    assert ours == {repr(shape(config)) for config in variants(space, 60)}
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"a": tune.choice([1, 2]), "b": tune.sample_from(lambda config: config["a"] * 2)},
+        {"a": tune.choice([1, 2]), "n": {"b": [tune.sample_from(lambda config: config["a"] * 2)]}},
+        {"a": tune.choice([1, 2]), "n": (0, tune.sample_from(lambda config: config["a"] * 2))},
+        {"a": tune.choice([1, 2]), "n": tune.choice([{"b": tune.sample_from(lambda config: config["a"] * 2)}])},
+    ],
+)
+def test_functions_of_the_configuration_yield_what_they_yield_in_a_run_of_tunes(space):
+    """As `tune.run` does it: functions are set aside, the rest is drawn, and they are called last."""
+    wanted = set()
+    for config in variants(inject_placeholders(copy.deepcopy(space), resolvers := create_resolvers_map()), 20):
+        resolve_placeholders(config, resolvers)
+        wanted.add(repr(config))
+    assert {repr(config) for config in proposed(space, 20)} == wanted
+
+
 @pytest.mark.parametrize(
     ("space", "adapt", "message"),
     [
         ([1], None, r"`space` must be a dict of Tune domains; got \[1\]"),
         ({"a": {"b": 1}, "a/b": 2}, None, r"`space` must give each entry a name of its own.*got 'a/b'. Rename one"),
         ({"a": tune.choice([1])}, ["a"], r"`adapt` must name continuous domains of the space, which are \[\]; got 'a'"),
+        ({"a": [tune.grid_search([1, 2])]}, None, r"`space` must have no `tune.grid_search` inside a list .* in 'a'"),
+        (
+            {"n": {"a": tune.choice([{"x": tune.grid_search([1, 2])}, {"y": 1}])}},
+            None,
+            r"another domain, as in 'n/a'; .* Write `tune.choice` for it",
+        ),
+        ({"a": tune.grid_search([(1, tune.grid_search([1])), 2])}, None, r"no `tune.grid_search` inside a list"),
+        ({"a": tune.choice([tune.choice([tune.grid_search([1])])])}, None, r"no `tune.grid_search` inside a list"),
         ({"a": tune.choice([])}, None, r"`space` must offer at least one value for 'a'; got \[\]"),
     ],
 )
@@ -137,3 +214,45 @@ def test_a_checkpoint_that_is_gone_is_said_and_done_without(tmp_path, caplog):
 def test_what_cannot_be_adapted_is_refused(got, space, message):
     with pytest.raises(ArgumentError, match=message):
         adapted(got, space)
+
+
+@pytest.mark.parametrize(
+    ("domain", "expected"),
+    [
+        (tune.choice([64, 128, 256]), (0, 0.5, 1)),  # evenly spaced in logarithms
+        (tune.choice([256, 64, 128]), (1, 0, 0.5)),  # in the order in which they were given
+        (tune.grid_search([1, 2, 3, 4]), (0, 1 / 3, 2 / 3, 1)),
+        (tune.choice([0, 0.1, 0.2, 0.4]), (0, 0.25, 0.5, 1)),  # zero has no logarithm
+        (tune.choice([0.05, 0.1, 0.2, 0.4]), (0, 1 / 3, 2 / 3, 1)),
+        (tune.randint(1, 4), (0, 0.5, 1)),
+        (tune.choice([64, 128]), None),
+        (tune.choice([1, 1, 2]), None),
+        (tune.choice([True, False, 2]), None),
+        (tune.choice(["16", "32", "64"]), None),
+        (tune.choice([1, 2, math.inf]), None),
+        (tune.choice([1, 2, None]), None),
+        (tune.choice([10**400, 1, 2]), None),
+    ],
+)
+def test_numbers_know_their_order_and_names_do_not(domain, expected):
+    (factor,) = (d.factor for d in split({"a": domain}).discrete)
+    assert factor.places == (None if expected is None else pytest.approx(expected))
+
+
+def test_positive_numbers_in_an_order_know_their_logarithms_and_neighbours():
+    space = {"width": tune.choice([256, 64, 1024]), "drop": tune.choice([0, 0.1, 0.2]), "two": tune.choice([1, 2])}
+    width, drop, two = (d.factor for d in split(space).discrete)
+    assert width.logs == pytest.approx(np.log([256, 64, 1024]))
+    assert width.neighbours(0) == [(1, pytest.approx(-math.log(4))), (2, pytest.approx(math.log(4)))]
+    assert width.neighbours(1) == [(0, pytest.approx(math.log(4)))]
+    assert width.neighbours(2) == [(0, pytest.approx(-math.log(4)))]
+    assert drop.logs is two.logs is None
+    assert drop.neighbours(1) == []
+
+
+@pytest.mark.parametrize("domain", [tune.randint(0, 1000), tune.lograndint(1, 1000), tune.qloguniform(10, 1e5, 10)])
+def test_strata_lie_in_the_order_of_their_values(domain):
+    (factor,) = (d.factor for d in split({"a": domain}).discrete)
+    assert list(factor.places) == sorted(factor.places)
+    assert (factor.places[0], factor.places[-1]) == (0, 1)
+    assert max(np.diff(factor.places)) < 3 / 7  # in the domain's own coordinates the seven steps are alike
