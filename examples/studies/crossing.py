@@ -71,7 +71,7 @@ class Cell:
     world: str
     scheduler: str
     seed: int
-    version: int = 1
+    version: int = 2
 
 
 def run(cell: Cell) -> list[Row]:
