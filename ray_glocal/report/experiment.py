@@ -18,7 +18,7 @@ from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import Reported, Settled
 from ray_glocal.scheduling.ledger import Ledger
 
-LEDGER_FILE, DECISIONS_FILE = "glocal-ledger.json", "decisions.parquet"
+DECISIONS_FILE = "decisions.parquet"
 _SIGN = "sign/"
 _LEDGER_START = journal.HEADER.encode()
 
@@ -93,7 +93,7 @@ def ledger_in(folder: Folder) -> Ledger | None:
     files = folder.files()
     saved = [name for name in files if name.startswith("searcher-state-") and name.endswith(".pkl")]
     # The newest first. Another searcher's file of this name is a pickle: it is looked at, and never unpickled.
-    for name in [*reversed(saved), LEDGER_FILE]:
+    for name in [*reversed(saved), journal.FILE]:
         content = folder.content(name) if name in files else b""
         if content.startswith(_LEDGER_START):
             return journal.read(content.decode("utf-8"))

@@ -15,8 +15,6 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.ledger import Ledger
 
-LEDGER_FILE = "glocal-ledger.json"  # root-level *.json: the only kind of file that Tune brings back on restore
-
 logger = logging.getLogger(__name__)
 
 
@@ -28,7 +26,7 @@ class LedgerFile:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / LEDGER_FILE
+        self._path = folder / journal.FILE
         self._written = 0
         self._size = 0  # bytes of whole records: a write that failed half-way leaves more than these
         self._file: TextIO | None = None  # kept open: a result costs a write, not a search for the file

@@ -91,6 +91,18 @@ class Reading:
         return self.sign * mean, None if deviation is None else abs(deviation)
 
 
+def agreed(argument: str, own: str | None, told: str | None) -> str | None:
+    """What was said of the metric or the mode in one place or in several.
+
+    Raises:
+        ArgumentError: Two places say different things.
+    """
+    if own and told and own != told:
+        remedy = "Scheduler, searcher and Tune must optimise the same thing: say it in one place."
+        raise ArgumentError(argument, f"be the same everywhere, {own!r} so far", told, remedy)
+    return own or told
+
+
 def check_mode(mode: str, metric: str) -> None:
     """Complain about a direction that is none.
 

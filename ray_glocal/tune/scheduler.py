@@ -38,7 +38,7 @@ from ray_glocal.tune._compat import (
 )
 from ray_glocal.tune.ledger_file import LedgerFile
 from ray_glocal.tune.outlook import outlook
-from ray_glocal.tune.reading import TOTAL, Reading, check_mode, finite, flat_config
+from ray_glocal.tune.reading import TOTAL, Reading, agreed, check_mode, finite, flat_config
 from ray_glocal.tune.rulebook import Rulebook
 from ray_glocal.tune.search import GlocalSearch
 
@@ -145,9 +145,9 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
     def _agree(self, metric: str | None, mode: str | None) -> None:
         search = self._search
         for told in (metric, search.metric if search else None):
-            self._metric = _agreed("metric", self._metric, told)
+            self._metric = agreed("metric", self._metric, told)
         for told in (mode, search.mode if search else None):
-            self._mode = _agreed("mode", self._mode, told)
+            self._mode = agreed("mode", self._mode, told)
 
     def _read_results(self) -> None:
         """Fix how results are read, for the searcher too; complain where nobody has said which metric counts."""
@@ -430,10 +430,3 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         except OSError as error:
             logger.error("The decisions could not be written: %s", error)
         self._tabled = len(self.ledger.decisions)
-
-
-def _agreed(argument: str, own: str | None, told: str | None) -> str | None:
-    if own and told and own != told:
-        remedy = "Scheduler, searcher and Tune must optimise the same thing: say it in one place."
-        raise ArgumentError(argument, f"be the same everywhere, {own!r} so far", told, remedy)
-    return own or told

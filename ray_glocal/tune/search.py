@@ -27,7 +27,7 @@ from ray_glocal.tune.adapt import ANCESTOR, nothing_continuous
 from ray_glocal.tune.decisions import in_the_users_terms
 from ray_glocal.tune.ledger_file import recovered
 from ray_glocal.tune.proposer import Proposer, Suggestion
-from ray_glocal.tune.reading import Reading, check_mode, flat_config
+from ray_glocal.tune.reading import Reading, agreed, check_mode, flat_config
 from ray_glocal.tune.space import Split, split
 
 _UNCOUNTED = 64  # samples to reckon with where their number is not known
@@ -134,8 +134,8 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         Raises:
             ArgumentError: `metric` or `mode` contradict the searcher's own, or `config` holds other domains.
         """
-        self._metric = _agreed("metric", self._metric, metric)
-        self._mode = _agreed("mode", self._mode, mode)
+        self._metric = agreed("metric", self._metric, metric)
+        self._mode = agreed("mode", self._mode, mode)
         if self._metric and self._mode and not self._linked:
             self.reading = Reading(self._metric, self._mode, slopes=self.ordinal)
         samples = spec.get("num_samples")
@@ -340,13 +340,6 @@ def _checked(parts: Split) -> Split:
         )
         raise ArgumentError("space", rule, sorted(parts.source), remedy)
     return parts
-
-
-def _agreed(argument: str, own: str | None, told: str | None) -> str | None:
-    if own and told and own != told:
-        remedy = f"Say it in one place: GlocalSearch was given {own!r}."
-        raise ArgumentError(argument, f"be what the searcher was given, {own!r}", told, remedy)
-    return own or told
 
 
 def _check_whole(argument: str, value: object, least: int) -> None:

@@ -35,7 +35,6 @@ from ray_glocal.scheduling.kinship import Kin
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.scheduling.rungs import Rungs
 from ray_glocal.tune import GlocalScheduler, GlocalSearch
-from ray_glocal.tune.ledger_file import LEDGER_FILE
 from ray_glocal.tune.rulebook import Rulebook
 
 SPACE = {"optimizer": tune.choice(["sgd", "adamw"]), "width": tune.choice([1, 2]), "lr": tune.loguniform(1e-4, 1.0)}
@@ -327,7 +326,7 @@ class Orders(RuleBasedStateMachine):
     def restore(self, trials, text, known, errored, order):
         self.begin(named=bool(order % 2))
         self.known, self.trials = copy.deepcopy(known), {}
-        (self.folder / LEDGER_FILE).write_text(text) if not self.ours else self.give_back(text)
+        (self.folder / journal.FILE).write_text(text) if not self.ours else self.give_back(text)
         restored = [replace(copy.deepcopy(trial), told=False) for trial in trials.values()]
         random.Random(order).shuffle(restored)
         saved = journal.read(text).events
@@ -354,7 +353,7 @@ class Orders(RuleBasedStateMachine):
     def memory(self):
         """The text that a restore would find."""
         if not self.ours:
-            return (self.folder / LEDGER_FILE).read_text()
+            return (self.folder / journal.FILE).read_text()
         self.search.save(str(self.folder / "searcher-state"))
         return (self.folder / "searcher-state").read_text()
 

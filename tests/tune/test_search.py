@@ -260,7 +260,7 @@ def test_tune_may_pass_the_same_space_or_constants():
         ),
         (
             lambda: GlocalSearch(SPACE, "a", "min").set_search_properties("b", None, {}),
-            r"`metric` must be what the searcher was given, 'a'; got 'b'",
+            r"`metric` must be the same everywhere, 'a' so far; got 'b'",
         ),
         (
             lambda: GlocalSearch(SPACE).set_search_properties("b", "min", {"lr": tune.uniform(0, 1)}),
