@@ -171,7 +171,9 @@ def test_a_driver_killed_at_ten_random_moments_is_restored_every_time(stage, cal
     outcome = stage.run(tmp_path, **plan)
     outcome.check(12)
     assert outcome.ledger.proposals == 12
-    if at_a_time == 1 and whole:
+    if not whole:
+        pytest.skip("all held, but a kill tore Tune's own snapshot, so decisions need not be those of a calm run")
+    if at_a_time == 1:
         assert outcome.verdicts == calm(12).verdicts
 
 
