@@ -94,6 +94,11 @@ class Reported:
         """The best guess at the final loss: the forecast, or the loss itself where there is none."""
         return self.loss if self.mean is None else self.mean
 
+    @property
+    def prospect(self) -> float:
+        """The forecast final loss, or the present one where that is lower: nothing takes away what was reached."""
+        return min(self.final, self.loss)
+
 
 @dataclass(frozen=True, slots=True)
 class Completed:

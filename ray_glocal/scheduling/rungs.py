@@ -134,21 +134,21 @@ class Rungs:
             return self._take_out(event.trial, returns=False)
         place = self._places.get(event.trial)
         if place is not None and event.step > place.latest_step:
-            place.latest, place.latest_step = event.final, event.step
+            place.latest, place.latest_step = event.prospect, event.step
         rung = self.ladder.rung(event.step)
         if rung > (-1 if place is None else place.rung):
             self._climb(event, rung)
         return None
 
     def _climb(self, event: Reported, rung: int) -> None:
-        fresh = Place(rung, event.step, event.step, event.final)
+        fresh = Place(rung, event.step, event.step, event.prospect)
         place = self._places.setdefault(event.trial, fresh)
         place.rung, place.step = rung, event.step
-        place.entries[rung] = event.final
+        place.entries[rung] = event.prospect
         if event.trial not in self._out:
-            insort(self._population.setdefault(rung, []), event.final)
+            insort(self._population.setdefault(rung, []), event.prospect)
             if event.trial not in self._pruned:
-                insort(self._survivors.setdefault(rung, []), event.final)
+                insort(self._survivors.setdefault(rung, []), event.prospect)
 
     def _prune(self, decision: Decision) -> None:
         if decision.rule == "nonfinite":

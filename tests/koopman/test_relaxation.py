@@ -46,6 +46,8 @@ def twin(series, horizon):
     told[-1] = flat
     priors = np.array([prior for *_, prior in shapes(length, horizon)] + [1 / 6])
     evidence, means, variances = map(np.array, zip(*told, strict=True))
+    zero = -series.mean() / series.std()
+    means = np.maximum(means, zero) if min(series) > 0 else np.minimum(means, zero) if max(series) < 0 else means
     weights = np.exp(TEMPER * (evidence - evidence.max())) * priors
     weights /= weights.sum()
     mean = weights @ means
@@ -76,6 +78,14 @@ def test_a_curve_that_has_told_its_shape_is_continued(curve, noise):
     truth = curve(81.0)
     assert abs(told.mean[0] - truth) < 0.4 * abs(reports[-1] - truth) + 0.01 + noise
     assert abs(told.mean[0] - truth) < told.deviation[0]
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_curve_that_never_crossed_zero_does_not_in_the_end(sign):
+    reports = np.array([0.46, 0.12, 0.034, 0.0113])
+    told = forecaster("relaxation").forecast(sign * reports[:, None], 5)
+    assert 0 <= sign * told.mean[0] < 0.02
+    assert forecaster("relaxation").forecast(reports[:, None] - 0.02, 5).mean[0] < -0.02
 
 
 def test_a_young_curve_is_told_with_more_doubt_than_an_old_one():

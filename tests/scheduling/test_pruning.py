@@ -46,9 +46,9 @@ def naive_stop(events, trial, factor, caution):
             rungs = entries.setdefault(event.trial, {})
             rung = ladder.rung(event.step)
             if rung > max(rungs, default=-1):
-                rungs[rung] = event.final
+                rungs[rung] = min(event.final, event.loss)
             if event.trial not in latest or event.step > latest[event.trial][0]:
-                latest[event.trial] = (event.step, event.final)
+                latest[event.trial] = (event.step, min(event.final, event.loss))
         elif isinstance(event, Decision) and event.prunes:
             pruned.add(event.trial)
             diverged |= {event.trial} if event.rule == "nonfinite" else set()
