@@ -71,7 +71,7 @@ def by_run(folder, plan):
         reuse_actors=True,
         resume="AUTO" if plan["resume"] else False,
         raise_on_failed_trial=False,
-        callbacks=[Loss()] if plan["checkpoints_lost"] else None,
+        callbacks=[Loss(plan["checkpoints_lost"])] if plan["checkpoints_lost"] else None,
         verbose=1,
         storage_path=str(folder),
     )
@@ -160,12 +160,11 @@ class CrampedScheduler(GlocalScheduler):
 class Loss(tune.Callback):
     """The storage loses the checkpoint of every trial that ends: the folder, or only what is in it."""
 
-    def __init__(self):
-        self.ended = 0
+    def __init__(self, kind):
+        self.kind = kind
 
     def on_trial_complete(self, iteration, trials, trial, **info):
-        self.ended += 1
         folder = Path(trial.checkpoint.path)
         shutil.rmtree(folder)
-        if self.ended % 2:
+        if self.kind == "contents":
             folder.mkdir()
