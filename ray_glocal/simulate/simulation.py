@@ -2,6 +2,7 @@
 
 import inspect
 import random
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -96,7 +97,7 @@ def simulate(
     cluster: Cluster | None = None,
     seconds: Seconds = lambda config, result: 1.0,
     budget: float = float("inf"),
-    stop: Mapping[str, Any] | None = None,
+    stop: Mapping[str, Any] | tune.Stopper | Callable[[str, dict[str, Any]], bool] | None = None,
     checkpoint_config: tune.CheckpointConfig | None = None,
     max_failures: int = 0,
     reuse_actors: bool = False,
@@ -121,13 +122,13 @@ def simulate(
         param_space: As for `tune.Tuner`.
         metric: What is optimised.
         mode: "min" or "max".
-        num_samples: As for Tune.
+        num_samples: As for Tune; -1 for as many as `budget` or `stop` lets.
         scheduler: Any of Tune's or `GlocalScheduler`; FIFO by default.
         search_alg: A searcher or a search algorithm of Tune's, or `GlocalSearch`; random by default.
         cluster: Workers, delays and failures.
         seconds: How long a result takes to be trained, of a configuration and the result.
         budget: Seconds after which the experiment is broken off.
-        stop: Tune's stopping criteria.
+        stop: Tune's stopping criteria: limits by name, a `tune.Stopper`, or a function of trial and result.
         checkpoint_config: When checkpoints are taken of a class trainable, and which are kept.
         max_failures: How often a trial that failed is tried again; -1 for always.
         reuse_actors: Whether a worker's process serves one trial after the other.
@@ -150,8 +151,8 @@ def simulate(
             "simulation",
             trainable,
             config=dict(param_space),
-            num_samples=num_samples,
-            stop=dict(stop or {}),
+            num_samples=sys.maxsize if num_samples == -1 else num_samples,  # as `tune.run` does
+            stop=dict(stop) if isinstance(stop, Mapping) else stop,
             checkpoint_config=checkpoint_config,
             max_failures=max_failures,
             storage_path=str(Path(folder or fresh).absolute()),
@@ -168,6 +169,7 @@ def simulate(
                 callbacks=[recorder],
                 metric=metric,
                 storage=experiment.storage,
+                stopper=experiment.stopper,
                 reuse_actors=reuse_actors,
             )
             try:

@@ -19,6 +19,7 @@ from ray.tune.search.sample import Categorical, Domain, Float, Function, Integer
 
 # DeveloperAPI: resolves `sample_from` and its dependencies exactly as Tune does for its own searchers.
 from ray.tune.search.variant_generator import assign_value, generate_variants
+from ray.tune.utils import flatten_dict  # DeveloperAPI: what Tune flattens results by before schedulers see them
 
 # pyarrow's names of the filesystems that `Checkpoint` can find again from an address alone, and their schemes.
 _SCHEMES = {"s3": "s3", "gcs": "gs", "abfs": "abfs"}
@@ -111,6 +112,12 @@ def _is_there(checkpoint: Checkpoint) -> bool:
 def experiment_folder(trial: Trial) -> str:
     """Folder on the driver from which Tune carries root-level *.json files into the storage and back on restore."""
     return str(trial.local_experiment_path)
+
+
+def last_result(trial: Trial) -> dict[str, Any]:
+    """The last result of a trial as schedulers would see it; empty before the first. Only hooks are handed results."""
+    flat: dict[str, Any] = flatten_dict(trial.last_result)
+    return flat
 
 
 def wrapped_searcher(search: object) -> object:

@@ -32,6 +32,7 @@ from ray_glocal.tune._compat import (
     checkpoint_address,
     checkpoints_kept,
     experiment_folder,
+    last_result,
     leave_lost_checkpoint,
     search_is_finished,
     wrapped_searcher,
@@ -240,9 +241,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Record the end of a trial, with its last result: a stopper may have kept that from `on_trial_result`."""
-        report = self._report(trial.trial_id, result)
-        if report is not None:
-            self._record(report)
+        self._record_last(trial, result)
         self._warn_of_missing_metric(trial.trial_id)
         self._end(trial, error=False)
         self._write_table_when_idle(tune_controller)
@@ -370,12 +369,21 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
             self._record(Errored(trial, record.attempt if record is not None else 0, lost=True))
 
     def _end_stopped(self) -> None:
-        """End what a stopper has ended together with the experiment: Tune tells neither scheduler nor searcher."""
+        """End what a stopper has ended together with the experiment: Tune tells neither scheduler nor searcher.
+
+        Not even of the last result, where that one ended its trial and was still being saved.
+        """
         over = [t for t in self._running.values() if t.status in (Trial.TERMINATED, Trial.ERROR)]
         for trial in over:
+            self._record_last(trial, last_result(trial))
             self._end(trial, error=trial.status == Trial.ERROR)
         if over and not self.ledger.live:
             self._write_table()
+
+    def _record_last(self, trial: Trial, result: dict[str, Any]) -> None:
+        report = self._report(trial.trial_id, result)
+        if report is not None:
+            self._record(report)
 
     def _end(self, trial: Trial, error: bool, final: bool = True) -> None:
         if final:

@@ -229,6 +229,39 @@ def test_a_budget_breaks_an_experiment_off():
     assert "TERMINATED" not in told.statuses
 
 
+class Enough(tune.Stopper):
+    """Ends the whole experiment with the last result of a trial."""
+
+    def __init__(self):
+        self.over = False
+
+    def __call__(self, trial_id, result):
+        self.over = self.over or result["training_iteration"] == LENGTH
+        return False
+
+    def stop_all(self):
+        return self.over
+
+
+@pytest.mark.parametrize("save", [0.0, 0.5])
+def test_the_last_result_counts_though_everything_was_stopped_while_it_was_saved(save):
+    scheduler = GlocalScheduler(time_attr="training_iteration", grace_period=LENGTH)
+    kept = tune.CheckpointConfig(checkpoint_frequency=1)
+    told = run(scheduler, num_samples=-1, stop=Enough(), cluster=Cluster(2, save=save), checkpoint_config=kept)
+    scheduler.decisions()
+    losses = [loss for record in scheduler.ledger.trials.values() for loss in record.losses]
+    longest = [(step, loss) for step, loss in losses if step == LENGTH]
+    assert longest
+    assert longest == [(r.iteration, r.value) for r in told.results if r.iteration == LENGTH]
+    assert set(told.statuses) == {"TERMINATED"}
+    assert scheduler.ledger.live == frozenset()
+
+
+def test_a_stopper_may_be_a_function_or_limits():
+    for stop in ({"training_iteration": 5}, lambda trial, result: result["training_iteration"] >= 5):
+        assert max(result.iteration for result in run(stop=stop).results) == 5
+
+
 @pytest.mark.parametrize(
     ("make", "text"),
     [

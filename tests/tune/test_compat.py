@@ -72,6 +72,14 @@ def test_a_trial_tells_how_many_checkpoints_it_keeps_and_where_its_files_are():
     assert _compat.experiment_folder(trial) == "/staging"
 
 
+def test_a_trial_tells_its_last_result_flat():
+    trial = Trial("stub", stub=True)
+    assert _compat.last_result(trial).keys() <= {"trial_id"}
+    trial.update_last_result({"step": 3, "forecast": {"final_loss": 0.5}})
+    told = _compat.last_result(trial)
+    assert (told["step"], told["forecast/final_loss"]) == (3, 0.5)
+
+
 @pytest.mark.parametrize(
     ("kind", "address"), [("local", "/b/c"), ("s3", "s3:///b/c"), ("gcs", "gs:///b/c"), ("py::fsspec+x", None)]
 )

@@ -40,6 +40,7 @@ class Trial(SimpleNamespace):
             config={"width": 1},
             status="PENDING",
             checkpoint=None,
+            last_result={},
             local_experiment_path=str(folder),
             run_metadata=SimpleNamespace(checkpoint_manager=config),
         )
@@ -287,7 +288,9 @@ def test_trials_that_end_with_the_whole_experiment_are_ended_here_too(begin, tmp
         driver.report(name, 1, 1.0)
     driver.complete("c")
     driver.trials["a"].status, driver.trials["b"].status = "TERMINATED", "ERROR"  # and no hook is called
+    driver.trials["a"].last_result = {"val_loss": 0.5, "training_iteration": 2, "done": True, "config": {"width": 1}}
     assert len(driver.scheduler.decisions()) == 3
+    assert driver.scheduler.ledger.trials["a"].losses == [(1, 1.0), (2, 0.5)]
     assert {t: r.status for t, r in driver.scheduler.ledger.trials.items()} == {
         "a": "completed",
         "b": "errored",
