@@ -6,6 +6,7 @@ A `Problem` names the model, optimizer, losses and hyperparameters. `record_wind
 """
 
 from ray_glocal.hypergradient.adjoint import adjoint_trajectory
+from ray_glocal.hypergradient.clipping import Clipping
 from ray_glocal.hypergradient.forward import forward_trajectory
 from ray_glocal.hypergradient.hyperparameter import Hyperparameter, HyperValues, module_hyperparameters
 from ray_glocal.hypergradient.oracle import final_loss, finite_differences, global_hypergradient
@@ -14,6 +15,7 @@ from ray_glocal.hypergradient.randomness import Randomness
 from ray_glocal.hypergradient.window import Trajectory, Window, record_window
 
 __all__ = [
+    "Clipping",
     "HyperValues",
     "Hyperparameter",
     "Problem",

@@ -3,22 +3,30 @@
 Franceschi et al. 2017 (arXiv:1703.01785), forward mode.
 """
 
-import torch
+from itertools import chain
 
-from ray_glocal.hypergradient.problem import InnerState, OuterGradient, Problem
+import torch
+from torch import Tensor
+
+from ray_glocal.hypergradient.problem import OuterGradient, Problem
+from ray_glocal.hypergradient.replay import recalled, stretches
+from ray_glocal.hypergradient.state import InnerState
 from ray_glocal.hypergradient.statistics import running
 from ray_glocal.hypergradient.step import Carrier, push_forward_step
 from ray_glocal.hypergradient.window import Trajectory, Window
 
 
-def forward_trajectory(problem: Problem, window: Window) -> Trajectory:
+def forward_trajectory(problem: Problem, window: Window, precision: torch.dtype | None = None) -> Trajectory:
     """Trajectory of local hypergradients h_1 .. h_K of a window, by carrying tangents and K validation gradients.
 
-    Takes q Hessian products and a validation gradient a step; memory grows with q, not with K.
+    Takes q Hessian products, together and from one graph, and a validation gradient a step; memory grows with q, not
+    with K.
 
     Args:
         problem: The bilevel problem. Its model comes back as it was.
         window: K recorded inner steps.
+        precision: In which tangents rest between steps, such as `torch.bfloat16` for half their memory; that of the
+            parameters by default.
 
     Returns:
         h_k for k = 1 .. K, shape [K, q].
@@ -27,18 +35,29 @@ def forward_trajectory(problem: Problem, window: Window) -> Trajectory:
         ArgumentError: There are no validation batches, or `val_loss` is not a scalar that depends on the parameters.
     """
     with problem.preserved():
-        problem.place(window.snapshots[0].state)
-        before = problem.mean_val_loss(window.val_batches, window.values)
-        carrier = no_tangents(problem, window.snapshots[0].state)
-        rows, outer = [], None
-        ends = [*(snapshot.state for snapshot in window.snapshots[1:]), window.end]
-        for snapshot, end in zip(window.snapshots, ends, strict=True):
+        steps = chain.from_iterable(recalled(problem, stretch) for stretch in stretches(window.snapshots))
+        carrier, rows = no_tangents(problem, window.snapshots[0].start), []
+        for place, snapshot in enumerate(steps):
+            if place:
+                problem.place(snapshot.start)
+                rows.append(contract(problem.outer_gradient(window.val_batches, window.values), carrier))
             carrier = push_forward_step(problem, snapshot, carrier)
-            problem.place(end)
-            outer = problem.outer_gradient(window.val_batches, window.values)
-            rows.append(contract(outer, carrier))
-    assert outer is not None
-    return Trajectory(torch.stack(rows).cpu(), (before, float(outer.loss)), "forward")
+            if precision is not None:
+                carrier = _rested(carrier, precision)
+        problem.place(window.end)
+        outer = problem.outer_gradient(window.val_batches, window.values)
+        rows.append(contract(outer, carrier))
+    return Trajectory(torch.stack(rows).cpu(), float(outer.loss), "forward")
+
+
+def _rested(carrier: Carrier, precision: torch.dtype) -> Carrier:
+    """The tangents rounded to a precision."""
+
+    def rounded(tangent: Tensor) -> Tensor:
+        return tangent.to(precision)
+
+    slots = tuple({name: rounded(tangent) for name, tangent in held.items()} for held in carrier.slots)
+    return Carrier(tuple(map(rounded, carrier.parameters)), slots, carrier.statistics)
 
 
 def no_tangents(problem: Problem, state: InnerState) -> Carrier:
@@ -56,5 +75,5 @@ def contract(outer: OuterGradient, carrier: Carrier) -> torch.Tensor:
     total = outer.direct.clone()
     gradients, tangents = (*outer.parameters, *outer.statistics), (*carrier.parameters, *carrier.statistics)
     for gradient, tangent in zip(gradients, tangents, strict=True):
-        total += (tangent.reshape(len(tangent), -1) @ gradient.flatten()).double()
+        total += (tangent.to(gradient.dtype).reshape(len(tangent), -1) @ gradient.flatten()).double()
     return total

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.adjoint import adjoint_trajectory
-from ray_glocal.hypergradient.problem import Problem, Values
+from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.schedule import Factor, scheduled
+from ray_glocal.hypergradient.state import Values
 from ray_glocal.hypergradient.window import Trajectory, record_window
 
 

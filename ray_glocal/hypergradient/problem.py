@@ -2,23 +2,26 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient.clipping import Clipping
 from ray_glocal.hypergradient.hyperparameter import Hyperparameter, HyperValues
 from ray_glocal.hypergradient.kernels import differentiable_in_eval
 from ray_glocal.hypergradient.preservation import OptimizerState, evaluating
 from ray_glocal.hypergradient.randomness import Randomness
-from ray_glocal.hypergradient.rules import Slots, rule_for
+from ray_glocal.hypergradient.ranks import Ranks
+from ray_glocal.hypergradient.rules import rule_for
+from ray_glocal.hypergradient.state import InnerState, Snapshot, Values, copied
 from ray_glocal.hypergradient.statistics import read_from, running, tracked
 
 Loss = Callable[..., Tensor]
-Values = Mapping[str, Tensor]  # float64 on the CPU, by name of the hyperparameter
 
 # At exactly zero a schedule's factor is lost from the learning rate, and torch keeps no momentum buffer.
 NEVER_ZERO = frozenset({"lr", "momentum"})
@@ -36,28 +39,6 @@ class Binding:
     hyperparameter: Hyperparameter
     field: str | None
     groups: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class InnerState:
-    """All that the next inner step depends on besides its batch and the options; every tensor is a copy."""
-
-    parameters: tuple[Tensor, ...]
-    slots: tuple[Slots, ...]
-    steps: tuple[int, ...]
-    buffers: tuple[Tensor, ...]
-    randomness: Randomness
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """One inner step, recorded before it was taken: where it started, on which batch, with which options."""
-
-    state: InnerState
-    batch: Any
-    options: tuple[Mapping[str, Any], ...]
-    values: Values
-    field: Any = field(default=None, compare=False, repr=False)  # its gradient with its graph, where that was kept
 
 
 @dataclass(frozen=True)
@@ -80,6 +61,13 @@ class Problem:
         val_loss: The same for the outer objective; evaluated with the model in eval mode.
         hyperparameters: What the outer problem adapts. A name that is an option of the optimizer sets that option;
             any other name is handed to those losses that take a third argument.
+        clipping: How gradients are clipped before the optimizer sees them.
+        accumulate: Micro-batches of an inner step. Beyond one, a batch is a sequence of so many, and the training loss
+            of the step is the mean of theirs.
+        scaler: Scales losses whose gradients would underflow in half precision; steps that it leaves out are no steps.
+
+    A model wrapped in `DistributedDataParallel` trains on all ranks together, and so is differentiated: the losses are
+    the means of the ranks' own.
 
     The parameters that train and the batch normalisations are read once, here. Derivatives pass through the running
     statistics of the latter; any other module buffer is restored and replayed, but taken for a constant.
@@ -96,8 +84,16 @@ class Problem:
         train_loss: Loss,
         val_loss: Loss,
         hyperparameters: Sequence[Hyperparameter],
+        *,
+        clipping: Clipping | None = None,
+        accumulate: int = 1,
+        scaler: torch.amp.GradScaler | None = None,
     ) -> None:
+        if accumulate < 1:
+            raise ArgumentError("accumulate", "be at least 1", accumulate, "It counts micro-batches of a step.")
         self.model = model
+        self.ranks = Ranks(model)
+        self.clipping, self.accumulate, self.scaler = clipping, accumulate, scaler
         self.norms = tracked(model)
         self.optimizer = optimizer
         self.rule = rule_for(optimizer)
@@ -109,6 +105,8 @@ class Problem:
         owned = [(p, g) for g, group in enumerate(optimizer.param_groups) for p in group["params"] if p.requires_grad]
         self.parameters: tuple[Tensor, ...] = tuple(p for p, _ in owned)
         self.group_of: tuple[int, ...] = tuple(g for _, g in owned)
+        ends = np.cumsum([hyper.size for hyper in self.hyperparameters]).tolist()
+        self.places = {h.name: slice(end - h.size, end) for h, end in zip(self.hyperparameters, ends, strict=True)}
         self.reads: set[str] = set()  # loss hyperparameters that a loss has read so far
         self._check_parameters()
         for group in optimizer.param_groups:  # what an earlier problem wrote says nothing about this one
@@ -254,14 +252,40 @@ class Problem:
     # ---- losses ----
 
     def leaves(self, values: Values, *, differentiable: bool) -> dict[str, Tensor]:
-        """Fresh tensors of the values: optimizer options as float64, loss hyperparameters in the model's precision."""
+        """Fresh tensors of the values that losses read, in the model's precision and on its device."""
         like = self.parameters[0]
-        made = {}
-        for binding in self.bindings:
-            name = binding.hyperparameter.name
-            dtype = like.dtype if binding.field is None else torch.float64
-            leaf = values[name].to(device=like.device, dtype=dtype, copy=True)
-            made[name] = (leaf if binding.field is None else leaf.reshape(())).requires_grad_(differentiable)
+        return {
+            binding.hyperparameter.name: values[binding.hyperparameter.name]
+            .to(device=like.device, dtype=like.dtype, copy=True)
+            .requires_grad_(differentiable)
+            for binding in self.bindings
+            if binding.field is None
+        }
+
+    def option_leaves(self, values: Values) -> dict[str, Tensor]:
+        """Fresh tensors of the values that are options of the optimizer, in double precision, each a number."""
+        names = [binding.hyperparameter.name for binding in self.bindings if binding.field is not None]
+        device = self.parameters[0].device
+        return {name: values[name].to(device, torch.float64, copy=True).reshape(()) for name in names}
+
+    def stacked(self, derivatives: Mapping[str, Tensor]) -> Tensor:
+        """Derivatives by name of the hyperparameter, zero where there is none, as one vector [q] of float64."""
+        device = self.parameters[0].device
+        pieces = [
+            derivatives[h.name].detach().to(device, torch.float64).flatten()
+            if h.name in derivatives
+            else torch.zeros(h.size, dtype=torch.float64, device=device)
+            for h in self.hyperparameters
+        ]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+    def units(self, leaves: Mapping[str, Tensor]) -> list[Tensor]:
+        """The q unit vectors, as tangents [q, *shape] of some hyperparameters."""
+        made = []
+        for name, leaf in leaves.items():
+            unit = torch.zeros(self.size, leaf.numel(), dtype=leaf.dtype, device=leaf.device)
+            unit[self.places[name]] = torch.eye(leaf.numel(), dtype=leaf.dtype, device=leaf.device)
+            made.append(unit.reshape(self.size, *leaf.shape))
         return made
 
     def train(self, batch: Any, leaves: Mapping[str, Tensor]) -> Tensor:
@@ -286,37 +310,75 @@ class Problem:
             raise ArgumentError(name, "return a tensor of one entry", got, "Take the mean over the batch.")
         return value
 
+    def parts(self, batch: Any) -> Sequence[Any]:
+        """Micro-batches of a step's batch.
+
+        Raises:
+            ArgumentError: It is no sequence of as many as are to be accumulated.
+        """
+        if self.accumulate == 1:
+            return (batch,)
+        if not isinstance(batch, Sequence) or len(batch) != self.accumulate:
+            got = len(batch) if isinstance(batch, Sequence) else type(batch).__name__
+            remedy = "`session.batches(loader)` gathers them."
+            raise ArgumentError("batch", f"be a sequence of {self.accumulate} micro-batches", got, remedy)
+        return batch
+
     def advance(self, batch: Any, values: Values) -> Tensor:
         """One plain step of training, exactly as a loop without hypergradients takes it; the detached loss."""
+        loss = self.differentiate(batch, self.leaves(values, differentiable=False))
+        self.take_step()
+        return loss
+
+    def differentiate(self, batch: Any, leaves: Mapping[str, Tensor]) -> Tensor:
+        """Fill the parameters' gradients with those of a step, unscaled and not yet clipped; the detached loss."""
         self.optimizer.zero_grad()
-        loss = self.train(batch, self.leaves(values, differentiable=False))
-        check_graph("train_loss", loss)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        return loss.detach()
+        losses, parts = [], self.parts(batch)
+        for index, part in enumerate(parts, 1):
+            with nullcontext() if index == len(parts) else self.ranks.apart():
+                loss = self.train(part, leaves)
+                check_graph("train_loss", loss)
+                losses.append(loss.detach())
+                loss = loss if len(parts) == 1 else loss * (1.0 / len(parts))
+                (loss if self.scaler is None else self.scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer)
+        return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+
+    def take_step(self) -> bool:
+        """Let the optimizer step by the gradients that the parameters hold; whether it did."""
+        if self.clipping is not None:
+            self.clipping.clip(self.parameters)
+        if self.scaler is None:
+            self.optimizer.step()
+            return True
+        scale = self.scaler.get_scale()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return self.scaler.get_scale() >= scale  # it falls where gradients overflowed
 
     # ---- states ----
 
-    def capture(self) -> InnerState:
-        """A copy of everything the next inner step depends on."""
+    def capture(self, keep: Callable[[Tensor], Tensor] = copied) -> InnerState:
+        """A copy of everything the next inner step depends on.
+
+        Args:
+            keep: Copies a tensor, to wherever copies are to lie.
+        """
         slots, steps = [], []
         for parameter, group in zip(self.parameters, self.group_of, strict=True):
             options = self.rule.options(self.optimizer.param_groups[group])
             held, step = self.rule.read(parameter, self.optimizer.state.get(parameter, {}), options)
-            slots.append({name: tensor.detach().clone() for name, tensor in held.items()})
+            slots.append({name: keep(tensor) for name, tensor in held.items()})
             steps.append(step)
-        return InnerState(
-            tuple(p.detach().clone() for p in self.parameters),
-            tuple(slots),
-            tuple(steps),
-            tuple(b.detach().clone() for b in self.model.buffers()),
-            Randomness.capture(),
-        )
+        parameters, buffers = tuple(map(keep, self.parameters)), tuple(map(keep, self.model.buffers()))
+        return InnerState(parameters, tuple(slots), tuple(steps), buffers, Randomness.capture())
 
-    def snapshot(self, batch: Any, values: Values) -> Snapshot:
+    def snapshot(self, batch: Any, values: Values, state: InnerState | None) -> Snapshot:
         """Record the inner step that is about to be taken."""
         options = tuple(self.rule.options(group) for group in self.optimizer.param_groups)
-        return Snapshot(self.capture(), batch, options, values)
+        scale = 1.0 if self.scaler is None else self.scaler.get_scale()
+        return Snapshot(state, batch, options, values, scale=scale)
 
     @torch.no_grad()
     def place(self, state: InnerState) -> None:
@@ -331,11 +393,14 @@ class Problem:
     def rewound(self) -> Iterator[None]:
         """Come back to the present model, optimizer and random generators at the end, whatever was trained between."""
         optimizer, gradients = OptimizerState.of(self.optimizer), [p.grad for p in self.parameters]
+        scaling = None if self.scaler is None else self.scaler.state_dict()
         with self.preserved():
             try:
                 yield
             finally:
                 optimizer.restore(self.optimizer)
+                if self.scaler is not None and scaling is not None:
+                    self.scaler.load_state_dict(scaling)
                 for parameter, gradient in zip(self.parameters, gradients, strict=True):
                     parameter.grad = gradient
 
@@ -350,28 +415,36 @@ class Problem:
 
     @torch.no_grad()
     def mean_val_loss(self, batches: Sequence[Any], values: Values) -> float:
-        """Mean validation loss over `batches`, the model in eval mode."""
-        return float(self._mean_loss(batches, self.leaves(values, differentiable=False)))
+        """Mean validation loss over `batches`, and over the ranks', the model in eval mode."""
+        leaves = self.leaves(values, differentiable=False)
+        with evaluating(self.model):
+            losses = [self.validate(batch, leaves).reshape(()) for batch in _some(batches)]
+        return float(self.ranks.mean([torch.stack(losses).mean()])[0])
 
     def outer_gradient(self, batches: Sequence[Any], values: Values) -> OuterGradient:
-        """Mean validation loss over `batches` and its derivatives, the model in eval mode."""
+        """Mean validation loss over `batches`, and over the ranks', and its derivatives, the model in eval mode."""
         leaves = self.leaves(values, differentiable=True)
         statistics = [statistic.requires_grad_() for statistic in running(self.norms)]
         wanted = [*self.parameters, *statistics, *leaves.values()]
-        with differentiable_in_eval(self.model), read_from(self.norms, statistics):
-            loss = self._mean_loss(batches, leaves)
-            check_graph("val_loss", loss)
-            found = torch.autograd.grad(loss, wanted, allow_unused=True)
-        grads = [torch.zeros_like(w) if f is None else f for w, f in zip(wanted, found, strict=True)]
+        losses, total = [], [torch.zeros_like(leaf) for leaf in wanted]
+        with differentiable_in_eval(self.model), read_from(self.norms, statistics), evaluating(self.model):
+            for batch in _some(batches):  # one graph at a time
+                with self.ranks.apart():
+                    loss = self.validate(batch, leaves).reshape(())
+                check_graph("val_loss", loss)
+                found = torch.autograd.grad(loss, wanted, allow_unused=True)
+                total = [t if f is None else t.add_(f) for t, f in zip(total, found, strict=True)]
+                losses.append(loss.detach())
+        loss, *total = self.ranks.mean([torch.stack(losses).mean(), *(t.div_(len(losses)) for t in total)])
         first, last = len(self.parameters), len(wanted) - len(leaves)
-        direct = torch.cat([g.detach().double().flatten() for g in grads[last:]])
-        return OuterGradient(loss.detach(), tuple(grads[:first]), tuple(grads[first:last]), direct)
+        direct = self.stacked(dict(zip(leaves, total[last:], strict=True)))
+        return OuterGradient(loss, tuple(total[:first]), tuple(total[first:last]), direct)
 
-    def _mean_loss(self, batches: Sequence[Any], leaves: Mapping[str, Tensor]) -> Tensor:
-        if len(batches) == 0:
-            raise ArgumentError("val_batches", "hold at least one batch", batches, "The outer loss needs data.")
-        with evaluating(self.model):
-            return torch.stack([self.validate(batch, leaves).reshape(()) for batch in batches]).mean()
+
+def _some(batches: Sequence[Any]) -> Sequence[Any]:
+    if len(batches) == 0:
+        raise ArgumentError("val_batches", "hold at least one batch", batches, "The outer loss needs data.")
+    return batches
 
 
 def _takes_hyper(loss: Loss) -> bool:

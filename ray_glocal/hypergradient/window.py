@@ -1,14 +1,15 @@
 """A recorded window of inner steps, and the trajectory of hypergradients it yields."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.hypergradient.problem import InnerState, Problem, Snapshot, Values
+from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.schedule import Factor, scheduled
+from ray_glocal.hypergradient.state import InnerState, Snapshot, Values
 from ray_glocal.hypergradient.tape import Tape
 
 
@@ -34,12 +35,12 @@ class Trajectory:
         derivatives: Shape [K, q], float64 on the CPU. Row k - 1 of a `forward` trajectory is h_k, the effect on the
             loss after k steps of having changed the hyperparameters from the window's start; of a `lag` trajectory,
             the effect on the loss at the window's end of having changed them over the last k steps. Both end in h_K.
-        losses: Validation loss before the window and after it.
+        loss: Validation loss after the window.
         kind: Which of the two.
     """
 
     derivatives: Tensor
-    losses: tuple[float, float]
+    loss: float
     kind: Literal["forward", "lag"]
 
 
@@ -71,12 +72,13 @@ def record_window(
     """
     problem.write_options(None, values)
     snapshots = []
-    for batch in scheduled(problem, batches, factors):
+    for place, batch in enumerate(scheduled(problem, batches, factors)):
         if tape is not None:
-            snapshots.append(tape.step(batch, values)[0])
+            snapshots.append(tape.step(batch, values, place)[0])
             continue
-        snapshots.append(problem.snapshot(batch, values))
-        problem.advance(batch, values)
+        snapshot = problem.snapshot(batch, values, problem.capture())
+        problem.differentiate(batch, problem.leaves(values, differentiable=False))
+        snapshots.append(replace(snapshot, taken=problem.take_step()))
     if not snapshots:
         raise ArgumentError("batches", "hold at least one batch", snapshots, "A window is one inner step or more.")
     return Window(tuple(snapshots), problem.capture(), val_batches)

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Randomness
-from ray_glocal.hypergradient.problem import InnerState, Snapshot
+from ray_glocal.hypergradient.state import InnerState, Slope, Snapshot
 
-VERSION = 2
+VERSION = 3
 FILE = "session.pt"
 TRACE = "trace.parquet"
 
@@ -119,8 +119,11 @@ def snapshot_as_plain(snapshot: Snapshot) -> dict[str, Any]:
         remedy = "Save between windows, or convert the batch in the loader."
         raise ArgumentError("batch", rule, odd.__name__, remedy)
     return {
-        "state": state_as_plain(snapshot.state),
+        "state": None if snapshot.state is None else state_as_plain(snapshot.state),
         "batch": snapshot.batch,
+        "slope": None if snapshot.slope is None else _slope_as_plain(snapshot.slope),
+        "scale": snapshot.scale,
+        "taken": snapshot.taken,
         "options": [without_numpy(dict(options)) for options in snapshot.options],
         "values": dict(snapshot.values),
     }
@@ -128,8 +131,18 @@ def snapshot_as_plain(snapshot: Snapshot) -> dict[str, Any]:
 
 def snapshot_from_plain(plain: Mapping[str, Any], device: torch.device) -> Snapshot:
     """Inverse of `snapshot_as_plain`."""
-    batch = _to_device(plain["batch"], device)
-    return Snapshot(state_from_plain(plain["state"], device), batch, tuple(plain["options"]), plain["values"])
+    state = None if plain["state"] is None else state_from_plain(plain["state"], device)
+    slope = None if plain["slope"] is None else _slope_from_plain(_to_device(plain["slope"], device))
+    batch, options = _to_device(plain["batch"], device), tuple(plain["options"])
+    return Snapshot(state, batch, options, plain["values"], slope, plain["scale"], plain["taken"])
+
+
+def _slope_as_plain(slope: Slope) -> dict[str, Any]:
+    return {"parameters": list(slope.parameters), "hyper": dict(slope.hyper)}
+
+
+def _slope_from_plain(plain: Mapping[str, Any]) -> Slope:
+    return Slope(tuple(plain["parameters"]), plain["hyper"])
 
 
 def state_as_plain(state: InnerState) -> dict[str, Any]:

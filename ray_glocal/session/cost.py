@@ -62,13 +62,13 @@ class Cost:
         }
 
 
-def window_steps(engine: str, window: int, again: int, entries: int, val_batches: int) -> float:
+def window_steps(engine: str, window: int, again: float, entries: int, val_batches: int) -> float:
     """Inner-step equivalents of one differentiated window beyond its plain steps.
 
     Args:
         engine: `adjoint` or `forward`.
         window: Steps of the window.
-        again: Those of them that are run a second time.
+        again: Passes by which they are run again.
         entries: Hyperparameter entries.
         val_batches: Validation batches of an outer gradient.
     """

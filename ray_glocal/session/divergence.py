@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ray_glocal.forecast import Array
 from ray_glocal.hypergradient import Problem
-from ray_glocal.hypergradient.problem import Values
+from ray_glocal.hypergradient.state import Values
 from ray_glocal.session.buffers import set_transient_buffers, transient_buffers
 from ray_glocal.session.settings import Settings
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ray_glocal.hypergradient import Problem, Window
-from ray_glocal.hypergradient.problem import Snapshot
+from ray_glocal.hypergradient.state import Snapshot
 from ray_glocal.session.settings import Settings
 
 

@@ -9,7 +9,7 @@ import torch
 
 from ray_glocal.forecast import Array, Forecast
 from ray_glocal.hypergradient import Problem
-from ray_glocal.hypergradient.problem import Values
+from ray_glocal.hypergradient.state import Values
 from ray_glocal.session.gate import Verdicts
 from ray_glocal.session.trace import Row
 

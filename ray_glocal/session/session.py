@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array, Forecast
 from ray_glocal.hypergradient import Hyperparameter, Problem, Randomness, adjoint_trajectory, forward_trajectory
-from ray_glocal.hypergradient.problem import Loss, Values
+from ray_glocal.hypergradient.problem import Loss
+from ray_glocal.hypergradient.state import Values
 from ray_glocal.hypergradient.tape import Tape
 from ray_glocal.hypergradient.window import Trajectory, Window
 from ray_glocal.koopman import forecaster
@@ -105,7 +106,8 @@ class GlocalSession:
         self._outer = OuterState.start(self._axes, self.settings)
         self._recorder = Recorder(self.settings, total_steps)
         longest = max(self.settings.window, self.settings.search_window)
-        self._tape = Tape(self.problem, longest, self.settings.graph_memory)
+        memory = self.settings.memory, self.settings.host_memory
+        self._tape = Tape(self.problem, longest, *memory, products=self.settings.products)
         self._guard = Guard(self.settings)
         self._stream = Stream()
         self._train_losses: list[Tensor] = []
@@ -155,7 +157,7 @@ class GlocalSession:
         self._foresight.advance()
         if self._recorder.wants(self.step_count, searching=self._outer.searching):
             with self.cost.recorded():
-                snapshot, loss = self._tape.step(batch, self.values)
+                snapshot, loss = self._tape.step(batch, self.values, len(self._recorder.snapshots))
             self._recorder.snapshots.append(snapshot)
         else:
             with self.cost.plain():
@@ -199,18 +201,20 @@ class GlocalSession:
         """Differentiate the complete window, forecast, judge, and move."""
         window = self._recorder.take(self.problem, self.validation.next_few())
         engine = self._engine()
-        again = 0 if self._tape.keeps else len(window.snapshots)  # a resumed run counts as one that was not
-        steps = window_steps(engine, len(window.snapshots), again, self.problem.size, len(window.val_batches))
+        again = self._tape.keeping.again if self._tape.keeping is not None else 0.0
+        steps = window_steps(
+            engine, len(window.snapshots), again * len(window.snapshots), self.problem.size, len(window.val_batches)
+        )
         with self.cost.extra(steps):
             trajectory = self._differentiated(window, engine)
             series = self.problem.pull_back(window.values, trajectory.derivatives).numpy()
-            if self._lost(series[-1], trajectory.losses[1]):
+            if self._lost(series[-1], trajectory.loss):
                 return
             if self._outer.searching:
                 forecast = self._foresight.searched(series, self.step_count)
             else:
                 forecast = self._foresight.forecast(window, series, trajectory.kind, self.step_count)
-            self._respond(series[-1], forecast, trajectory.losses[1])
+            self._respond(series[-1], forecast, trajectory.loss)
 
     def _differentiated(self, window: Window, engine: str) -> Trajectory:
         """A window's trajectory; beneath a schedule that anneals, without the noise that it will take out."""
@@ -218,7 +222,7 @@ class GlocalSession:
             return forward_trajectory(self.problem, window)
         mean = self._foresight.annealed and not self._outer.searching
         tail = round(self.settings.tail * len(window.snapshots)) if mean else 1
-        return adjoint_trajectory(self.problem, window, max(1, tail))
+        return adjoint_trajectory(self.problem, window, max(1, tail), self._tape.products)
 
     def _lost(self, local: Array, loss: float) -> bool:
         """Retreat from a window that ended badly; remember the state it ended in otherwise."""

@@ -17,8 +17,12 @@ class Settings:
         engine: `adjoint` (price independent of the number of hyperparameters), `forward` (a validation gradient at
             every step of the window, and no `tail`), or `auto`: forward for one entry without a schedule that
             anneals, adjoint otherwise.
-        graph_memory: Bytes that the graphs of a window may take; where they would take more, or 0, its steps are run a
-            second time to be differentiated.
+        products: `exact` Hessian products, or `differences`: one more gradient a step in their place, by any kernels,
+            for smooth models in single precision or better; adjoint only. They are checked against exact ones first.
+        memory: Bytes that a window may take on the device of the parameters. Where its graphs fit, they are kept; else
+            its steps are run a second time to be differentiated; where not even its states fit, those lie on the host,
+            and beyond that most are computed again. None for 1 GiB, or half of what is free on a GPU.
+        host_memory: Bytes that a window's states may take in page-locked memory beside a GPU.
         forecaster: Name of the forecaster in `ray_glocal.koopman` that reads windows once the search is over.
         search_forecaster: Name of the one that reads the search's.
         tail: Where the learning-rate schedule anneals, share of a window, its end, over whose mean parameters the
@@ -48,7 +52,9 @@ class Settings:
     search_window: int = 8
     duty_cycle: float = 0.125
     engine: Literal["auto", "adjoint", "forward"] = "auto"
-    graph_memory: int = 2**30
+    products: Literal["exact", "differences"] = "exact"
+    memory: int | None = None
+    host_memory: int = 2**33
     forecaster: str = "evidence"
     search_forecaster: str = "ensemble"
     tail: float = 2 / 3
@@ -72,7 +78,9 @@ class Settings:
             ("search_window", self.search_window >= 4, "be at least 4 steps", self.search_window),
             ("duty_cycle", 0 < self.duty_cycle <= 1, "lie in (0, 1]", self.duty_cycle),
             ("engine", self.engine in ("auto", "adjoint", "forward"), "be 'auto', 'adjoint' or 'forward'", self.engine),
-            ("graph_memory", self.graph_memory >= 0, "not be negative", self.graph_memory),
+            ("products", self.products in ("exact", "differences"), "be 'exact' or 'differences'", self.products),
+            ("memory", self.memory is None or self.memory >= 0, "not be negative", self.memory),
+            ("host_memory", self.host_memory >= 0, "not be negative", self.host_memory),
             ("tail", 0 <= self.tail <= 1, "lie in [0, 1]", self.tail),
             ("val_batches", self.val_batches >= 1, "be at least 1", self.val_batches),
             ("heat", 0 <= self.heat < 1, "lie in [0, 1)", self.heat),

@@ -29,7 +29,7 @@ class Case:
         lag: Trajectory by lag, shape [K, q]; its last row is h_K too.
         earlier: Lag trajectories of earlier windows of the run, oldest first, shape [window, K, q].
         earlier_starts: Where those windows start.
-        losses: Validation loss before the window and after it, on the window's few batches.
+        loss: Validation loss after the window, on the window's few batches.
         truths: h_R for each future, on the whole validation set, shape [future, q]. Futures share the window's
             batches, and each goes on in an order of its own.
         final_losses: Validation loss at the end of each future, shape [future].
@@ -50,7 +50,7 @@ class Case:
     lag: Array
     earlier: Array
     earlier_starts: tuple[int, ...]
-    losses: tuple[float, float]
+    loss: float
     truths: Array
     final_losses: Array
     step_sizes: tuple[float, ...] = ()
@@ -90,7 +90,7 @@ class Case:
         for name in ARRAYS:
             array = np.array(kept[name], dtype=np.float64)
             kept[name] = array if array.size else array.reshape(empty.get(name, array.shape))
-        for name in ("labels", "earlier_starts", "losses", "step_sizes"):
+        for name in ("labels", "earlier_starts", "step_sizes"):
             kept[name] = tuple(kept[name])
         return cls(**kept)
 

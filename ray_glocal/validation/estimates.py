@@ -113,6 +113,6 @@ def estimates(estimator: Estimator, cases: Sequence[Case]) -> Estimates:
         columns["deviation"] += forecast.deviation.tolist()
         columns["truth"] += case.truth.tolist()
         columns["local"] += case.lag[-1].tolist()
-        columns["loss"] += [case.losses[1]] * q
+        columns["loss"] += [case.loss] * q
     told = Estimates(**{name: np.array(column) for name, column in columns.items()})
     return told.where(np.isfinite(told.truth) & (told.truth != 0))

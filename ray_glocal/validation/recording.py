@@ -18,8 +18,8 @@ from ray_glocal.hypergradient import (
     forward_trajectory,
     record_window,
 )
-from ray_glocal.hypergradient.problem import Snapshot, Values
 from ray_glocal.hypergradient.schedule import Factor
+from ray_glocal.hypergradient.state import Snapshot, Values
 from ray_glocal.hypergradient.window import Trajectory
 from ray_glocal.validation.case import Case
 
@@ -225,9 +225,9 @@ class _Walk:
             self.lags[start],
             np.array([self.lags[step] for step in earlier]).reshape(shape),
             earlier,
-            lag.losses,
+            lag.loss,
             np.array([self._on_line(end)[-1] for end in ends]),
-            np.array([end.losses[1] for end in ends]),
+            np.array([end.loss for end in ends]),
             self.plan.step_sizes,
             self.directions,
             self.differences.get(start, np.empty((0, 0))),

@@ -171,7 +171,7 @@ def scheduled_run(rate, batches, val_batches, windows=1):
     problem.write_options(None, values)
     snapshots = []
     for batch in batches:
-        snapshots.append(problem.snapshot(batch, values))
+        snapshots.append(problem.snapshot(batch, values, problem.capture()))
         problem.advance(batch, values)
         schedule.step()
     return problem, Window(tuple(snapshots), problem.capture(), val_batches)

@@ -1,0 +1,128 @@
+"""Hessian products by differences: one more gradient a step, by whatever kernels the plain step uses.
+
+Pearlmutter 1994 names the scheme and its weakness: the step must be small against curvature and large against
+rounding. So its length is chosen, and the products are checked, against exact ones on the problem itself.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ray_glocal.hypergradient.field import PulledBack
+from ray_glocal.hypergradient.problem import Problem
+from ray_glocal.hypergradient.products import EXACT, Linearised, Products
+from ray_glocal.hypergradient.replay import loss_gradients
+from ray_glocal.hypergradient.state import Slope, Snapshot
+from ray_glocal.hypergradient.statistics import running
+
+LENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of the step, in square roots of the precision
+ERROR = 0.02  # of a product, relative, beyond which differences are not used
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Products by one-sided differences of the training gradient.
+
+    Args:
+        length: Length of the step, relative to that of the parameters, positive.
+    """
+
+    length: float
+
+    def at(self, problem: Problem, snapshot: Snapshot) -> Linearised:
+        """The step's recorded slope, ready to be compared with that nearby."""
+        assert snapshot.slope is not None
+        return Difference(problem, snapshot, snapshot.slope, self.length)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The gradient of an inner step and those around it.
+
+    Args:
+        problem: The bilevel problem.
+        snapshot: The inner step, with its state.
+        slope: First derivatives there.
+        length: Of the step, relative to that of the parameters.
+    """
+
+    problem: Problem
+    snapshot: Snapshot
+    slope: Slope
+    length: float
+
+    @property
+    def gradients(self) -> tuple[Tensor | None, ...]:
+        """The gradient that was recorded."""
+        return self.slope.parameters
+
+    def pull_back(self, cotangents: Sequence[Tensor], statistics: Sequence[Tensor]) -> PulledBack:
+        """Change of the gradient along the cotangents, over the step; of hyperparameters and statistics likewise."""
+        problem, snapshot = self.problem, self.snapshot
+        problem.place(snapshot.start)
+        leaves = problem.leaves(snapshot.values, differentiable=True)
+        step = self._step(cotangents)
+        with torch.no_grad():
+            for parameter, cotangent in zip(problem.parameters, cotangents, strict=True):
+                parameter.add_(cotangent, alpha=step)
+        before = [statistic.requires_grad_() for statistic in running(problem.norms)]
+        found = loss_gradients(problem, snapshot, leaves, before, [step * s for s in statistics])
+        bases = [*self.slope.parameters, *(self.slope.hyper.get(name) for name in leaves), *(None for _ in before)]
+        inputs = [*problem.parameters, *leaves.values(), *before]
+        moved = [_change(now, base, x) / step for now, base, x in zip(found, bases, inputs, strict=True)]
+        first, last = len(problem.parameters), len(moved) - len(before)
+        return PulledBack(moved[:first], dict(zip(leaves, moved[first:last], strict=True)), moved[last:])
+
+    def _step(self, cotangents: Sequence[Tensor]) -> float:
+        """What the cotangents are multiplied by."""
+        along, parameters = _norm(cotangents), _norm(self.snapshot.start.parameters)
+        return self.length * max(parameters, 1e-3) / along if along > 0 else self.length
+
+
+def _change(now: Tensor | None, base: Tensor | None, like: Tensor) -> Tensor:
+    if now is None:
+        return torch.zeros_like(like)
+    return now if base is None else now - base
+
+
+def _norm(tensors: Sequence[Tensor]) -> float:
+    lengths = [torch.linalg.vector_norm(t, dtype=torch.float64).to(tensors[0].device) for t in tensors]
+    return float(torch.linalg.vector_norm(torch.stack(lengths)))
+
+
+def calibrated(problem: Problem, snapshot: Snapshot) -> Products:
+    """Differences of the best length for a step, where they agree with the exact product along its gradient.
+
+    Args:
+        problem: The bilevel problem; its model may be left placed at the step.
+        snapshot: An inner step with its state and its slope.
+
+    Returns:
+        `EXACT` where no length comes near enough, as beside kinks or in half precision; the log says so.
+    """
+    assert snapshot.slope is not None
+    pairs = zip(problem.parameters, snapshot.slope.parameters, strict=True)
+    along = [torch.zeros_like(p) if g is None else g for p, g in pairs]
+    still = [torch.zeros_like(statistic) for statistic in running(problem.norms)]
+    exact = problem.ranks.mean(EXACT.at(problem, snapshot).pull_back(along, still).parameters)
+    unit = torch.finfo(problem.parameters[0].dtype).eps ** 0.5
+    errors = {}
+    for length in (unit * multiple for multiple in LENGTHS):
+        told = problem.ranks.mean(Differences(length).at(problem, snapshot).pull_back(along, still).parameters)
+        errors[length] = _norm([a - b for a, b in zip(told, exact, strict=True)]) / max(_norm(exact), 1e-300)
+    best = min(errors, key=errors.__getitem__)
+    if errors[best] <= ERROR:
+        logger.info("Hessian products by differences of relative length %.1e err by %.1e.", best, errors[best])
+        return Differences(best)
+    logger.warning(
+        "Hessian products by differences err by %.2g at best, beyond %.2g; exact ones are used instead. "
+        "Differences need smooth activations (GELU, not ReLU) and losses in single precision or better.",
+        errors[best],
+        ERROR,
+    )
+    return EXACT
