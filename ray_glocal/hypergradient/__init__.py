@@ -8,6 +8,7 @@ A `Problem` names the model, optimizer, losses and hyperparameters. `record_wind
 from ray_glocal.hypergradient.adjoint import adjoint_trajectory
 from ray_glocal.hypergradient.forward import forward_trajectory
 from ray_glocal.hypergradient.hyperparameter import Hyperparameter, HyperValues, module_hyperparameters
+from ray_glocal.hypergradient.lion import Lion
 from ray_glocal.hypergradient.oracle import final_loss, finite_differences, global_hypergradient
 from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.randomness import Randomness
@@ -16,6 +17,7 @@ from ray_glocal.hypergradient.window import Trajectory, Window, record_window
 __all__ = [
     "HyperValues",
     "Hyperparameter",
+    "Lion",
     "Problem",
     "Randomness",
     "Trajectory",

@@ -1,4 +1,4 @@
-"""Parameters that share an update: update rules are elementwise, so small tensors are updated as one flat one."""
+"""Parameters that share an update: where a rule is elementwise, small tensors are updated as one flat one."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,13 +18,17 @@ class Bucket:
     Args:
         places: Indices into the problem's parameters.
         shapes: Their shapes.
+        whole: Whether the one parameter in it keeps its shape, for a rule that is not elementwise.
     """
 
     places: tuple[int, ...]
     shapes: tuple[torch.Size, ...]
+    whole: bool = False
 
     def flat(self, tensors: Sequence[Tensor]) -> Tensor:
         """Tensors [..., *shape], one for each place, as one [..., entries]; a single one is not copied."""
+        if self.whole:
+            return tensors[0]
         pieces = [
             tensor.reshape((*tensor.shape[: tensor.ndim - len(shape)], shape.numel()))
             for tensor, shape in zip(tensors, self.shapes, strict=True)
@@ -33,6 +37,8 @@ class Bucket:
 
     def apart(self, flat: Tensor) -> list[Tensor]:
         """Inverse of `flat`, without a copy."""
+        if self.whole:
+            return [flat]
         pieces = torch.split(flat, [shape.numel() for shape in self.shapes], dim=-1)
         return [piece.reshape((*piece.shape[:-1], *shape)) for piece, shape in zip(pieces, self.shapes, strict=True)]
 
@@ -42,6 +48,9 @@ def buckets(problem: Problem, snapshot: Snapshot, gradients: Sequence[Tensor | N
     filling: dict[object, list[int]] = {}
     for place, (parameter, gradient) in enumerate(zip(snapshot.state.parameters, gradients, strict=True)):
         if gradient is None:
+            continue
+        if not problem.rule.elementwise:
+            yield Bucket((place,), (parameter.shape,), whole=True)
             continue
         age, held_slots = snapshot.state.steps[place], tuple(snapshot.state.slots[place])
         kind = (problem.group_of[place], age, held_slots, parameter.dtype, parameter.device)

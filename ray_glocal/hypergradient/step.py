@@ -169,12 +169,11 @@ def pull_back_step(problem: Problem, snapshot: Snapshot, carrier: Carrier) -> tu
     """
     field = GradientField.at(problem, snapshot)
     leaves = problem.leaves(snapshot.values, differentiable=True)
-    options = group_options(problem, snapshot, leaves)
     through_rule, slots = list(carrier.parameters), list(carrier.slots)  # as they are where torch skips a parameter
     cotangents = [torch.zeros_like(p) for p in problem.parameters]
     hyper = [torch.zeros_like(leaf) for leaf in leaves.values()]
     for bucket in buckets(problem, snapshot, field.gradients):
-        pulled, own = _pull_back_rule(problem, snapshot, bucket, field.gradients, options, leaves, carrier)
+        pulled, own = _pull_back_rule(problem, snapshot, bucket, field.gradients, leaves, carrier)
         apart = [bucket.apart(flat) for flat in (*pulled[:2], *own.values())]
         for i, parameter, gradient, *buffers in zip(bucket.places, *apart, strict=True):
             through_rule[i], cotangents[i] = parameter, gradient
@@ -191,29 +190,35 @@ def _pull_back_rule(
     snapshot: Snapshot,
     bucket: Bucket,
     gradients: Sequence[Tensor | None],
-    options: Sequence[Mapping[str, Any]],
     leaves: Mapping[str, Tensor],
     carrier: Carrier,
 ) -> tuple[list[Tensor], Slots]:
     """Pull back through a bucket's update: cotangents [parameter, gradient, *hyper], and of its buffers, flat."""
     state, first = snapshot.state, bucket.places[0]
-    parameter = bucket.flat([state.parameters[i].detach() for i in bucket.places]).detach().requires_grad_()
-    gradient = bucket.flat(_present(gradients, bucket)).detach().requires_grad_()
-    before = {
-        name: bucket.flat([state.slots[i][name] for i in bucket.places]).detach().requires_grad_()
-        for name in state.slots[first]
-    }
-    after, slots = problem.rule.update(
-        parameter, gradient, before, state.steps[first], options[problem.group_of[first]]
-    )
+    parameter = bucket.flat([state.parameters[i].detach() for i in bucket.places])
+    gradient = bucket.flat(_present(gradients, bucket)).detach()
+    before = {name: bucket.flat([state.slots[i][name] for i in bucket.places]) for name in state.slots[first]}
     held = {name: bucket.flat([carrier.slots[i][name] for i in bucket.places]) for name in carrier.slots[first]}
-    weights = [bucket.flat([carrier.parameters[i] for i in bucket.places])]
-    weights += [held.get(name, torch.zeros_like(slot)) for name, slot in slots.items()]
-    found = vector_jacobian(
-        [after, *slots.values()], [parameter, gradient, *leaves.values(), *before.values()], weights
-    )
-    count = 2 + len(leaves)
-    return found[:count], dict(zip(before, found[count:], strict=True))
+    cotangent = bucket.flat([carrier.parameters[i] for i in bucket.places])
+    group = problem.group_of[first]
+    numbers = group_options(problem, snapshot, snapshot.values)[group]
+    bound = {b.field: b.hyperparameter.name for b in problem.bindings if b.field and group in b.groups}
+    with torch.no_grad():
+        pulled = problem.rule.pull_back(
+            parameter,
+            gradient,
+            before,
+            state.steps[first],
+            {**numbers, **{f: float(numbers[f]) for f in bound}},
+            bound,
+            cotangent,
+            held,
+        )
+    hyper = {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+    for field, name in bound.items():
+        factor = _schedule_factor(snapshot.options[group], snapshot.values[name]) if field == "lr" else 1.0
+        hyper[name] = pulled.options[field] * factor
+    return [pulled.parameter, pulled.gradient, *hyper.values()], pulled.slots
 
 
 def _present(gradients: Sequence[Tensor | None], bucket: Bucket) -> list[Tensor]:
