@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ray_glocal.hypergradient import Hyperparameter
+    from ray_glocal.hypergradient import Hyperparameter, Lion
     from ray_glocal.session import GlocalSession, Settings
     from ray_glocal.tune import GlocalScheduler, GlocalSearch, GlocalTrainable, adapted
     from ray_glocal.validation import validate
@@ -18,6 +18,7 @@ _HOMES = {
     "GlocalSession": "ray_glocal.session",
     "GlocalTrainable": "ray_glocal.tune",
     "Hyperparameter": "ray_glocal.hypergradient",
+    "Lion": "ray_glocal.hypergradient",
     "Settings": "ray_glocal.session",
     "adapted": "ray_glocal.tune",
     "validate": "ray_glocal.validation",
@@ -29,6 +30,7 @@ __all__ = [
     "GlocalSession",
     "GlocalTrainable",
     "Hyperparameter",
+    "Lion",
     "Settings",
     "adapted",
     "validate",

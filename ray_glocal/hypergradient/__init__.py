@@ -9,6 +9,7 @@ from ray_glocal.hypergradient.adjoint import adjoint_trajectory
 from ray_glocal.hypergradient.clipping import Clipping
 from ray_glocal.hypergradient.forward import forward_trajectory
 from ray_glocal.hypergradient.hyperparameter import Hyperparameter, HyperValues, module_hyperparameters
+from ray_glocal.hypergradient.lion import Lion
 from ray_glocal.hypergradient.oracle import final_loss, finite_differences, global_hypergradient
 from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.randomness import Randomness
@@ -18,6 +19,7 @@ __all__ = [
     "Clipping",
     "HyperValues",
     "Hyperparameter",
+    "Lion",
     "Problem",
     "Randomness",
     "Trajectory",

@@ -1,4 +1,4 @@
-"""Parameters that share an update: update rules are elementwise, so small tensors are updated as one flat one."""
+"""Parameters that share an update: where a rule is elementwise, small tensors are updated as one flat one."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ray_glocal.hypergradient.problem import Problem, Snapshot
+from ray_glocal.hypergradient.problem import Problem
+from ray_glocal.hypergradient.state import Snapshot
 
 FULL = 2**20  # entries; beyond them a tensor costs its arithmetic, not the call
 
@@ -18,13 +19,17 @@ class Bucket:
     Args:
         places: Indices into the problem's parameters.
         shapes: Their shapes.
+        whole: Whether the one parameter in it keeps its shape, for a rule that is not elementwise.
     """
 
     places: tuple[int, ...]
     shapes: tuple[torch.Size, ...]
+    whole: bool = False
 
     def flat(self, tensors: Sequence[Tensor]) -> Tensor:
         """Tensors [..., *shape], one for each place, as one [..., entries]; a single one is not copied."""
+        if self.whole:
+            return tensors[0]
         pieces = [
             tensor.reshape((*tensor.shape[: tensor.ndim - len(shape)], shape.numel()))
             for tensor, shape in zip(tensors, self.shapes, strict=True)
@@ -33,6 +38,8 @@ class Bucket:
 
     def apart(self, flat: Tensor) -> list[Tensor]:
         """Inverse of `flat`, without a copy."""
+        if self.whole:
+            return [flat]
         pieces = torch.split(flat, [shape.numel() for shape in self.shapes], dim=-1)
         return [piece.reshape((*piece.shape[:-1], *shape)) for piece, shape in zip(pieces, self.shapes, strict=True)]
 
@@ -40,13 +47,16 @@ class Bucket:
 def buckets(problem: Problem, snapshot: Snapshot, gradients: Sequence[Tensor | None]) -> Iterator[Bucket]:
     """All parameters that have a gradient, those with one update rule together until a bucket is full."""
     filling: dict[object, list[int]] = {}
-    for place, (parameter, gradient) in enumerate(zip(snapshot.state.parameters, gradients, strict=True)):
+    for place, (parameter, gradient) in enumerate(zip(snapshot.start.parameters, gradients, strict=True)):
         if gradient is None:
             continue
-        age, held_slots = snapshot.state.steps[place], tuple(snapshot.state.slots[place])
+        if not problem.rule.elementwise:
+            yield Bucket((place,), (parameter.shape,), whole=True)
+            continue
+        age, held_slots = snapshot.start.steps[place], tuple(snapshot.start.slots[place])
         kind = (problem.group_of[place], age, held_slots, parameter.dtype, parameter.device)
         held = filling.setdefault(kind, [])
-        if held and sum(snapshot.state.parameters[i].numel() for i in held) + parameter.numel() > FULL:
+        if held and sum(snapshot.start.parameters[i].numel() for i in held) + parameter.numel() > FULL:
             yield _bucket(snapshot, held)
             held = filling[kind] = []
         held.append(place)
@@ -55,4 +65,4 @@ def buckets(problem: Problem, snapshot: Snapshot, gradients: Sequence[Tensor | N
 
 
 def _bucket(snapshot: Snapshot, places: Sequence[int]) -> Bucket:
-    return Bucket(tuple(places), tuple(snapshot.state.parameters[place].shape for place in places))
+    return Bucket(tuple(places), tuple(snapshot.start.parameters[place].shape for place in places))

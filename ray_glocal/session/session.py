@@ -56,7 +56,7 @@ class GlocalSession:
 
     Args:
         model: The model to train.
-        optimizer: A torch optimizer with an update rule: SGD, Adam, AdamW or RMSprop.
+        optimizer: A torch optimizer with an update rule: SGD, Adam, AdamW, RMSprop, Adagrad, Muon or `ray_glocal.Lion`.
         train_loss: `(model, batch[, hyper]) -> scalar tensor`.
         val_loss: The same for validation; called with the model in eval mode.
         val_batches: Re-iterable validation batches.

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ray_glocal.hypergradient import Hyperparameter, Problem, Window, record_window
+from ray_glocal.hypergradient import Hyperparameter, Lion, Problem, Window, record_window
 from ray_glocal.hypergradient.tape import Tape
 
 CLASSES = 3
@@ -149,6 +149,25 @@ OPTIMIZERS: Mapping[str, Kind] = {
             WEIGHT_DECAY,
         ),
     ),
+    "adagrad": Kind(
+        torch.optim.Adagrad,
+        {"initial_accumulator_value": 0.1},
+        (
+            _rate(0.1),
+            Hyperparameter("lr_decay", 0.1, scale="log"),
+            Hyperparameter("eps", 1e-3, scale="log"),
+            WEIGHT_DECAY,
+        ),
+    ),
+}
+# Their steps have jumps, which derivatives pass over and finite differences do not.
+JUMPING: Mapping[str, Kind] = {
+    "lion": Kind(Lion, {}, (_rate(0.01), WEIGHT_DECAY)),
+    **(
+        {"muon": Kind(torch.optim.Muon, {}, (_rate(0.05), _decay("momentum", 0.8), WEIGHT_DECAY))}
+        if hasattr(torch.optim, "Muon")
+        else {}
+    ),
 }
 IN_LOSS = (
     Hyperparameter("smoothing", 0.1, 0.0, 0.5, "logit"),
@@ -199,8 +218,12 @@ class Case:
         module = factory().to(device, torch.float64).to(dtype)
         if model == "frozen":
             next(module.parameters()).requires_grad_(False)
-        kind = OPTIMIZERS[optimizer]
-        built = kind.optimizer(module.parameters(), **{"lr": 0.1, **kind.options})
+        kind = {**OPTIMIZERS, **JUMPING}[optimizer]
+        if optimizer == "muon":  # takes matrices alone
+            for parameter in module.parameters():
+                parameter.requires_grad_(parameter.requires_grad and parameter.ndim == 2)
+        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        built = kind.optimizer(trained if optimizer == "muon" else module.parameters(), **{"lr": 0.1, **kind.options})
         problem = Problem(module, built, train_loss, val_loss, (*kind.adapted, *IN_LOSS))
         data = draw(shape, steps, 8, dtype, device), draw(shape, 2, 16, dtype, device)
         return cls(problem, *data)

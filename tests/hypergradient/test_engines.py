@@ -6,7 +6,7 @@ import torch
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import adjoint_trajectory, forward_trajectory
 
-from .cases import MODELS, VARIANTS, Case, relative
+from .cases import JUMPING, MODELS, VARIANTS, Case, relative
 from .twin import Unrolled
 
 EXACT = 1e-10
@@ -32,6 +32,16 @@ def compare(case: Case, tolerance: float = EXACT, *, kept: bool = False) -> None
 @pytest.mark.parametrize("kept", [False, True])
 def test_engines_equal_the_unrolled_graph(case, kept):
     compare(case, kept=kept)
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("optimizer", JUMPING)
+@pytest.mark.parametrize("model", MODELS)
+def test_engines_equal_the_unrolled_graph_where_steps_jump(model, optimizer, warm):
+    case = Case.build(model, optimizer)
+    if warm:
+        case.warm_up()
+    compare(case)
 
 
 @pytest.mark.parametrize("tail", [2, 3])

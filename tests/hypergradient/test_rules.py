@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
 
+from ray_glocal import Lion
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.rules import RULES, rule_for
 
@@ -54,7 +55,16 @@ KINDS = {
         {"lr": 1e-3, "centered": True, "momentum": 0.8},
         {"lr": 3e-3, "centered": True, "maximize": True},
     ),
+    "adagrad": (
+        torch.optim.Adagrad,
+        {"lr": 1e-2},
+        {"lr": 3e-2, "lr_decay": 0.1, "initial_accumulator_value": 0.1, "weight_decay": 1e-2, "maximize": True},
+    ),
+    "lion": (Lion, {"lr": 1e-3}, {"lr": 3e-3, "betas": (0.5, 0.8), "weight_decay": 1e-2}),
 }
+if hasattr(torch.optim, "Muon"):
+    KINDS["muon"] = (torch.optim.Muon, {"lr": 1e-2}, {"lr": 3e-3, "momentum": 0.5, "adjust_lr_fn": "match_rms_adamw"})
+    KINDS["muon-plain"] = (torch.optim.Muon, {"nesterov": False}, {"nesterov": False, "weight_decay": 0.0, "lr": 1e-2})
 
 
 @pytest.fixture(params=KINDS)
@@ -62,8 +72,12 @@ def kind(request):
     return KINDS[request.param]
 
 
-def net():
-    return nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3)).double()
+def net(bias=True):
+    return nn.Sequential(nn.Linear(5, 7, bias), nn.Tanh(), nn.Linear(7, 3, bias)).double()
+
+
+def elementwise(kind):
+    return RULES[kind[0]].elementwise
 
 
 def build(kind, model):
@@ -77,7 +91,7 @@ def loss_of(logits, labels):
 
 def compare_trajectories(kind, as_options, same):
     """Train by torch and by the rules, each on its own gradients, and compare parameters and buffers at each step."""
-    model = net()
+    model = net(bias=elementwise(kind))  # Muon takes matrices alone
     optimizer = build(kind, model)
     rule = rule_for(optimizer)
     groups = [g for g, group in enumerate(optimizer.param_groups) for _ in group["params"]]
@@ -86,7 +100,8 @@ def compare_trajectories(kind, as_options, same):
     options = [rule.options(group) for group in optimizer.param_groups]
     live = list(model.parameters())
     slots = [
-        {n: t.clone() for n, t in rule.read(p, {}, options[g])[0].items()} for p, g in zip(live, groups, strict=True)
+        {n: t.clone() for n, t in rule.read(p, optimizer.state.get(p, {}), options[g])[0].items()}
+        for p, g in zip(live, groups, strict=True)
     ]
     data = torch.Generator().manual_seed(3)
     for step in range(STEPS):
@@ -132,9 +147,9 @@ def test_rules_with_tensors_for_options_agree_to_rounding(kind):
 
 
 def test_a_differentiated_weight_decay_of_zero_changes_no_value(kind):
-    rule, group = RULES[kind[0]], kind[0]([torch.zeros(1)], **kind[1]).param_groups[0]
+    rule, group = RULES[kind[0]], kind[0]([torch.zeros(1, 1)], **kind[1]).param_groups[0]
     options = {**rule.options(group), "weight_decay": 0.0}
-    weight, gradient = torch.randn(2, 6, dtype=torch.float64)
+    weight, gradient = torch.randn(2, 6, 4, dtype=torch.float64)
     slots, _ = rule.read(weight, {}, options)
     plain, _ = rule.update(weight, gradient, slots, 0, options)
     tensors, _ = rule.update(weight, gradient, slots, 0, {**options, "weight_decay": torch.zeros(())})
@@ -168,7 +183,7 @@ def test_a_weight_without_any_gradient_has_no_derivative_instead_of_nan():
 
 def test_every_rule_writes_each_of_its_fields_and_reads_it_back():
     for kind, rule in RULES.items():
-        group = kind([torch.zeros(1)], lr=0.1).param_groups[0]
+        group = kind([torch.zeros(1, 1)], lr=0.1).param_groups[0]
         for field in rule.fields:
             rule.write(group, field, 0.123)
             assert rule.options(group)[field] == 0.123
@@ -180,7 +195,8 @@ def test_an_unsupported_optimizer_is_named_with_those_that_are():
     class Mine(torch.optim.SGD):
         pass
 
-    for optimizer in (torch.optim.Adagrad, Mine):
-        match = f"`optimizer` must be one of torch.optim's Adam, AdamW, RMSprop, SGD; got '{optimizer.__name__}'.*RULES"
+    for optimizer in (torch.optim.Adadelta, Mine):
+        names = ", ".join(sorted(kind.__name__ for kind in RULES))
+        match = f"`optimizer` must be one of {names}; got '{optimizer.__name__}'.*RULES"
         with pytest.raises(ArgumentError, match=match):
             rule_for(optimizer([torch.zeros(1, requires_grad=True)], lr=0.1))

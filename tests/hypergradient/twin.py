@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ray_glocal.hypergradient import Problem
+from ray_glocal.hypergradient import Lion, Problem
 
 Held = dict[str, Any]
 
@@ -51,7 +51,47 @@ def rmsprop(w: Tensor, g: Tensor, s: Held, o: Mapping[str, Any]) -> tuple[Tensor
     return w - o["lr"] * buffer, {"square_avg": v, "momentum_buffer": buffer}
 
 
-STEPS = {torch.optim.SGD: sgd, torch.optim.Adam: adam, torch.optim.AdamW: adamw, torch.optim.RMSprop: rmsprop}
+def adagrad(w: Tensor, g: Tensor, s: Held, o: Mapping[str, Any]) -> tuple[Tensor, Held]:
+    t, g = s["step"], g + o["weight_decay"] * w
+    v = s["sum"] + g**2
+    return w - o["lr"] / (1 + t * o["lr_decay"]) * g / (v.sqrt() + o["eps"]), {"step": t + 1, "sum": v}
+
+
+def lion(w: Tensor, g: Tensor, s: Held, o: Mapping[str, Any]) -> tuple[Tensor, Held]:
+    m = s.get("exp_avg", torch.zeros_like(w))
+    move = (o["beta1"] * m + (1 - o["beta1"]) * g).sign() + o["weight_decay"] * w
+    return w - o["lr"] * move, {"exp_avg": o["beta2"] * m + (1 - o["beta2"]) * g}
+
+
+def _orthogonal(x: Tensor) -> Tensor:
+    """In full precision, by the polynomial on the shorter side."""
+    if len(x) > len(x.T):
+        return _orthogonal(x.T).T
+    x = x / x.norm()
+    for _ in range(5):
+        x = (3.4445 * torch.eye(len(x)).to(x) - 4.7750 * x @ x.T + 2.0315 * (x @ x.T) @ (x @ x.T)) @ x
+    return x
+
+
+def muon(w: Tensor, g: Tensor, s: Held, o: Mapping[str, Any]) -> tuple[Tensor, Held]:
+    buffer = o["momentum"] * s.get("momentum_buffer", 0.0) + (1 - o["momentum"]) * g
+    nesterov = o["momentum"] * buffer + (1 - o["momentum"]) * g
+    smooth = _orthogonal(nesterov)
+    # Its values are torch's own, which rounds to bfloat16.
+    rounded = torch.optim._muon._zeropower_via_newtonschulz(nesterov.detach(), (3.4445, -4.7750, 2.0315), 5, 1e-7)
+    move = max(1.0, len(w) / len(w.T)) ** 0.5 * (smooth + (rounded - smooth).detach())
+    return w - o["lr"] * (move + o["weight_decay"] * w), {"momentum_buffer": buffer}
+
+
+STEPS = {
+    torch.optim.SGD: sgd,
+    torch.optim.Adam: adam,
+    torch.optim.AdamW: adamw,
+    torch.optim.RMSprop: rmsprop,
+    torch.optim.Adagrad: adagrad,
+    Lion: lion,
+    **({torch.optim.Muon: muon} if hasattr(torch.optim, "Muon") else {}),
+}
 
 
 def normalised_by_hand(weights: Mapping[str, Tensor], buffers: dict[str, Tensor], training: bool) -> Any:

@@ -6,9 +6,14 @@ from types import MappingProxyType
 import torch
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient.lion import Lion
+from ray_glocal.hypergradient.rules.adagrad import AdagradRule
 from ray_glocal.hypergradient.rules.adam import AdamRule
+from ray_glocal.hypergradient.rules.autograd import ByAutograd
+from ray_glocal.hypergradient.rules.lion import LionRule
+from ray_glocal.hypergradient.rules.muon import MuonRule
 from ray_glocal.hypergradient.rules.rmsprop import RMSpropRule
-from ray_glocal.hypergradient.rules.rule import Options, Slots, UpdateRule
+from ray_glocal.hypergradient.rules.rule import Options, Pulled, Slots, UpdateRule
 from ray_glocal.hypergradient.rules.sgd import SGDRule
 
 RULES: Mapping[type[torch.optim.Optimizer], UpdateRule] = MappingProxyType(
@@ -17,6 +22,9 @@ RULES: Mapping[type[torch.optim.Optimizer], UpdateRule] = MappingProxyType(
         torch.optim.Adam: AdamRule(),
         torch.optim.AdamW: AdamRule(decoupled=True),
         torch.optim.RMSprop: RMSpropRule(),
+        torch.optim.Adagrad: AdagradRule(),
+        Lion: LionRule(),
+        **({torch.optim.Muon: MuonRule()} if hasattr(torch.optim, "Muon") else {}),  # new in torch 2.9
     }
 )
 
@@ -31,8 +39,8 @@ def rule_for(optimizer: torch.optim.Optimizer) -> UpdateRule:
     if rule is None:
         names = ", ".join(sorted(kind.__name__ for kind in RULES))
         remedy = "Use one of those, or register an update rule for it in `ray_glocal.hypergradient.rules.RULES`."
-        raise ArgumentError("optimizer", f"be one of torch.optim's {names}", type(optimizer).__name__, remedy)
+        raise ArgumentError("optimizer", f"be one of {names}", type(optimizer).__name__, remedy)
     return rule
 
 
-__all__ = ["RULES", "Options", "Slots", "UpdateRule", "rule_for"]
+__all__ = ["RULES", "ByAutograd", "Options", "Pulled", "Slots", "UpdateRule", "rule_for"]
