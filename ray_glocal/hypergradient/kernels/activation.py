@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ray_glocal.hypergradient.kernels.backward import Backward
+from ray_glocal.hypergradient.kernels.backward import Backward, applied
 from ray_glocal.hypergradient.kernels.blocks import blockwise, precise
 
-DENSITY = 1 / math.sqrt(2 * math.pi)
+LOG_TWICE_DENSITY = math.log(2 / math.sqrt(2 * math.pi))
+SMALL = 2**15  # entries up to which torch's passes cost less than calls of ours; the bits are the same
 TANH, CUBE = math.sqrt(2 / math.pi), 0.044715
 
 
@@ -31,7 +32,7 @@ class Activation:
 
     def __call__(self, x: Tensor) -> Tensor:
         """f(x), of the shape of x."""
-        result: Tensor = Pointwise.apply(x, self)
+        result: Tensor = applied(Pointwise, x, self)
         return result
 
 
@@ -50,7 +51,7 @@ class Pointwise(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
         """The fused kernel, as a function of its own."""
         (g,), (x,) = cotangents, ctx.saved_tensors
-        return None if g is None else PointwiseBackward.apply(g, x, ctx.activation), None
+        return None if g is None else applied(PointwiseBackward, g, x, ctx.activation), None
 
 
 class PointwiseBackward(Backward):
@@ -77,19 +78,17 @@ class PointwiseBackward(Backward):
         activation, (first, second, _) = ctx.activation, ctx.needs_input_grad
 
         def formula(v: Tensor, g: Tensor, x: Tensor) -> list[Tensor]:
-            found = [activation.backward(v, x)] if first else []
-            if second:
-                bent = activation.curvature(precise(x)) * precise(g) * precise(v)
-                found.append(bent.to(x.dtype))
-            return found
+            return [(activation.curvature(precise(x)) * precise(g) * precise(v)).to(x.dtype)]
 
-        found = [t.reshape(x.shape) for t in blockwise(formula, [t.reshape(-1) for t in (v, g, x)], 1)]
-        return found[0] if first else None, found[-1] if second else None, None
+        in_g = activation.backward(v, x) if first else None
+        in_x = blockwise(formula, [t.reshape(-1) for t in (v, g, x)], 1)[0].reshape(x.shape) if second else None
+        return in_g, in_x, None
 
 
 def _gelu(x: Tensor) -> Tensor:
     square = x * x
-    return (square * -0.5).exp() * (2 * DENSITY - DENSITY * square)  # the normal density times 2 - x^2
+    twice = torch.add(x.new_tensor(LOG_TWICE_DENSITY), square, alpha=-0.5).exp_()  # the normal density, twice
+    return torch.addcmul(twice, twice, square, value=-0.5)
 
 
 def _gelu_tanh(x: Tensor) -> Tensor:
@@ -104,6 +103,14 @@ def _silu(x: Tensor) -> Tensor:
     return gate * (1 - gate) * (2 + x * (1 - 2 * gate))
 
 
+def _silu_backward(g: Tensor, x: Tensor) -> Tensor:
+    if torch.is_grad_enabled():  # the fused kernel cannot be differentiated
+        gate = torch.sigmoid(x)
+        return g * gate * (1 + x * (1 - gate))
+    result: Tensor = torch.ops.aten.silu_backward(g, x)
+    return result
+
+
 _ops = torch.ops.aten
 GELU = Activation(torch.nn.functional.gelu, _ops.gelu_backward, _gelu)
 GELU_TANH = Activation(
@@ -111,14 +118,16 @@ GELU_TANH = Activation(
     lambda g, x: _ops.gelu_backward(g, x, approximate="tanh"),
     _gelu_tanh,
 )
-SILU = Activation(torch.nn.functional.silu, _ops.silu_backward, _silu)
+SILU = Activation(torch.nn.functional.silu, _silu_backward, _silu)
 
 
-def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:  # noqa: A002 - torch's signature
+def gelu(input: Tensor, *, approximate: str = "none") -> Tensor | None:
     """GELU of each entry, exact or (`approximate` is "tanh") by the hyperbolic tangent (Hendrycks & Gimpel 2016)."""
+    if approximate not in ("none", "tanh") or input.numel() < SMALL:
+        return None
     return (GELU if approximate == "none" else GELU_TANH)(input)
 
 
-def silu(input: Tensor, inplace: bool = False) -> Tensor:  # noqa: A002
-    """x sigmoid(x) of each entry."""
-    return SILU(input)
+def silu(input: Tensor, inplace: bool = False) -> Tensor | None:
+    """SiLU of each entry."""
+    return None if inplace or input.numel() < SMALL else SILU(input)

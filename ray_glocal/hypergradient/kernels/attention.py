@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ray_glocal.hypergradient.kernels.autocast import lowered
 from ray_glocal.hypergradient.kernels.backends import fused
-from ray_glocal.hypergradient.kernels.backward import Backward
+from ray_glocal.hypergradient.kernels.backward import Backward, applied
 from ray_glocal.hypergradient.kernels.blocks import blockwise, precise
 
 
@@ -35,7 +35,7 @@ def attention(
     if key.shape[:-2] != heads or value.shape[:-2] != heads or (attn_mask is not None and attn_mask.ndim > query.ndim):
         return None
     inputs = lowered([query, key, value, attn_mask])
-    result: Tensor = Attention.apply(*inputs, is_causal, scale)
+    result: Tensor = applied(Attention, *inputs, is_causal, scale)
     return result
 
 
@@ -56,7 +56,8 @@ class Attention(torch.autograd.Function):
         needed = ctx.needs_input_grad[:3]
         leaves = [t.detach().requires_grad_(n) for t, n in zip((query, key, value), needed, strict=True)]
         with torch.enable_grad(), fused():
-            out = F.scaled_dot_product_attention(*leaves, attn_mask=mask, is_causal=causal, scale=scale)
+            q, k, v = leaves
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=scale)
         ctx.save_for_backward(query, key, value, mask)
         ctx.fused = out, [leaf for leaf in leaves if leaf.requires_grad]
         ctx.causal, ctx.scale = causal, scale
@@ -69,7 +70,7 @@ class Attention(torch.autograd.Function):
         (g,) = cotangents
         if g is None:
             return (None,) * 6
-        found = list(AttentionBackward.apply(g, *ctx.saved_tensors, ctx.causal, ctx.scale, ctx.fused))
+        found = list(applied(AttentionBackward, g, *ctx.saved_tensors, ctx.causal, ctx.scale, ctx.fused))
         return *(found.pop(0) if n else None for n in ctx.needs_input_grad[:3]), *(None,) * 3
 
 
@@ -80,7 +81,8 @@ class AttentionBackward(Backward):
     def forward(g: Tensor, query: Tensor, key: Tensor, value: Tensor, *rest: Any) -> tuple[Tensor, ...]:
         """The fused kernel."""
         out, leaves = rest[-1]
-        return torch.autograd.grad(out, leaves, g, retain_graph=True)
+        found: tuple[Tensor, ...] = torch.autograd.grad(out, leaves, g, retain_graph=True)
+        return found
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -103,11 +105,12 @@ class AttentionBackward(Backward):
         heads = [t.reshape(math.prod(t.shape[:-2]), *t.shape[-2:]) for t in (g, *inputs, *dual)]
         bias = additive(mask, query, key, ctx.causal)
         shared = bias is None or len(bias) == 1
-        heads += [] if shared else [bias]
+        if bias is not None and not shared:
+            heads.append(bias)
 
         def formula(*block: Tensor) -> list[Tensor]:
-            parts = [precise(t) for t in block[:7]]
-            return curvature(*parts, bias if shared else block[7], mask is not None, scale)
+            g, q, k, v, a, b, c = (precise(t) for t in block[:7])
+            return curvature(g, q, k, v, a, b, c, bias if shared else block[7], mask is not None, scale)
 
         second = blockwise(formula, heads, query.shape[-2] * key.shape[-2])
         shaped = [s.to(t.dtype).reshape(t.shape) for s, t in zip(second, (g, *inputs), strict=True)]
@@ -158,34 +161,33 @@ def curvature(
     Returns:
         Cotangents of g, query, key and value.
     """
-    weights = _weights(query, key, bias, masked, scale)
-    ones = torch.ones_like(key[..., :1])
-    e, d = query.shape[-1], value.shape[-1]
-    means = torch.bmm(weights, torch.cat([key, b, value, c], -1))
+    query, a = query * scale, a * scale
+    weights = _weights(query, key, bias, masked)
     # Logits move by `turned` where query and key move by a and b; both are centred within each row.
-    turn = torch.cat([a, query], -1)
-    centre = (turn * means[..., : 2 * e]).sum(-1, keepdim=True)
-    turned = torch.bmm(torch.cat([turn, -centre], -1) * scale, torch.cat([key, b, ones], -1).mT)
-    centre = (g * means[..., 2 * e : 2 * e + d]).sum(-1, keepdim=True)
-    pulled = torch.bmm(torch.cat([g, -centre], -1), torch.cat([value, ones], -1).mT)
+    turned = _centred(torch.bmm(a, key.mT).baddbmm(query, b.mT), weights)
+    pulled = _centred(torch.bmm(g, value.mT), weights)
     first, moved = weights * pulled, weights * turned
-    second = torch.ops.aten._softmax_backward_data(
-        torch.baddbmm(turned * pulled, g, c.mT), weights, -1, weights.dtype
-    )
+    second = (turned * pulled).baddbmm(g, c.mT)
+    second = torch.ops.aten._softmax_backward_data(second, weights, -1, weights.dtype)
     return [
-        torch.baddbmm(means[..., 2 * e + d :], moved, value),
-        torch.bmm(first, b * scale).baddbmm(second, key, alpha=scale),
-        torch.bmm(first.mT, a * scale).baddbmm(second.mT, query, alpha=scale),
+        torch.bmm(weights, c).baddbmm(moved, value),
+        torch.bmm(first, b).baddbmm(second, key) * scale,
+        torch.bmm(first.mT, a).baddbmm(second.mT, query),
         torch.bmm(moved.mT, g),
     ]
 
 
-def _weights(query: Tensor, key: Tensor, bias: Tensor | None, masked: bool, scale: float) -> Tensor:
-    """Attention weights [heads, queries, keys]; zero for a query that sees no key."""
+def _centred(rows: Tensor, weights: Tensor) -> Tensor:
+    """Less the mean of each row under its weights."""
+    return rows - (rows * weights).sum(-1, keepdim=True)
+
+
+def _weights(query: Tensor, key: Tensor, bias: Tensor | None, masked: bool) -> Tensor:
+    """Attention weights [heads, queries, keys] of scaled queries; zero for a query that sees no key."""
     if bias is None:
-        return torch.softmax(torch.bmm(query * scale, key.mT), -1)
+        return torch.softmax(torch.bmm(query, key.mT), -1)
     if not masked:
-        return torch.softmax(torch.baddbmm(bias.to(query.dtype), query * scale, key.mT), -1)
+        return torch.softmax(torch.baddbmm(bias.to(query.dtype), query, key.mT), -1)
     blind = (bias == -math.inf).all(-1, keepdim=True)
-    logits = torch.baddbmm(bias.masked_fill(blind, 0).to(query.dtype), query * scale, key.mT)
+    logits = torch.baddbmm(bias.masked_fill(blind, 0).to(query.dtype), query, key.mT)
     return torch.softmax(logits, -1).masked_fill(blind, 0)

@@ -1,6 +1,6 @@
 """Which kernels torch may choose from for attention."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 
@@ -13,7 +13,7 @@ _outside: ContextVar[list[SDPBackend]] = ContextVar("outside")
 def allowed() -> list[SDPBackend]:
     """The kernels that are switched on."""
     cuda = torch.backends.cuda
-    switches = {
+    switches: dict[SDPBackend, Callable[[], bool]] = {
         SDPBackend.FLASH_ATTENTION: cuda.flash_sdp_enabled,
         SDPBackend.EFFICIENT_ATTENTION: cuda.mem_efficient_sdp_enabled,
         SDPBackend.MATH: cuda.math_sdp_enabled,

@@ -6,6 +6,12 @@ import torch
 from torch import Tensor
 
 
+def applied(function: type[torch.autograd.Function], *inputs: Any) -> Any:
+    """Call an autograd function, whose `apply` torch left without types."""
+    apply: Any = function.apply
+    return apply(*inputs)
+
+
 class Backward(torch.autograd.Function):
     """A fused backward pass, with a second derivative that its subclass adds as `backward`.
 
@@ -17,7 +23,7 @@ class Backward(torch.autograd.Function):
     def vmap(cls, info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
         """Loop over the batch; results are stacked in their first dimension."""
         rows = [
-            cls.apply(*(x if d is None else x.select(d, i) for x, d in zip(inputs, in_dims, strict=True)))
+            applied(cls, *(x if d is None else x.select(d, i) for x, d in zip(inputs, in_dims, strict=True)))
             for i in range(info.batch_size)
         ]
         if isinstance(rows[0], Tensor):

@@ -1,11 +1,11 @@
-"""Formulas of many passes, taken over one block of rows after the other, so that their temporaries stay in the cache."""
+"""Formulas of many passes, taken over one block of rows after the other: their temporaries stay in the cache."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-BLOCK = 2**16  # entries of a temporary per thread: a quarter megabyte in single precision
+BLOCK = 2**17  # entries of a temporary per thread: half a megabyte in single precision
 
 Formula = Callable[..., Sequence[Tensor]]
 
@@ -21,7 +21,7 @@ def blockwise(formula: Formula, tensors: Sequence[Tensor], width: int) -> list[T
     size = max(1, BLOCK * torch.get_num_threads() // max(1, width))
     if tensors[0].device.type != "cpu" or size >= len(tensors[0]):
         return list(formula(*tensors))
-    parts = zip(*(tensor.split(size) for tensor in tensors), strict=True)
+    parts = zip(*(torch.split(tensor, size) for tensor in tensors), strict=True)
     return [torch.cat(column) for column in zip(*(formula(*part) for part in parts), strict=True)]
 
 

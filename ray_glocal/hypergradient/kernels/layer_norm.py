@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from ray_glocal.hypergradient.kernels.autocast import raised
-from ray_glocal.hypergradient.kernels.backward import Backward
+from ray_glocal.hypergradient.kernels.backward import Backward, applied
 from ray_glocal.hypergradient.kernels.blocks import blockwise, precise
 
 
 def layer_norm(
-    input: Tensor,  # noqa: A002 - torch's signature
+    input: Tensor,
     normalized_shape: Sequence[int],
     weight: Tensor | None = None,
     bias: Tensor | None = None,
@@ -25,7 +25,7 @@ def layer_norm(
     cudnn_enable: bool = True,
 ) -> Tensor:
     """Normalise over the last dimensions, of shape `normalized_shape`, then scale and shift."""
-    result: Tensor = LayerNorm.apply(*raised([input, weight, bias]), tuple(normalized_shape), eps)
+    result: Tensor = applied(LayerNorm, *raised([input, weight, bias]), tuple(normalized_shape), eps)
     return result
 
 
@@ -50,7 +50,7 @@ class LayerNorm(torch.autograd.Function):
         if g is None:
             return (None,) * 5
         needed = ctx.needs_input_grad[:3]
-        found = LayerNormBackward.apply(g, *ctx.saved_tensors, ctx.shape, ctx.eps, needed)
+        found = applied(LayerNormBackward, g, *ctx.saved_tensors, ctx.shape, ctx.eps, needed)
         return *found, None, None
 
 
@@ -91,10 +91,10 @@ class LayerNormBackward(Backward):
         a, b, c = cotangents
         rows = [g.reshape(-1, n), x.reshape(-1, n)]
         rows += [torch.zeros_like(rows[1]) if a is None else a.reshape(-1, n)]
-        vectors = [None if v is None else precise(v).reshape(n) for v in (gamma, b, c)]
+        scale, in_scale, in_shift = (None if v is None else precise(v).reshape(n) for v in (gamma, b, c))
 
         def formula(g: Tensor, x: Tensor, a: Tensor) -> list[Tensor]:
-            return curvature(precise(g), precise(x), precise(a), *vectors, ctx.eps)
+            return curvature(precise(g), precise(x), precise(a), scale, in_scale, in_shift, ctx.eps)
 
         in_g, in_x, in_gamma = blockwise(formula, rows, n)
         found = [in_g.reshape(g.shape).to(g.dtype), in_x.reshape(x.shape).to(x.dtype), None]
@@ -124,22 +124,23 @@ def curvature(
     y, mean, rstd = torch.native_layer_norm(x, (n,), None, None, eps)
 
     def project(z: Tensor) -> Tensor:
-        """r P(z)."""
+        """The cotangent z of y in x: r P(z)."""
         mask = (True, False, False)
         result: Tensor = torch.ops.aten.native_layer_norm_backward(z, x, (n,), mean, rstd, None, None, mask)[0]
         return result
 
+    rate = rstd
     if torch.is_grad_enabled():  # the kernel's own has no derivative
-        rstd = (x.var(-1, keepdim=True, correction=0) + eps).rsqrt()
+        rate = (x.var(-1, keepdim=True, correction=0) + eps).rsqrt()
     h = g if gamma is None else g * gamma
-    u, gx = project(a), project(h)
-    along = (a * gx).sum(-1, keepdim=True)
-    aside = (a * y).sum(-1, keepdim=True), (h * y).sum(-1, keepdim=True)
-    in_x = (y * along + aside[0] * gx + aside[1] * u) * (rstd / -n)
-    in_g = u if gamma is None else u * gamma
-    if b is not None:
-        in_x = in_x + project(g * b)
+    u = project(a)
+    w = g * u
+    along = (w.sum(-1) if gamma is None else w @ gamma)[:, None]
+    in_a, in_h = ((z * y).sum(-1, keepdim=True) * (rate / -n) for z in (a, h))
+    inner = torch.addcmul(in_a * h, in_h, a)
+    in_x = project(inner if b is None else torch.addcmul(inner, g, b))
+    in_x = torch.addcmul(in_x, y, along * (rate / -n))
+    in_g = u if gamma is None else u * gamma if c is None else torch.addcmul(c, u, gamma)
+    if gamma is not None and b is not None:
         in_g = torch.addcmul(in_g, y, b)
-    if c is not None:
-        in_g = in_g + c
-    return [in_g, in_x, (g * u).sum(0, keepdim=True)]
+    return [in_g, in_x, w.sum(0, keepdim=True)]
