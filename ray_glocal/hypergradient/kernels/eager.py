@@ -1,4 +1,4 @@
-"""Kernels that can be differentiated as often as a window needs."""
+"""Models as plain torch operations: without compiled code and without cuDNN's recurrent networks."""
 
 import sys
 from collections.abc import Iterator
@@ -6,14 +6,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-
-
-@contextmanager
-def twice_differentiable(model: nn.Module) -> Iterator[None]:
-    """Use attention's math kernel and native RNN kernels: fused attention and cuDNN's RNNs have no double backward."""
-    with differentiable_in_eval(model), sdpa_kernel(SDPBackend.MATH):
-        yield
 
 
 @contextmanager

@@ -1,0 +1,146 @@
+"""Layer normalisation (Ba, Kiros & Hinton 2016).
+
+In each row of n entries, with r one over the standard deviation, y = (x - mean) r and the projection
+P(z) = z - mean(z) - y mean(z y): a cotangent g of gamma y + beta is pulled back to r P(gamma g).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ray_glocal.hypergradient.kernels.autocast import raised
+from ray_glocal.hypergradient.kernels.backward import Backward, applied
+from ray_glocal.hypergradient.kernels.blocks import blockwise, precise
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    cudnn_enable: bool = True,
+) -> Tensor:
+    """Normalise over the last dimensions, of shape `normalized_shape`, then scale and shift."""
+    result: Tensor = applied(LayerNorm, *raised([input, weight, bias]), tuple(normalized_shape), eps)
+    return result
+
+
+class LayerNorm(torch.autograd.Function):
+    """Layer normalisation."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, gamma: Tensor | None, beta: Tensor | None, shape: tuple[int, ...], eps: float
+    ) -> Tensor:
+        """The fused kernel."""
+        out, mean, rstd = torch.native_layer_norm(x, shape, gamma, beta, eps)
+        ctx.save_for_backward(x, gamma, beta, mean, rstd)
+        ctx.shape, ctx.eps = shape, eps
+        ctx.set_materialize_grads(False)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+        """The fused kernel, as a function of its own."""
+        (g,) = cotangents
+        if g is None:
+            return (None,) * 5
+        needed = ctx.needs_input_grad[:3]
+        found = applied(LayerNormBackward, g, *ctx.saved_tensors, ctx.shape, ctx.eps, needed)
+        return *found, None, None
+
+
+class LayerNormBackward(Backward):
+    """Cotangents of input, scale and shift."""
+
+    @staticmethod
+    def forward(
+        g: Tensor,
+        x: Tensor,
+        gamma: Tensor | None,
+        beta: Tensor | None,
+        mean: Tensor,
+        rstd: Tensor,
+        shape: tuple[int, ...],
+        eps: float,
+        needed: tuple[bool, bool, bool],
+    ) -> tuple[Tensor | None, ...]:
+        """The fused kernel."""
+        found = torch.ops.aten.native_layer_norm_backward(g, x, shape, mean, rstd, gamma, beta, needed)
+        return tuple(part if wanted else None for part, wanted in zip(found, needed, strict=True))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Keep what the formula needs."""
+        ctx.save_for_backward(*inputs[:3])
+        ctx.shape, ctx.eps = inputs[6:8]
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+        """The formula, row by row."""
+        g, x, gamma = ctx.saved_tensors
+        needed = ctx.needs_input_grad[:3]
+        if all(c is None for c in cotangents) or not any(needed):
+            return (None,) * 9
+        n = math.prod(ctx.shape)
+        a, b, c = cotangents
+        rows = [g.reshape(-1, n), x.reshape(-1, n)]
+        rows += [torch.zeros_like(rows[1]) if a is None else a.reshape(-1, n)]
+        scale, in_scale, in_shift = (None if v is None else precise(v).reshape(n) for v in (gamma, b, c))
+
+        def formula(g: Tensor, x: Tensor, a: Tensor) -> list[Tensor]:
+            return curvature(precise(g), precise(x), precise(a), scale, in_scale, in_shift, ctx.eps)
+
+        in_g, in_x, in_gamma = blockwise(formula, rows, n)
+        found = [in_g.reshape(g.shape).to(g.dtype), in_x.reshape(x.shape).to(x.dtype), None]
+        if gamma is not None:
+            found[2] = in_gamma.sum(0).reshape(gamma.shape).to(gamma.dtype)
+        return *(f if wanted else None for f, wanted in zip(found, needed, strict=True)), *(None,) * 6
+
+
+def curvature(
+    g: Tensor, x: Tensor, a: Tensor, gamma: Tensor | None, b: Tensor | None, c: Tensor | None, eps: float
+) -> list[Tensor]:
+    """Pull cotangents of the backward pass back.
+
+    Args:
+        g: Cotangent of the normalised rows, [rows, n].
+        x: The rows.
+        a: Cotangent of the cotangent of x, [rows, n].
+        gamma: Scale, [n]; ones where None.
+        b: Cotangent of the cotangent of gamma, [n]; zero where None.
+        c: The same of the shift.
+        eps: What is added to the variance.
+
+    Returns:
+        Cotangents of g and x, [rows, n], and of gamma summed over the rows, [1, n].
+    """
+    n = x.shape[-1]
+    y, mean, rstd = torch.native_layer_norm(x, (n,), None, None, eps)
+
+    def project(z: Tensor) -> Tensor:
+        """The cotangent z of y in x: r P(z)."""
+        mask = (True, False, False)
+        result: Tensor = torch.ops.aten.native_layer_norm_backward(z, x, (n,), mean, rstd, None, None, mask)[0]
+        return result
+
+    rate = rstd
+    if torch.is_grad_enabled():  # the kernel's own has no derivative
+        rate = (x.var(-1, keepdim=True, correction=0) + eps).rsqrt()
+    h = g if gamma is None else g * gamma
+    u = project(a)
+    w = g * u
+    along = (w.sum(-1) if gamma is None else w @ gamma)[:, None]
+    in_a, in_h = ((z * y).sum(-1, keepdim=True) * (rate / -n) for z in (a, h))
+    inner = torch.addcmul(in_a * h, in_h, a)
+    in_x = project(inner if b is None else torch.addcmul(inner, g, b))
+    in_x = torch.addcmul(in_x, y, along * (rate / -n))
+    in_g = u if gamma is None else u * gamma if c is None else torch.addcmul(c, u, gamma)
+    if gamma is not None and b is not None:
+        in_g = torch.addcmul(in_g, y, b)
+    return [in_g, in_x, w.sum(0, keepdim=True)]

@@ -1,0 +1,82 @@
+"""Which of torch's functions are replaced, and when."""
+
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from ray_glocal.hypergradient.kernels import activation, autocast, backends, layer_norm
+from ray_glocal.hypergradient.kernels.attention import attention
+from ray_glocal.hypergradient.kernels.eager import differentiable_in_eval
+
+Kernel = Callable[..., Tensor | None]
+
+# A kernel answers None to arguments that it does not cover.
+KERNELS: Mapping[Any, Kernel] = {
+    F.gelu: activation.gelu,
+    F.silu: activation.silu,
+    F.layer_norm: layer_norm.layer_norm,
+    torch.layer_norm: layer_norm.layer_norm,
+    F.scaled_dot_product_attention: attention,
+}
+
+
+class Substitution(TorchFunctionMode):
+    """Calls our kernels in place of torch's where a derivative is asked for and they cover the arguments.
+
+    They do not see what happens inside `torch.func` transforms, scripted modules and tensors of other types, nor
+    what autocast does on other devices than CPUs and CUDA's; there, and for arguments that a kernel does not cover,
+    torch's own run.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call `func`, or what takes its place."""
+        kwargs = kwargs or {}
+        if any(kind not in (Tensor, nn.Parameter) for kind in types):
+            return func(*args, **kwargs)
+        if func is F.multi_head_attention_forward:
+            with self:
+                return entered(func)(*args, **kwargs)
+        kernel = KERNELS.get(func)
+        if kernel is None or not differentiated(args, kwargs):
+            return func(*args, **kwargs)
+        found = kernel(*args, **kwargs)
+        return func(*args, **kwargs) if found is None else found
+
+
+def differentiated(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether autograd, and nothing else, records what is done to these arguments."""
+    if not torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+        return False
+    tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
+    if any(t.is_nested or (t.device.type not in autocast.DEVICES and autocast.active(t.device)) for t in tensors):
+        return False
+    return any(t.requires_grad for t in tensors)
+
+
+@cache
+def entered(function: types.FunctionType) -> types.FunctionType:
+    """A function of torch's whose inner calls a mode sees; by itself, it would be left to the mode as a whole."""
+    inside = {**function.__globals__, "has_torch_function": lambda _: False}
+    copy = types.FunctionType(function.__code__, inside, function.__name__, function.__defaults__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
+@contextmanager
+def twice_differentiable(model: nn.Module) -> Iterator[None]:
+    """Use kernels that have a second derivative: ours in place of the fused ones, and native RNNs.
+
+    Attention that ours does not cover (dropout, grouped queries, a mask that is learnt, heads that are broadcast) runs
+    in torch's math kernel, whose bits differ from the fused one's.
+    """
+    with differentiable_in_eval(model), backends.only_math(), Substitution():
+        yield

@@ -1,0 +1,195 @@
+"""Second derivatives against torch's composite ones, finite differences and, in the cotangents, once more."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ray_glocal.hypergradient.kernels import blocks
+from ray_glocal.hypergradient.kernels.activation import GELU, GELU_TANH, SILU
+from ray_glocal.hypergradient.kernels.attention import attention
+from ray_glocal.hypergradient.kernels.layer_norm import layer_norm
+
+
+def math_attention(query, key, value, **options):
+    with sdpa_kernel(SDPBackend.MATH):
+        return F.scaled_dot_product_attention(query, key, value, **options)
+
+
+def plain_norm(x, weight=None, bias=None, dims=(-2, -1), eps=1e-5):
+    """Torch's own kernel takes mean and variance for constants in its third derivative."""
+    spread = x - x.mean(dims, keepdim=True)
+    out = spread / (spread.square().mean(dims, keepdim=True) + eps).sqrt()
+    return out * (1 if weight is None else weight) + (0 if bias is None else bias)
+
+
+def normal(*shape, dtype=torch.float64):
+    return torch.randn(shape, dtype=dtype)
+
+
+def masks():
+    seen = torch.rand(5, 6) > 0.4
+    seen[2] = False  # a query that sees no key
+    return {
+        "none": {},
+        "causal": {"is_causal": True},
+        "boolean": {"attn_mask": seen},
+        "padding": {"attn_mask": torch.tensor([1, 1, 1, 1, 0, 0], dtype=torch.bool).expand(2, 1, 1, 6)},
+        "blind": {"attn_mask": torch.zeros(5, 6, dtype=torch.bool)},
+        "added": {"attn_mask": normal(2, 3, 5, 6)},
+        "added to all": {"attn_mask": normal(1, 1, 5, 6), "scale": 0.7},
+        "minus infinity": {"attn_mask": torch.zeros(5, 6, dtype=torch.float64).masked_fill(~seen, -torch.inf)},
+    }
+
+
+def ground(kind):
+    """Our kernel, torch's, and inputs."""
+    torch.manual_seed(1)
+    pointwise = {
+        "gelu": (GELU, F.gelu),
+        "gelu-tanh": (GELU_TANH, lambda x: F.gelu(x, approximate="tanh")),
+        "silu": (SILU, F.silu),
+    }
+    if kind in pointwise:
+        return *pointwise[kind], [normal(3, 4) * 2]
+    if kind.startswith("norm"):
+        inputs = [normal(2, 3, 4, 5), *([normal(4, 5), normal(4, 5)] if kind == "norm" else [])]
+        inputs += [normal(4, 5)] if kind == "norm-scale" else []
+        return (lambda x, *r: layer_norm(x, (4, 5), *r)), plain_norm, inputs
+    options = masks()[kind]
+    inputs = [normal(2, 3, 5, 4), normal(2, 3, 6, 4), normal(2, 3, 6, 4)]
+    return (lambda *x: attention(*x, **options)), (lambda *x: math_attention(*x, **options)), inputs
+
+
+KINDS = ["gelu", "gelu-tanh", "silu", "norm", "norm-scale", "norm-bare", *masks()]
+
+
+def leaves(inputs):
+    return [x.detach().clone().requires_grad_() for x in inputs]
+
+
+def derivatives(kernel, inputs, *, wanted=None, batched=False):
+    """Second derivatives of a kernel, and third ones in the cotangents, for cotangents that only depend on shapes."""
+    torch.manual_seed(2)
+    inputs = leaves(inputs)
+    out = kernel(*inputs)
+    g = normal(*out.shape).to(out.dtype).requires_grad_()
+    found = torch.autograd.grad(out, inputs, g, create_graph=True)
+    if wanted is not None:
+        found = [found[i] for i in wanted]
+    size = (3,) if batched else ()
+    cotangents = [normal(*size, *f.shape).to(f.dtype).requires_grad_() for f in found]
+    second = torch.autograd.grad(
+        found, [g, *inputs], cotangents, create_graph=True, is_grads_batched=batched, materialize_grads=True
+    )
+    again = [normal(*s.shape).to(s.dtype) for s in second]
+    third = torch.autograd.grad(second, [*cotangents, g, *inputs], again, materialize_grads=True)
+    return second, third
+
+
+def agree(found, truth, tolerance=1e-10):
+    for a, b in zip(found, truth, strict=True):
+        a, b = a.detach(), b.detach()
+        assert torch.isfinite(a).all()
+        assert float((a - b).norm()) <= tolerance * max(float(b.norm()), 1.0)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_second_and_third_derivatives_equal_torchs(kind, batched):
+    ours, torchs, inputs = ground(kind)
+    for found, truth in zip(
+        derivatives(ours, inputs, batched=batched), derivatives(torchs, inputs, batched=batched), strict=True
+    ):
+        agree(found, truth)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_second_derivatives_do_not_depend_on_blocks(kind, monkeypatch):
+    ours, torchs, inputs = ground(kind)
+    monkeypatch.setattr(blocks, "BLOCK", 60)
+    agree(derivatives(ours, inputs)[0], derivatives(torchs, inputs)[0])
+
+
+@pytest.mark.parametrize("kind", ["norm", "causal", "added"])
+def test_a_cotangent_that_is_missing_is_zero(kind):
+    ours, torchs, inputs = ground(kind)
+    for chosen in range(len(inputs)):
+        agree(derivatives(ours, inputs, wanted=[chosen])[0], derivatives(torchs, inputs, wanted=[chosen])[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_second_derivatives_equal_finite_differences(kind):
+    ours, _, inputs = ground(kind)
+    assert torch.autograd.gradcheck(ours, leaves(inputs))
+    assert torch.autograd.gradgradcheck(ours, leaves(inputs))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_what_is_asked_for_gets_a_cotangent(kind):
+    ours, torchs, inputs = ground(kind)
+    for chosen in range(len(inputs)):
+        results = []
+        for kernel in (ours, torchs):
+            torch.manual_seed(3)
+            x = [t.detach().clone().requires_grad_(i == chosen) for i, t in enumerate(inputs)]
+            out = kernel(*x)
+            g = normal(*out.shape)
+            (first,) = torch.autograd.grad(out, [x[chosen]], g, create_graph=True)
+            second = [torch.zeros(())]
+            if first.requires_grad:
+                second = torch.autograd.grad(first, [x[chosen]], normal(*first.shape), materialize_grads=True)
+            results.append([first, *second])
+        agree(*results)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.integers(1, 3), max_size=3),
+    st.integers(1, 5),
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.sampled_from(["none", "causal", "boolean", "added"]),
+    st.integers(0, 1000),
+)
+def test_attention_of_any_shape(heads, queries, keys, e, d, kind, seed):
+    torch.manual_seed(seed)
+    inputs = [normal(*heads, queries, e), normal(*heads, keys, e), normal(*heads, keys, d)]
+    seen = torch.rand(queries, keys) > 0.3
+    seen[:, 0] = True  # torch's own third derivative is not a number where a query sees no key
+    options = {
+        "none": {},
+        "causal": {"is_causal": True},
+        "boolean": {"attn_mask": seen},
+        "added": {"attn_mask": normal(*(1 for _ in heads), queries, keys)},
+    }[kind]
+    found = derivatives(lambda *x: attention(*x, **options), inputs)
+    truth = derivatives(lambda *x: math_attention(*x, **options), inputs)
+    for a, b in zip(found, truth, strict=True):
+        agree(a, b)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(1, 4), max_size=3), st.integers(2, 9), st.floats(1e-6, 1.0), st.integers(0, 1000))
+def test_normalisation_of_any_shape(rows, n, eps, seed):
+    torch.manual_seed(seed)
+    inputs = [normal(*rows, n), normal(n), normal(n)]
+    found = derivatives(lambda x, w, b: layer_norm(x, (n,), w, b, eps), inputs)
+    truth = derivatives(lambda x, w, b: plain_norm(x, w, b, (-1,), eps), inputs)
+    for a, b in zip(found, truth, strict=True):
+        agree(a, b, 1e-8)
+
+
+@pytest.mark.parametrize("kind", ["gelu", "gelu-tanh", "silu", "norm", "causal", "boolean"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
+def test_lower_precision_is_near(kind, dtype, tolerance):
+    ours, torchs, inputs = ground(kind)
+    inputs = [x.to(dtype) for x in inputs]
+    found, truth = derivatives(ours, inputs)[0], derivatives(torchs, [x.double() for x in inputs])[0]
+    assert all(f.dtype == dtype for f in found)
+    for a, b in zip(found, truth, strict=True):
+        a, b = a.detach(), b.detach()
+        assert float((a - b).norm()) <= tolerance * float(b.norm())
