@@ -109,7 +109,8 @@ class GradientField:
         before = [statistic.requires_grad_() for statistic in running(problem.norms)]
         every = problem.parts(snapshot.batch)
         with twice_differentiable(problem.model), problem.ranks.apart(), readings(problem.norms) as seen:
-            losses, total = [], tuple(None for _ in parameters)
+            losses: list[Tensor] = []
+            total: Gradients = (None,) * len(parameters)
             for part in every if parts is None else parts:
                 loss = problem.train(part, leaves)
                 check_graph("train_loss", loss)
