@@ -29,6 +29,7 @@ LENGTH = 20
 LENGTHS = (10, 20, 50, 100, 200)
 PEER_LENGTHS = (20, 100)
 CHECKED = 5  # steps in float64 that must agree
+REPETITIONS = 3  # of windows of 20 steps; others average enough of them
 PLAIN = 20  # plain steps that are timed together
 SIZES: Mapping[str, Sequence[float]] = {
     "mlp": (1 / 16, 1 / 4, 1, 4, 16),
@@ -171,7 +172,7 @@ def prices(setting: Setting, ways: Sequence[str]) -> Iterator[Cell]:
     for network in SIZES:
         for optimizer in ("sgd", "adamw"):
             for hyper in HYPERS:
-                yield Cell("price", network, 1, optimizer, hyper, LENGTH, tuple(ways), 3, setting)
+                yield Cell("price", network, 1, optimizer, hyper, LENGTH, tuple(ways), REPETITIONS, setting)
 
 
 def lengths(setting: Setting, ways: Sequence[str]) -> Iterator[Cell]:
@@ -193,7 +194,8 @@ def beside_peers(setting: Setting, ways: Sequence[str]) -> Iterator[Cell]:
     peers = [name for name, source in PEERS.items() if source.installed]
     for network in SIZES:
         for length in PEER_LENGTHS:
-            yield Cell("peers", network, 1, "sgd", "options 3", length, (*peers, *ways), 3, setting)
+            repetitions = REPETITIONS if length == LENGTH else 1
+            yield Cell("peers", network, 1, "sgd", "options 3", length, (*peers, *ways), repetitions, setting)
 
 
 PARTS = {"price": prices, "lengths": lengths, "sizes": sizes, "peers": beside_peers}
