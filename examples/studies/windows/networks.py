@@ -55,7 +55,8 @@ class Block(nn.Module):
         """Of [batch, time, width]."""
         batch, time, width = seen.shape
         parts = self.attend(self.norms[0](seen)).view(batch, time, 3, HEADS, width // HEADS).permute(2, 0, 3, 1, 4)
-        heard = F.scaled_dot_product_attention(*parts.unbind(0), is_causal=True)
+        query, key, value = parts.unbind(0)
+        heard = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         seen = seen + self.join(heard.transpose(1, 2).reshape(seen.shape))
         thought: Tensor = self.think(self.norms[1](seen))
         return seen + thought
