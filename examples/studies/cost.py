@@ -5,7 +5,6 @@ exact hypergradient of a whole run and a whole session at its default settings a
 """
 
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +15,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from measuring import Action, growth, seconds
 from ray_glocal import GlocalSession
 from ray_glocal.hypergradient import (
     Hyperparameter,
@@ -43,7 +41,6 @@ REACH = 200  # inner steps of the global hypergradient
 PLAIN = 30  # plain steps that are timed together
 SEED = 100
 ENGINES = {"adjoint": adjoint_trajectory, "forward": forward_trajectory}
-Action = Callable[[], object]
 
 FOUND = """**Found.**
 
@@ -143,49 +140,6 @@ class Bench:
 
 
 # ---- measuring ----
-
-
-def seconds(action: Action) -> float:
-    """Processor time of one thread: other processes slow it less than they slow the clock."""
-    start = time.process_time()
-    action()
-    return time.process_time() - start
-
-
-class Held(TorchDispatchMode):
-    """Bytes of the tensors that operators made while the mode was on: at present, and the most at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.present = self.most = 0
-        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
-
-    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operator; what it makes counts, what it was given or looks at does not."""
-        for storage in _storages((args, kwargs)):
-            self._known.add(storage)
-        made = operator(*args, **(kwargs or {}))
-        for storage in _storages(made):
-            if storage not in self._known:
-                self._known.add(storage)
-                self._add(storage.nbytes())
-                weakref.finalize(storage, self._add, -storage.nbytes())
-        return made
-
-    def _add(self, count: int) -> None:
-        self.present += count
-        self.most = max(self.most, self.present)
-
-
-def _storages(tree: Any) -> list[Any]:
-    return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
-
-
-def growth(action: Action) -> int:
-    """Most bytes of tensors that an action holds at once beyond those before it."""
-    with Held() as held:
-        action()
-    return held.most
 
 
 @dataclass(frozen=True)

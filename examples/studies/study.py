@@ -6,9 +6,9 @@ before are read back, so an interrupted study goes on where it was.
 
 import argparse
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,12 +30,16 @@ class Study:
         out: Folder of its rows and its page.
         smoke: Whether to run a small part, to see that everything works.
         workers: Processes; each computes with one thread.
+        options: What the command line said of the study's own.
+        command: Those options as they were typed.
     """
 
     name: str
     out: Path
     smoke: bool
     workers: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    command: str = ""
 
     def rows(self, cells: Iterable[C], run: Callable[[C], Sequence[Row]]) -> list[Row]:
         """The rows of all cells, run in `workers` processes where they are not there yet; in the order of the cells.
@@ -66,8 +70,8 @@ class Study:
         """
         self.out.mkdir(parents=True, exist_ok=True)
         _write(self.out / "rows.parquet", list(rows))
-        command = f"```\npython examples/studies/{self.name}.py{' --smoke' if self.smoke else ''}\n```"
-        parts = [f"# {title}", command, text]
+        words = [f"python examples/studies/{self.name}.py", "--smoke" if self.smoke else "", self.command]
+        parts = [f"# {title}", f"```\n{' '.join(filter(None, words))}\n```", text]
         if draw is not None:
             import matplotlib as mpl
 
@@ -83,15 +87,25 @@ class Study:
         print(page)
 
 
-def study(name: str, description: str | None) -> Study:
-    """The study that the command line asks for: `--smoke`, `--out FOLDER`, `--workers N`."""
+def study(name: str, description: str | None, **options: Any) -> Study:
+    """The study that the command line asks for: `--smoke`, `--out FOLDER`, `--workers N`, and options of its own.
+
+    Args:
+        name: Of its script.
+        description: For `--help`.
+        options: Defaults of its own options, each of the type that is asked for.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--smoke", action="store_true", help="run a small part, in under a minute")
     parser.add_argument("--out", type=Path, help="folder of rows and page")
     parser.add_argument("--workers", type=int, default=2)
+    for option, default in options.items():
+        parser.add_argument(f"--{option}", type=type(default), default=default, help=f"{default} by default")
     told = parser.parse_args()
     out = told.out or HOME / "results" / (name + "-smoke" if told.smoke else name)
-    return Study(name, out, told.smoke, told.workers)
+    own = {option: getattr(told, option) for option in options}
+    command = " ".join(f"--{option} {value}" for option, value in own.items() if value != options[option])
+    return Study(name, out, told.smoke, told.workers, own, command)
 
 
 def markdown(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:

@@ -1,4 +1,4 @@
-"""The study of cost: its measuring instruments on known quantities, and what holds of memory by construction."""
+"""The study of cost: what holds of memory by construction."""
 
 import sys
 
@@ -7,16 +7,6 @@ import torch
 
 import cost
 from study import study
-
-
-def test_growth_is_the_most_that_is_held_at_once():
-    def action():
-        first = torch.zeros(250_000)  # one million bytes
-        second = first + 1
-        del first
-        return second.clone() + 1  # second, its clone and the sum
-
-    assert cost.growth(action) == pytest.approx(3e6, rel=0.01)
 
 
 def test_both_engines_find_the_same_global_hypergradient():

@@ -1,0 +1,1 @@
+"""Windows of inner steps to be differentiated, by the library's engine and by its peers."""

@@ -1,0 +1,90 @@
+"""The study of the engine: every mode and every peer has the answer of an unroll by hand, and the page is written."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+import engine
+from study import study
+from windows.inner import inner
+from windows.modes import MODES
+from windows.networks import NETWORKS
+from windows.peers import PEERS
+
+SETTING = engine.Setting("cpu", 1, 2**30)
+CELL = engine.Cell("peers", "mlp", 1 / 16, "sgd", "options 3", 4, ("unroll", *MODES), 1, SETTING)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "hyper"), [("sgd", "options 3"), ("adamw", "options 3"), ("adamw", "weights 90")]
+)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_mode_has_the_answer_of_the_unroll(network, optimizer, hyper):
+    told = inner(network, 1 / 16, optimizer, hyper, 2, dtype=torch.float64)
+    truth = engine.differentiated(engine.way("unroll"), told)
+    assert truth.abs().max() > 1e-6
+    for name in MODES:
+        assert engine.distance(told.problem, engine.differentiated(engine.way(name), told), truth) < 1e-8
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_strengths_of_penalties_add_up_to_weight_decay(name):
+    apart = inner("mlp", 1 / 32, "sgd", "strengths", 5, dtype=torch.float64)
+    whole = inner("mlp", 1 / 32, "sgd", "options 3", 5, dtype=torch.float64)
+    apart.problem.optimizer.param_groups[0]["weight_decay"] -= float(apart.problem.start_values()["strengths"][0])
+    each = engine.differentiated(engine.way(name), apart)
+    total = engine.differentiated(engine.way("unroll"), whole)[2]
+    assert float(each.sum()) == pytest.approx(float(total), rel=1e-8)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("name", [name for name in PEERS if name != "unroll"])
+def test_a_peer_has_the_answer_of_the_unroll(name, network):
+    if not PEERS[name].installed:
+        pytest.skip(f"pip install {PEERS[name].requirement}")
+    engine.check(replace(CELL, network=network, length=2, ways=("unroll", name)))
+
+
+def test_scale_goes_from_ten_thousand_parameters_up():
+    counts = {name: [inner(name, s, "sgd", "options 1", 1).parameters for s in engine.SIZES[name]] for name in NETWORKS}
+    assert all(5_000 < found[0] < 20_000 and found == sorted(found) for found in counts.values())
+    assert inner("mlp", 1, "sgd", "options 1", 1).parameters == 269_322
+
+
+def test_another_answer_stops_the_study(monkeypatch):
+    doubled = lambda *window: replace(t := MODES["recomputed"](*window), derivatives=2 * t.derivatives)  # noqa: E731
+    monkeypatch.setitem(MODES, "doubled", doubled)
+    with pytest.raises(AssertionError, match="doubled is 1 from unroll in float64"):
+        engine.run(replace(CELL, ways=("unroll", "doubled")))
+
+
+def test_what_does_not_fit_is_foreseen_and_not_run():
+    told = replace(CELL, length=12, ways=("unroll",))
+    size = engine.run(told)[0]["growth"]
+    (row,) = engine.run(replace(told, setting=replace(SETTING, memory=int(size / 2))))
+    assert not row["fits"]
+    assert row["growth"] == pytest.approx(size, rel=0.05)
+    assert (engine.steps(row), engine.mebibytes(row)[:2]) == ("over", "> ")
+
+
+def test_a_peer_that_is_missing_is_named_with_what_brings_it(monkeypatch):
+    monkeypatch.setitem(PEERS, "none", replace(PEERS["unroll"], requirement="not_there==1.0"))
+    assert "- `none` is left out: `pip install not_there==1.0` brings it." in engine.left_out()
+    assert "none" not in next(engine.beside_peers(SETTING, ())).ways
+
+
+def test_the_page_of_a_short_run(tmp_path, monkeypatch):
+    said = ["--smoke", "--workers", "1", "--out", str(tmp_path), "--parts", "price,peers"]
+    monkeypatch.setattr(sys, "argv", ["engine.py", *said])
+    engine.main(study("engine", None, **engine.options()))
+    page = (tmp_path / "README.md").read_text()
+    assert "engine.py --smoke --parts price,peers" in page
+    assert page.count("| mlp | 4 |") == 3
+    assert (tmp_path / "rows.parquet").exists()
