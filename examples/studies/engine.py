@@ -20,6 +20,7 @@ from torch import Tensor
 
 from measuring import growth, seconds
 from ray_glocal.hypergradient import Problem
+from ray_glocal.hypergradient.tape import Tape
 from study import Row, Study, markdown, study
 from windows.inner import Inner, inner
 from windows.modes import MODES, ROUNDING, TOLERANCES, tape
@@ -143,9 +144,14 @@ def run(cell: Cell) -> list[Row]:
             row |= {"growth": float(count), **_timed(cell, way(name), told)}
             truth = found if truth is None else truth
             row["error"] = distance(told.problem, found, truth)
-            row["graphs"] = bool(tape(told.problem, cell.length).keeps) if name == "kept" else None
+            row["graphs"] = _graphs(tape(told.problem, cell.length, name)) if name == "kept" else None
         rows.append(row)
     return rows
+
+
+def _graphs(recorder: Tape) -> bool:
+    """Whether graphs were kept."""
+    return recorder.keeping is not None and recorder.keeping.graphs
 
 
 def _asked(cell: Cell) -> Row:

@@ -9,7 +9,7 @@ import torch
 import engine
 from study import study
 from windows.inner import inner
-from windows.modes import MODES
+from windows.modes import MODES, ROUNDING, TOLERANCES
 from windows.networks import NETWORKS
 from windows.peers import PEERS
 
@@ -31,7 +31,9 @@ def test_every_mode_has_the_answer_of_the_unroll(network, optimizer, hyper):
     truth = engine.differentiated(engine.way("unroll"), told)
     assert truth.abs().max() > 1e-6
     for name in MODES:
-        assert engine.distance(told.problem, engine.differentiated(engine.way(name), told), truth) < 1e-8
+        assert engine.distance(told.problem, engine.differentiated(engine.way(name), told), truth) < TOLERANCES.get(
+            name, ROUNDING
+        )
 
 
 @pytest.mark.parametrize("name", MODES)
@@ -41,7 +43,7 @@ def test_strengths_of_penalties_add_up_to_weight_decay(name):
     apart.problem.optimizer.param_groups[0]["weight_decay"] -= float(apart.problem.start_values()["strengths"][0])
     each = engine.differentiated(engine.way(name), apart)
     total = engine.differentiated(engine.way("unroll"), whole)[2]
-    assert float(each.sum()) == pytest.approx(float(total), rel=1e-8)
+    assert float(each.sum()) == pytest.approx(float(total), rel=TOLERANCES.get(name, ROUNDING))
 
 
 @pytest.mark.parametrize("network", NETWORKS)
