@@ -180,7 +180,8 @@ def pull_back_step(problem: Problem, snapshot: Snapshot, carrier: Carrier) -> tu
             through_rule[i], cotangents[i] = parameter, gradient
             slots[i] = dict(zip(own, buffers, strict=True))
         hyper = [total + part for total, part in zip(hyper, pulled[2:], strict=True)]
-    through_gradient, direct, statistics = field.pull_back(cotangents, carrier.statistics)
+    with twice_differentiable(problem.model):  # checkpointed layers run once more, and must run alike
+        through_gradient, direct, statistics = field.pull_back(cotangents, carrier.statistics)
     parameters = tuple((a + b).detach() for a, b in zip(through_rule, through_gradient, strict=True))
     contribution = torch.cat([(a + b).detach().double().flatten() for a, b in zip(hyper, direct, strict=True)])
     return Carrier(parameters, tuple(slots), tuple(statistics)), contribution
@@ -224,8 +225,9 @@ def _present(gradients: Sequence[Tensor | None], bucket: Bucket) -> list[Tensor]
 def push_forward_step(problem: Problem, snapshot: Snapshot, carrier: Carrier) -> Carrier:
     """Push the q tangents of the state, stacked in the first dimension, forward through one inner step."""
     field = GradientField.at(problem, snapshot)
-    moved = field.push_forward(problem, carrier.parameters)
-    statistics = field.push_statistics(carrier.parameters, carrier.statistics)
+    with twice_differentiable(problem.model):  # checkpointed layers run once more, and must run alike
+        moved = field.push_forward(problem, carrier.parameters)
+        statistics = field.push_statistics(carrier.parameters, carrier.statistics)
     parameters, slots = list(carrier.parameters), list(carrier.slots)
     for bucket in buckets(problem, snapshot, field.gradients):
         pushed, own = _push_forward_rule(problem, snapshot, bucket, field.gradients, moved, carrier)
