@@ -9,7 +9,7 @@ from torch import Tensor
 from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.state import Snapshot
 
-FULL = 2**20  # entries; beyond them a tensor costs its arithmetic, not the call
+LARGE = {"cpu": 2**14, "cuda": 2**18}  # entries from which a tensor's arithmetic costs more than the calls, and a copy
 
 
 @dataclass(frozen=True)
@@ -45,24 +45,18 @@ class Bucket:
 
 
 def buckets(problem: Problem, snapshot: Snapshot, gradients: Sequence[Tensor | None]) -> Iterator[Bucket]:
-    """All parameters that have a gradient, those with one update rule together until a bucket is full."""
-    filling: dict[object, list[int]] = {}
+    """All parameters that have a gradient: large ones alone, small ones with one update rule together."""
+    together: dict[object, list[int]] = {}
     for place, (parameter, gradient) in enumerate(zip(snapshot.start.parameters, gradients, strict=True)):
         if gradient is None:
             continue
         if not problem.rule.elementwise:
             yield Bucket((place,), (parameter.shape,), whole=True)
-            continue
-        age, held_slots = snapshot.start.steps[place], tuple(snapshot.start.slots[place])
-        kind = (problem.group_of[place], age, held_slots, parameter.dtype, parameter.device)
-        held = filling.setdefault(kind, [])
-        if held and sum(snapshot.start.parameters[i].numel() for i in held) + parameter.numel() > FULL:
-            yield _bucket(snapshot, held)
-            held = filling[kind] = []
-        held.append(place)
-    for held in filling.values():
-        yield _bucket(snapshot, held)
-
-
-def _bucket(snapshot: Snapshot, places: Sequence[int]) -> Bucket:
-    return Bucket(tuple(places), tuple(snapshot.start.parameters[place].shape for place in places))
+        elif parameter.numel() >= LARGE.get(parameter.device.type, LARGE["cuda"]):
+            yield Bucket((place,), (parameter.shape,))
+        else:
+            age, slots = snapshot.start.steps[place], tuple(snapshot.start.slots[place])
+            kind = (problem.group_of[place], age, slots, parameter.dtype, parameter.device)
+            together.setdefault(kind, []).append(place)
+    for places in together.values():
+        yield Bucket(tuple(places), tuple(snapshot.start.parameters[place].shape for place in places))

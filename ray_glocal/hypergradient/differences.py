@@ -6,10 +6,11 @@ rounding. So its length is chosen, and the products are checked, against exact o
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ray_glocal.hypergradient.field import PulledBack
 from ray_glocal.hypergradient.problem import Problem
@@ -38,6 +39,10 @@ class Differences:
         """The step's recorded slope, ready to be compared with that nearby."""
         assert snapshot.slope is not None
         return Difference(problem, snapshot, snapshot.slope, self.length)
+
+    def kernels(self, model: nn.Module) -> AbstractContextManager[None]:
+        """The plain step's own."""
+        return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,8 @@ def calibrated(problem: Problem, snapshot: Snapshot) -> Products:
     pairs = zip(problem.parameters, snapshot.slope.parameters, strict=True)
     along = [torch.zeros_like(p) if g is None else g for p, g in pairs]
     still = [torch.zeros_like(statistic) for statistic in running(problem.norms)]
-    exact = problem.ranks.mean(EXACT.at(problem, snapshot).pull_back(along, still).parameters)
+    with EXACT.kernels(problem.model):
+        exact = problem.ranks.mean(EXACT.at(problem, snapshot).pull_back(along, still).parameters)
     unit = torch.finfo(problem.parameters[0].dtype).eps ** 0.5
     errors = {}
     for length in (unit * multiple for multiple in LENGTHS):

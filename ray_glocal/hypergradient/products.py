@@ -1,12 +1,14 @@
 """Where the Hessian products of an inner step come from: its graph, or a difference of gradients."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ray_glocal.hypergradient.field import GradientField, PulledBack
+from ray_glocal.hypergradient.kernels import twice_differentiable
 from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.state import Snapshot
 
@@ -31,6 +33,10 @@ class Products(Protocol):
         """The step's gradient, ready to be pulled back through; the model may be placed there."""
         ...
 
+    def kernels(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Which kernels pull back: layers that are checkpointed run once more then, and must run as before."""
+        ...
+
 
 @dataclass(frozen=True)
 class Exact:
@@ -43,6 +49,10 @@ class Exact:
             return self.whole(problem, snapshot)
         problem.place(snapshot.start)
         return PartByPart(problem, snapshot, snapshot.slope.parameters)
+
+    def kernels(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Those that can be differentiated twice."""
+        return twice_differentiable(model)
 
     def whole(self, problem: Problem, snapshot: Snapshot) -> GradientField:
         """The whole step's graph."""

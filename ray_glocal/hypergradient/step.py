@@ -60,7 +60,8 @@ def pull_back_step(
         through = _pull_back_rule(problem, snapshot, _clipped(problem, gradients), carrier)
         if problem.clipping is not None:
             through.gradients = problem.clipping.pull_back(gradients, through.gradients)
-    back = slope.pull_back(through.gradients, problem.ranks.share(carrier.statistics))
+    with products.kernels(problem.model):
+        back = slope.pull_back(through.gradients, problem.ranks.share(carrier.statistics))
     count, names = len(back.parameters), list(back.hyper)
     joined = problem.ranks.mean([*back.parameters, *back.hyper.values()])
     parameters = tuple((a + b).detach() for a, b in zip(through.parameters, joined, strict=False))
@@ -139,8 +140,9 @@ def push_forward_step(problem: Problem, snapshot: Snapshot, carrier: Carrier) ->
     carrier = _awake(problem, carrier)
     slope = EXACT.whole(problem, snapshot)
     gradients = slope.gradients if snapshot.slope is None else snapshot.slope.parameters
-    moved = problem.ranks.mean(slope.push_forward(problem, carrier.parameters))
-    statistics = slope.push_statistics(problem, carrier.parameters, carrier.statistics)
+    with EXACT.kernels(problem.model):
+        moved = problem.ranks.mean(slope.push_forward(problem, carrier.parameters))
+        statistics = slope.push_statistics(problem, carrier.parameters, carrier.statistics)
     clipped = _clipped(problem, gradients)
     if problem.clipping is not None:
         detached = [None if g is None else g.detach() for g in gradients]

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.differences import calibrated
@@ -177,6 +178,8 @@ class Tape:
             field = taped(problem, snapshot)
             kept = {parameter.untyped_storage().data_ptr() for parameter in field.parameters}
         size = sum(count for place, count in held.items() if place not in kept)
+        if not _outlives(problem, field):
+            return False, size
         with_graph = problem.ranks.mean([g.detach() for g in field.gradients if g is not None])
         without = [g for g in slope.parameters if g is not None]
         if len(with_graph) != len(without):
@@ -198,6 +201,24 @@ class Tape:
             )
             got = f"a relative difference of {error:.2g}"
             raise ArgumentError("model", "compute the same compiled and eagerly", got, remedy)
+
+
+def _outlives(problem: Problem, field: GradientField) -> bool:
+    """Whether a graph says the same when the parameters have moved on: layers that are checkpointed look them up."""
+    along = [
+        torch.zeros_like(p) if g is None else g.detach()
+        for p, g in zip(problem.parameters, field.gradients, strict=True)
+    ]
+    still = [torch.zeros_like(statistic) for statistic in field.after]
+    with EXACT.kernels(problem.model), problem.preserved():
+        at_once = field.pull_back(along, still).parameters
+        with torch.no_grad():
+            torch._foreach_mul_(list(problem.parameters), 0.5)
+        try:
+            later = field.pull_back(along, still).parameters
+        except CheckpointError:
+            return False
+    return _same(at_once, later) or _apart(later, at_once) < 1e-4
 
 
 def _free(device: torch.device) -> int:

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import adjoint_trajectory, forward_trajectory
@@ -92,6 +94,26 @@ def test_single_precision_agrees_with_double(model, optimizer):
     assert all(a.dtype == torch.float64 for a in found)
     # The options are double precision, and must not lift the parameters to theirs.
     assert all(p.dtype == torch.float32 for p in single.window().end.parameters)
+
+
+class Checkpointed(nn.Module):
+    """Keeps nothing for the backward pass, but runs again."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return checkpoint(self.inner, x, use_reentrant=False)
+
+
+@pytest.mark.parametrize("model", ["mlp", "attention"])
+def test_a_checkpointed_model_has_the_same_derivatives(model):
+    truth, case = both(Case.build(model, "sgd")), Case.build(model, "sgd")
+    case.problem.model = Checkpointed(case.problem.model)
+    window = case.window()
+    for engine, true in zip((forward_trajectory, adjoint_trajectory), truth, strict=True):
+        assert relative(engine(case.problem, window).derivatives, true) < EXACT
 
 
 @pytest.mark.skipif(not hasattr(torch.compiler, "set_stance"), reason="this torch cannot set compilation aside")

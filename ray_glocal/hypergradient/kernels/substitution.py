@@ -27,6 +27,10 @@ KERNELS: Mapping[Any, Kernel] = {
 }
 
 
+# Functions inside which kernels are called; a backward pass calls them where layers are checkpointed.
+COMPOSITES = frozenset({F.multi_head_attention_forward, torch.autograd.grad})
+
+
 class Substitution(TorchFunctionMode):
     """Calls our kernels in place of torch's where a derivative is asked for and they cover the arguments.
 
@@ -42,7 +46,7 @@ class Substitution(TorchFunctionMode):
         kwargs = kwargs or {}
         if any(kind not in (Tensor, nn.Parameter) for kind in types):
             return func(*args, **kwargs)
-        if func is F.multi_head_attention_forward:
+        if func in COMPOSITES:
             with self:
                 return entered(func)(*args, **kwargs)
         kernel = KERNELS.get(func)
