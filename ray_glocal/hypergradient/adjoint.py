@@ -48,10 +48,10 @@ def adjoint_trajectory(problem: Problem, window: Window, tail: int = 1, products
         outer = problem.outer_gradient(window.val_batches, window.values)
         share = tuple(gradient / tail for gradient in outer.parameters)
         nothing = tuple({name: torch.zeros_like(t) for name, t in held.items()} for held in window.end.slots)
-        carrier, total, lags = Carrier(share, nothing, outer.statistics), outer.direct, []
+        carrier, after, total, lags = Carrier(share, nothing, outer.statistics), window.end, outer.direct, []
         for lag, snapshot in enumerate(_backwards(problem, window.snapshots), 1):
-            carrier, contribution = pull_back_step(problem, snapshot, carrier, products)
-            total = total + contribution
+            carrier, contribution = pull_back_step(problem, snapshot, carrier, products, after)
+            after, total = snapshot.start, total + contribution
             lags.append(total)
             if lag < tail:  # the parameters before this step are one of those averaged
                 added = tuple(a + b for a, b in zip(carrier.parameters, share, strict=True))

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ray_glocal.hypergradient.field import PulledBack
 from ray_glocal.hypergradient.problem import Problem
@@ -40,7 +40,7 @@ class Differences:
         assert snapshot.slope is not None
         return Difference(problem, snapshot, snapshot.slope, self.length)
 
-    def kernels(self, model: nn.Module) -> AbstractContextManager[None]:
+    def kernels(self, problem: Problem) -> AbstractContextManager[object]:
         """The plain step's own."""
         return nullcontext()
 
@@ -114,7 +114,7 @@ def calibrated(problem: Problem, snapshot: Snapshot) -> Products:
     pairs = zip(problem.parameters, snapshot.slope.parameters, strict=True)
     along = [torch.zeros_like(p) if g is None else g for p, g in pairs]
     still = [torch.zeros_like(statistic) for statistic in running(problem.norms)]
-    with EXACT.kernels(problem.model):
+    with EXACT.kernels(problem):
         exact = problem.ranks.mean(EXACT.at(problem, snapshot).pull_back(along, still).parameters)
     unit = torch.finfo(problem.parameters[0].dtype).eps ** 0.5
     errors = {}

@@ -108,7 +108,8 @@ class GradientField:
         leaves = problem.leaves(snapshot.values, differentiable=True)
         before = [statistic.requires_grad_() for statistic in running(problem.norms)]
         every = problem.parts(snapshot.batch)
-        with twice_differentiable(problem.model), problem.ranks.apart(), readings(problem.norms) as seen:
+        kernels = twice_differentiable(problem.model, substituting=problem.substitutes)
+        with kernels as ours, problem.ranks.apart(), readings(problem.norms) as seen:
             losses: list[Tensor] = []
             total: Gradients = (None,) * len(parameters)
             for part in every if parts is None else parts:
@@ -118,6 +119,7 @@ class GradientField:
                 share = loss * (snapshot.scale / len(every)) if len(every) > 1 or snapshot.scale != 1 else loss
                 found = torch.autograd.grad(share, parameters, create_graph=True, allow_unused=True)
                 total = added(total, found)
+        problem.substitutes = ours is not None and ours.used
         if snapshot.scale != 1:
             total = tuple(None if t is None else t / snapshot.scale for t in total)
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()

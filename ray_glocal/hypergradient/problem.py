@@ -108,6 +108,7 @@ class Problem:
         ends = np.cumsum([hyper.size for hyper in self.hyperparameters]).tolist()
         self.places = {h.name: slice(end - h.size, end) for h, end in zip(self.hyperparameters, ends, strict=True)}
         self.reads: set[str] = set()  # loss hyperparameters that a loss has read so far
+        self.substitutes = True  # whether kernels of the model's are replaced inside windows, as far as was seen
         self._check_parameters()
         for group in optimizer.param_groups:  # what an earlier problem wrote says nothing about this one
             group.pop(ADAPTED_LR, None)

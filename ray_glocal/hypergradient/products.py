@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ray_glocal.hypergradient.field import GradientField, PulledBack
 from ray_glocal.hypergradient.kernels import twice_differentiable
@@ -33,7 +33,7 @@ class Products(Protocol):
         """The step's gradient, ready to be pulled back through; the model may be placed there."""
         ...
 
-    def kernels(self, model: nn.Module) -> AbstractContextManager[None]:
+    def kernels(self, problem: Problem) -> AbstractContextManager[object]:
         """Which kernels pull back: layers that are checkpointed run once more then, and must run as before."""
         ...
 
@@ -50,9 +50,9 @@ class Exact:
         problem.place(snapshot.start)
         return PartByPart(problem, snapshot, snapshot.slope.parameters)
 
-    def kernels(self, model: nn.Module) -> AbstractContextManager[None]:
+    def kernels(self, problem: Problem) -> AbstractContextManager[object]:
         """Those that can be differentiated twice."""
-        return twice_differentiable(model)
+        return twice_differentiable(problem.model, substituting=problem.substitutes)
 
     def whole(self, problem: Problem, snapshot: Snapshot) -> GradientField:
         """The whole step's graph."""

@@ -16,7 +16,7 @@ from ray_glocal.hypergradient.buckets import Bucket, buckets
 from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.products import EXACT, Products
 from ray_glocal.hypergradient.rules import Slots
-from ray_glocal.hypergradient.state import Snapshot
+from ray_glocal.hypergradient.state import InnerState, Snapshot
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,11 @@ class _ThroughRule:
 
 
 def pull_back_step(
-    problem: Problem, snapshot: Snapshot, carrier: Carrier, products: Products = EXACT
+    problem: Problem,
+    snapshot: Snapshot,
+    carrier: Carrier,
+    products: Products = EXACT,
+    after: InnerState | None = None,
 ) -> tuple[Carrier, Tensor]:
     """Pull an adjoint back through one inner step.
 
@@ -48,6 +52,7 @@ def pull_back_step(
         snapshot: The inner step.
         carrier: Adjoint of the state after the step.
         products: Where Hessian products come from.
+        after: The state after the step, where it is at hand: its buffers need not be computed again.
 
     Returns:
         Adjoint of the state before the step, and the step's contribution to the hypergradient, shape [q].
@@ -57,17 +62,26 @@ def pull_back_step(
     slope = products.at(problem, snapshot)
     gradients = slope.gradients if snapshot.slope is None else snapshot.slope.parameters
     with torch.no_grad():
-        through = _pull_back_rule(problem, snapshot, _clipped(problem, gradients), carrier)
+        through = _pull_back_rule(problem, snapshot, _clipped(problem, gradients), carrier, after)
         if problem.clipping is not None:
             through.gradients = problem.clipping.pull_back(gradients, through.gradients)
-    with products.kernels(problem.model):
+    with products.kernels(problem):
         back = slope.pull_back(through.gradients, problem.ranks.share(carrier.statistics))
     count, names = len(back.parameters), list(back.hyper)
     joined = problem.ranks.mean([*back.parameters, *back.hyper.values()])
-    parameters = tuple((a + b).detach() for a, b in zip(through.parameters, joined, strict=False))
+    parameters = _sum(through.parameters, [joined[i].detach() for i in range(count)], through.gradients)
     contribution = problem.stacked({**through.options, **dict(zip(names, joined[count:], strict=True))})
     statistics = tuple(s.detach() for s in problem.ranks.shared(back.statistics))
     return Carrier(parameters, tuple(through.slots), statistics), contribution
+
+
+def _sum(left: Sequence[Tensor], right: Sequence[Tensor], others: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Sums of pairs, written into the right ones unless those share memory among them or with other tensors."""
+    places = [tensor.untyped_storage().data_ptr() for tensor in right]
+    shared = {tensor.untyped_storage().data_ptr() for tensor in (*left, *others)}
+    if len(set(places)) < len(places) or not shared.isdisjoint(places):
+        return tuple(a + b for a, b in zip(left, right, strict=True))
+    return tuple(b.add_(a) for a, b in zip(left, right, strict=True))
 
 
 def _clipped(problem: Problem, gradients: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
@@ -76,7 +90,11 @@ def _clipped(problem: Problem, gradients: Sequence[Tensor | None]) -> Sequence[T
 
 
 def _pull_back_rule(
-    problem: Problem, snapshot: Snapshot, gradients: Sequence[Tensor | None], carrier: Carrier
+    problem: Problem,
+    snapshot: Snapshot,
+    gradients: Sequence[Tensor | None],
+    carrier: Carrier,
+    after: InnerState | None,
 ) -> _ThroughRule:
     """Pull an adjoint back through the optimizer's update; a parameter that it skipped keeps its own."""
     zeros = [torch.zeros_like(p) if g is None else p for p, g in zip(carrier.parameters, gradients, strict=True)]
@@ -89,12 +107,13 @@ def _pull_back_rule(
         pulled = problem.rule.pull_back(
             bucket.flat([state.parameters[i] for i in bucket.places]),
             bucket.flat([g for i in bucket.places if (g := gradients[i]) is not None]),
-            {name: bucket.flat([state.slots[i][name] for i in bucket.places]) for name in state.slots[first]},
+            _held(bucket, state.slots),
             state.steps[first],
             snapshot.options[group],
             frozenset(field for field, _ in adapted.values()),
             bucket.flat([carrier.parameters[i] for i in bucket.places]),
-            {name: bucket.flat([carrier.slots[i][name] for i in bucket.places]) for name in carrier.slots[first]},
+            _held(bucket, carrier.slots),
+            None if after is None else _held(bucket, after.slots),
         )
         apart = [bucket.apart(flat) for flat in (pulled.parameter, pulled.gradient, *pulled.slots.values())]
         for i, parameter, gradient, *held in zip(bucket.places, *apart, strict=True):
@@ -104,6 +123,11 @@ def _pull_back_rule(
             part = pulled.options[option] * factor
             through.options[name] = part + through.options[name] if name in through.options else part
     return through
+
+
+def _held(bucket: Bucket, slots: Sequence[Slots]) -> Slots:
+    """Buffers of a bucket, flat."""
+    return {name: bucket.flat([slots[i][name] for i in bucket.places]) for name in slots[bucket.places[0]]}
 
 
 def _adapted(problem: Problem, snapshot: Snapshot, group: int) -> Iterator[tuple[str, tuple[str, float]]]:
@@ -140,7 +164,7 @@ def push_forward_step(problem: Problem, snapshot: Snapshot, carrier: Carrier) ->
     carrier = _awake(problem, carrier)
     slope = EXACT.whole(problem, snapshot)
     gradients = slope.gradients if snapshot.slope is None else snapshot.slope.parameters
-    with EXACT.kernels(problem.model):
+    with EXACT.kernels(problem):
         moved = problem.ranks.mean(slope.push_forward(problem, carrier.parameters))
         statistics = slope.push_statistics(problem, carrier.parameters, carrier.statistics)
     clipped = _clipped(problem, gradients)

@@ -210,7 +210,7 @@ def _outlives(problem: Problem, field: GradientField) -> bool:
         for p, g in zip(problem.parameters, field.gradients, strict=True)
     ]
     still = [torch.zeros_like(statistic) for statistic in field.after]
-    with EXACT.kernels(problem.model), problem.preserved():
+    with EXACT.kernels(problem), problem.preserved():
         at_once = field.pull_back(along, still).parameters
         with torch.no_grad():
             torch._foreach_mul_(list(problem.parameters), 0.5)

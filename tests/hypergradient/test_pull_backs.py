@@ -81,6 +81,11 @@ def started(kind, options, steps, gradient=None):
     return rule, (parameter.detach(), now.detach(), slots, age, read)
 
 
+def copies(weights):
+    """Cotangents of buffers may be overwritten."""
+    return weights[0], {name: tensor.clone() for name, tensor in weights[1].items()}
+
+
 def compare(rule, start, wanted, *, slot_names=None):
     """By hand and by autograd, with random cotangents of the parameter and of some slots."""
     parameter, _, slots, _, _ = start
@@ -88,8 +93,11 @@ def compare(rule, start, wanted, *, slot_names=None):
     names = (slots or {"momentum_buffer": None}) if slot_names is None else slot_names
     weights = torch.randn_like(parameter), {name: torch.randn_like(parameter) for name in names}
     kept = [tensor.clone() for tensor in (*start[:2], *slots.values(), weights[0], *weights[1].values())]
+    tensors = {field: torch.tensor(start[-1][field], dtype=torch.float64) for field in wanted}
     with torch.no_grad():
-        found = rule.pull_back(*start, wanted, *weights)
+        later = rule.update(*start[:-1], {**start[-1], **tensors})[1]
+        found = rule.pull_back(*start, wanted, *copies(weights))
+        informed = rule.pull_back(*start, wanted, *copies(weights), later)
     truth = pull_back(rule, *start, wanted, *weights)
     for before, after in zip(kept, (*start[:2], *slots.values(), weights[0], *weights[1].values()), strict=True):
         assert torch.equal(before, after)  # arguments are left alone
@@ -98,6 +106,9 @@ def compare(rule, start, wanted, *, slot_names=None):
     assert found.options.keys() == truth.options.keys() == set(wanted)
     pairs += [(found.slots[name], truth.slots[name]) for name in truth.slots]
     pairs += [(found.options[name], truth.options[name]) for name in truth.options]
+    pairs += [(informed.parameter, truth.parameter), (informed.gradient, truth.gradient)]
+    pairs += [(informed.slots[name], truth.slots[name]) for name in truth.slots]
+    pairs += [(informed.options[name], truth.options[name]) for name in truth.options]
     for got, true in pairs:
         assert got.dtype == torch.float64
         assert got.shape == true.shape

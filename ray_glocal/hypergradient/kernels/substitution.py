@@ -39,6 +39,10 @@ class Substitution(TorchFunctionMode):
     torch's own run.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = False  # whether any was
+
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -53,6 +57,7 @@ class Substitution(TorchFunctionMode):
         if kernel is None or not differentiated(args, kwargs):
             return func(*args, **kwargs)
         found = kernel(*args, **kwargs)
+        self.used |= found is not None
         return func(*args, **kwargs) if found is None else found
 
 
@@ -76,11 +81,17 @@ def entered(function: types.FunctionType) -> types.FunctionType:
 
 
 @contextmanager
-def twice_differentiable(model: nn.Module) -> Iterator[None]:
+def twice_differentiable(model: nn.Module, *, substituting: bool = True) -> Iterator[Substitution | None]:
     """Use kernels that have a second derivative: ours in place of the fused ones, and native RNNs.
+
+    Looking at every call costs time: where the yielded substitution was not `used`, later passes may go without one.
 
     Attention that ours does not cover (dropout, grouped queries, a mask that is learnt, heads that are broadcast) runs
     in torch's math kernel, whose bits differ from the fused one's.
     """
-    with differentiable_in_eval(model), backends.only_math(), Substitution():
-        yield
+    with differentiable_in_eval(model), backends.only_math():
+        if not substituting:
+            yield None
+            return
+        with Substitution() as ours:
+            yield ours

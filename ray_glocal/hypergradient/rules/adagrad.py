@@ -66,6 +66,7 @@ class AdagradRule:
         wanted: Collection[str],
         cotangent: Tensor,
         slot_cotangents: Mapping[str, Tensor],
+        after: Mapping[str, Tensor] | None = None,
     ) -> Pulled:
         slowed = 1 + step * float(options["lr_decay"])
         rate = float(options["lr"]) / slowed

@@ -94,6 +94,7 @@ class AdamRule:
         wanted: Collection[str],
         cotangent: Tensor,
         slot_cotangents: Mapping[str, Tensor],
+        after: Mapping[str, Tensor] | None = None,
     ) -> Pulled:
         lr, beta1, beta2, decay = (float(options[name]) for name in ("lr", "beta1", "beta2", "weight_decay"))
         decoupled = options["decoupled"]
@@ -103,16 +104,15 @@ class AdamRule:
         rate, spread = lr / correction1, 1 / math.sqrt(correction2)
 
         direction = direction_of(parameter, gradient, options, decays=coupled)
-        first = torch.lerp(slots["exp_avg"], direction, 1 - beta1)
-        second = (slots["exp_avg_sq"] * beta2).addcmul_(direction, direction, value=1 - beta2)
-        root = torch.maximum(slots["max_exp_avg_sq"], second).sqrt_() if options["amsgrad"] else second.sqrt_()
+        first, second = (after["exp_avg"], after["exp_avg_sq"]) if after else self._moments(slots, direction, options)
+        root = (torch.maximum(slots["max_exp_avg_sq"], second) if options["amsgrad"] else second).sqrt()
         scale = torch.rsub(root, options["eps"], alpha=-spread)
 
         # In place from here on: fresh memory costs more than the arithmetic. What is overwritten is dotted before.
         shared = cotangent / scale
         in_rate = -dot(shared, first)
         along_parameter = dot(cotangent, parameter) if decoupled and wanted else in_rate
-        in_scale = first.mul_(shared).div_(scale)  # times the rate
+        in_scale = torch.mul(first, shared).div_(scale)  # times the rate
         along_root = dot(in_scale, root) if "beta2" in wanted else in_rate
         along_scale = total(in_scale) if "eps" in wanted else in_rate
         in_first = add_present(shared.mul_(-rate), slot_cotangents.get("exp_avg"))
@@ -141,6 +141,13 @@ class AdamRule:
         return Pulled(in_parameter, in_gradient, before, found)
 
     @staticmethod
+    def _moments(slots: Mapping[str, Tensor], direction: Tensor, options: Options) -> tuple[Tensor, Tensor]:
+        """Both moments after the step."""
+        first = torch.lerp(slots["exp_avg"], direction, 1 - options["beta1"])
+        beta2 = options["beta2"]
+        return first, (slots["exp_avg_sq"] * beta2).addcmul_(direction, direction, value=1 - beta2)
+
+    @staticmethod
     def _through_second(
         second: Tensor,
         root: Tensor,
@@ -151,13 +158,13 @@ class AdamRule:
     ) -> tuple[Tensor, Slots]:
         """Cotangents of the second moment after the step and, for AMSGrad, of the largest so far before it.
 
-        Overwrites `second`, `root` and `in_root`.
+        Overwrites `root` and `in_root`.
         """
         held = slot_cotangents.get("exp_avg_sq")
         if "max_exp_avg_sq" not in slots:
             return through_root(in_root, root, scale, held), {}
         largest = slots["max_exp_avg_sq"]
-        newer = second.sub_(largest).sign_().add_(1.0).mul_(0.5)  # 1, 0, or a half where both are as large
+        newer = torch.sub(second, largest).sign_().add_(1.0).mul_(0.5)  # 1, 0, or a half where both are as large
         in_largest = through_root(in_root, root, scale, slot_cotangents.get("max_exp_avg_sq"))
         in_second = newer.mul_(in_largest)
         in_largest.sub_(in_second)

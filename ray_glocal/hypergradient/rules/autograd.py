@@ -21,6 +21,7 @@ class ByAutograd:
         wanted: Collection[str],
         cotangent: Tensor,
         slot_cotangents: Mapping[str, Tensor],
+        after: Mapping[str, Tensor] | None = None,
     ) -> Pulled:
         return pull_back(self, parameter, gradient, slots, step, options, wanted, cotangent, slot_cotangents)
 

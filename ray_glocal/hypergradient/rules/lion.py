@@ -51,6 +51,7 @@ class LionRule:
         wanted: Collection[str],
         cotangent: Tensor,
         slot_cotangents: Mapping[str, Tensor],
+        after: Mapping[str, Tensor] | None = None,
     ) -> Pulled:
         lr, beta2, decay = (float(options[name]) for name in ("lr", "beta2", "weight_decay"))
         in_moment = slot_cotangents.get("exp_avg")

@@ -59,6 +59,7 @@ class MuonRule:
         wanted: Collection[str],
         cotangent: Tensor,
         slot_cotangents: Mapping[str, Tensor],
+        after: Mapping[str, Tensor] | None = None,
     ) -> Pulled:
         lr, momentum, decay = (float(options[name]) for name in ("lr", "momentum", "weight_decay"))
         ratio, held = _ratio(parameter, options), slots["momentum_buffer"]

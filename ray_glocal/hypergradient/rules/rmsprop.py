@@ -80,6 +80,7 @@ class RMSpropRule:
         wanted: Collection[str],
         cotangent: Tensor,
         slot_cotangents: Mapping[str, Tensor],
+        after: Mapping[str, Tensor] | None = None,
     ) -> Pulled:
         lr, alpha, momentum = options["lr"], options["alpha"], options["momentum"]
         decays = takes("weight_decay", options, wanted)

@@ -81,6 +81,7 @@ class UpdateRule(Protocol):
         wanted: Collection[str],
         cotangent: Tensor,
         slot_cotangents: Mapping[str, Tensor],
+        after: Mapping[str, Tensor] | None = None,
     ) -> Pulled:
         """Pull cotangents back through `update`, with gradient mode off.
 
@@ -92,7 +93,8 @@ class UpdateRule(Protocol):
             options: Plain numbers, as `options` gives them.
             wanted: Fields to differentiate in; their branch is taken at zero, too.
             cotangent: Of the parameter after the step.
-            slot_cotangents: Of the buffers after the step; one that is missing is zero.
+            slot_cotangents: Of the buffers after the step; one that is missing is zero. They may be overwritten.
+            after: Those buffers, where they are known: they need not be computed again.
         """
         ...
 

@@ -12,7 +12,6 @@ from ray_glocal.hypergradient.rules.rule import (
     Pulled,
     Slots,
     add_scaled,
-    added,
     dot,
     is_on,
     takes,
@@ -66,6 +65,7 @@ class SGDRule:
         wanted: Collection[str],
         cotangent: Tensor,
         slot_cotangents: Mapping[str, Tensor],
+        after: Mapping[str, Tensor] | None = None,
     ) -> Pulled:
         lr, momentum, decay = (float(options[name]) for name in ("lr", "momentum", "weight_decay"))
         heavy, decays = (takes(field, options, wanted) for field in ("momentum", "weight_decay"))
@@ -73,7 +73,8 @@ class SGDRule:
         buffer = slots.get("momentum_buffer") if heavy else None
         share = 1.0 if buffer is None else 1 - options["dampening"]  # of the direction in the buffer after the step
         in_slot = slot_cotangents.get("momentum_buffer") if heavy else None
-        in_buffer = added(in_slot, cotangent, -lr * momentum if nesterov else -lr)
+        push = -lr * momentum if nesterov else -lr
+        in_buffer = cotangent * push if in_slot is None else in_slot.add_(cotangent, alpha=push)
         in_direction = in_buffer if share == 1 else in_buffer * share
         if nesterov:
             in_direction = torch.add(in_direction, cotangent, alpha=-lr)
@@ -86,6 +87,8 @@ class SGDRule:
 
         def along_buffer() -> Tensor:
             """Inner product of the cotangent with the buffer after the step."""
+            if after is not None and "momentum_buffer" in after:
+                return dot(cotangent, after["momentum_buffer"])
             onto = along(cotangent).mul_(share)
             return onto if buffer is None else onto.add_(dot(cotangent, buffer), alpha=momentum)
 
