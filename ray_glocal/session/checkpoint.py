@@ -16,7 +16,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Randomness
 from ray_glocal.hypergradient.problem import InnerState, Snapshot
 
-VERSION = 2
+VERSION = 3
 FILE = "session.pt"
 TRACE = "trace.parquet"
 
