@@ -95,7 +95,7 @@ class Budget:
         return math.ceil((1 - LATE) * self.total_steps) - 1
 
 
-def report_period(overhead: float, least: int, steps: float) -> int:
+def reports_every(overhead: float, least: int, steps: float) -> int:
     """Inner steps between reports: `least`, doubled until reports take a small share of the budget.
 
     Args:

@@ -24,34 +24,21 @@ from ray_glocal.hypergradient.window import Trajectory, Window
 from ray_glocal.koopman import forecaster
 from ray_glocal.session import checkpoint
 from ray_glocal.session.adapted import Adapted, Folder
-from ray_glocal.session.budget import Budget, report_period
 from ray_glocal.session.buffers import set_transient_buffers, transient_buffers
 from ray_glocal.session.cost import PLAIN, REPORT, SEARCH, WINDOW, Cost, report_steps, window_steps
 from ray_glocal.session.curve import forecast_final_loss
 from ray_glocal.session.divergence import EARLY, Guard, RestorePoint
 from ray_glocal.session.foresight import Foresight
-from ray_glocal.session.gate import judge
-from ray_glocal.session.heat import afforded, tempered, warmed
+from ray_glocal.session.heat import afforded, warmed
 from ray_glocal.session.meter import Meter
-from ray_glocal.session.outer import (
-    BACK,
-    Axes,
-    OuterState,
-    Plan,
-    learn,
-    move,
-    potential,
-    quickened,
-    restrain,
-    search,
-    settled,
-)
+from ray_glocal.session.outer import BACK, Axes, OuterState, Plan, learn, potential, settled
 from ray_glocal.session.recorder import Recorder
+from ray_glocal.session.response import Ending, respond
 from ray_glocal.session.rows import Seen, entry_metrics, flat, return_rows, window_rows
 from ray_glocal.session.schedule import Schedule
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.stream import Stream
-from ray_glocal.session.timetable import DutyCycle, Earned, Timetable
+from ray_glocal.session.timetable import report_period, timetable
 from ray_glocal.session.trace import Trace
 from ray_glocal.session.validation import Validation
 
@@ -118,9 +105,11 @@ class GlocalSession:
         self._foresight = Foresight(self.problem, *forecasters, factors)
         self._axes = Axes.of(self.problem)
         self._outer = OuterState.start(self._axes, self.settings)
-        self.report_period = self._reports_every()
+        self.report_period = report_period(self.settings, report_steps(self.validation.count))
         self._meter = Meter(self.cost, self.problem.parameters[0].device)
-        self._timetable = self._chosen_timetable()
+        lengths = {SEARCH: self.settings.search_window, WINDOW: self.settings.window}
+        counted = {kind: self._counted(length, again=False) for kind, length in lengths.items()}
+        self._timetable = timetable(self.settings, total_steps, self.report_period, self.cost, counted)
         self._recorder = Recorder(self.settings, self._timetable)
         longest = max(self.settings.window, self.settings.search_window)
         self._tape = Tape(self.problem, longest, self.settings.graph_memory)
@@ -272,30 +261,17 @@ class GlocalSession:
 
     def _respond(self, local: Array, forecast: Forecast, loss: float) -> None:
         """Judge a forecast and take the outer step."""
-        self._outer = warmed(learn(self._outer, forecast, loss), local, loss)
-        band = self._axes.band(self.settings, searching=self._outer.searching)
-        known = self._outer.elasticity, self._outer.deviation, local
-        verdicts = judge(*known, self.settings, band, self._axes.vectors)
-        progress = self.step_count / self.total_steps
+        searching, progress = self._outer.searching, self.step_count / self.total_steps
         heat = afforded(self.settings.heat, self._foresight.height(self.step_count))
         plan = Plan(progress, self._foresight.annealed, heat)
-        verdicts = restrain(verdicts, self._outer, self._axes, plan)
-        promised = local / loss if loss > 0 else np.zeros_like(local)
-        displacement, self._outer = move(self._outer, verdicts, self._axes, promised, self.settings)
-        values, line = self.values, self.problem.to_line(self.values)
-        displacement = quickened(self._outer, displacement, self._axes, line.numpy(), promised, self.settings)
-        more, self._outer = tempered(self._outer, self._axes, line.numpy(), plan)
-        displacement += more
-        if displacement.any():
-            values = self.problem.to_values(line + torch.from_numpy(displacement))
-        searching = self._outer.searching
-        if searching:
-            came = (self.problem.to_line(values) - line).numpy()
-            self._outer = search(self._outer, came, self._axes, self.settings)
-        seen = Seen(self.problem, self.values, values, local, forecast, loss)
-        self.trace.append(window_rows(self.step_count, seen, verdicts))
-        if values is not self.values:
-            self._set_values(values)
+        known = warmed(learn(self._outer, forecast, loss), local, loss)
+        end = Ending(self.problem, self.values, local, loss)
+        told = respond(end, known, self._axes, plan, self.settings)
+        seen = Seen(self.problem, self.values, told.values, local, forecast, loss)
+        self._outer = told.outer
+        self.trace.append(window_rows(self.step_count, seen, told.verdicts))
+        if told.values is not self.values:
+            self._set_values(told.values)
         if searching and not self._outer.searching and progress <= EARLY:
             self._begin_anew()
 
@@ -340,19 +316,6 @@ class GlocalSession:
         """Inner-step equivalents of a window beyond its plain steps, some of which may run again."""
         repeated = length if again else 0  # a resumed run counts as one that was not
         return window_steps(self._engine(), length, repeated, self.problem.size, self.validation.per_window)
-
-    def _reports_every(self) -> int:
-        told = self.settings
-        if told.report_every is not None or told.overhead is None:
-            return told.report_every or told.period
-        return report_period(told.overhead, told.period, report_steps(self.validation.count))
-
-    def _chosen_timetable(self) -> Timetable:
-        told = self.settings
-        if told.overhead is None:
-            return DutyCycle(told, self.total_steps)
-        counted = {k: self._counted(n, again=False) for k, n in ((SEARCH, told.search_window), (WINDOW, told.window))}
-        return Earned(Budget(told.overhead, self.total_steps, self.report_period), told, self.cost, counted)
 
     def _engine(self) -> str:
         if self.settings.engine == "auto":

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from ray_glocal.session.budget import Budget, Prices
+from ray_glocal.session.budget import Budget, Prices, reports_every
 from ray_glocal.session.cost import PLAIN, REPORT, SEARCH, UPKEEP, WINDOW, Cost
 from ray_glocal.session.settings import Settings
 
@@ -185,3 +185,27 @@ class Earned:
         """Inverse of `as_plain`."""
         if plain:
             self._start, self._period, self._planned = plain["start"], plain["period"], plain["planned"]
+
+
+def report_period(settings: Settings, steps: float) -> int:
+    """Inner steps between reports, of which each costs so many inner-step equivalents."""
+    if settings.report_every is not None or settings.overhead is None:
+        return settings.report_every or settings.period
+    return reports_every(settings.overhead, settings.period, steps)
+
+
+def timetable(
+    settings: Settings, total_steps: int, reports: int, cost: Cost, counted: Mapping[str, float]
+) -> Timetable:
+    """The timetable that the settings ask for.
+
+    Args:
+        settings: A duty cycle or a budget.
+        total_steps: Inner steps of the run.
+        reports: Inner steps between reports.
+        cost: See `Earned`.
+        counted: See `Earned`.
+    """
+    if settings.overhead is None:
+        return DutyCycle(settings, total_steps)
+    return Earned(Budget(settings.overhead, total_steps, reports), settings, cost, counted)

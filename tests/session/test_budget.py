@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_glocal.session import Settings
-from ray_glocal.session.budget import FRONT, REPORTS, SEARCH, Budget, Prices, report_period
+from ray_glocal.session.budget import FRONT, REPORTS, SEARCH, Budget, Prices, reports_every
 from ray_glocal.session.cost import PLAIN, REPORT, WINDOW, Cost, window_steps
 from ray_glocal.session.cost import SEARCH as SEARCHED
 from ray_glocal.session.meter import LEARN, WARM_UP, Meter
@@ -243,11 +243,11 @@ def test_what_is_free_by_hand():
 
 
 def test_reports_come_at_steps_that_no_clock_decides():
-    assert report_period(0.25, 128, 1.0) == 128
-    assert report_period(0.25, 128, 20 / 3) == 256
-    assert report_period(0.1, 128, 20 / 3) == 512
+    assert reports_every(0.25, 128, 1.0) == 128
+    assert reports_every(0.25, 128, 20 / 3) == 256
+    assert reports_every(0.1, 128, 20 / 3) == 512
     for steps in (0.3, 5.0, 70.0, 900.0):
-        period = report_period(0.25, 128, steps)
+        period = reports_every(0.25, 128, steps)
         assert steps <= REPORTS * 0.25 * period
         assert period == 128 or steps > REPORTS * 0.25 * period / 2
 
