@@ -102,7 +102,6 @@ class Earned:
     def __init__(self, budget: Budget, settings: Settings, cost: Cost, counted: Mapping[str, float]) -> None:
         self._budget, self._settings, self._cost, self._counted = budget, settings, cost, counted
         self._start: int | None = None  # of the next window
-        self._period: int | None = None
         self._planned = False
 
     def searches(self, step: int) -> bool:
@@ -130,8 +129,8 @@ class Earned:
             return
         window, known = self._settings.window, self._prices(WINDOW)
         self._planned = True
-        self._period = self._budget.period(step, self._cost.extra_seconds, known, window)
-        self._start = None if self._period is None else step + self._period - window
+        period = self._budget.period(step, self._cost.extra_seconds, known, window)
+        self._start = None if period is None else step + period - window
 
     def review(self, step: int) -> None:
         """There may be room where earlier prices were too high."""
@@ -179,12 +178,12 @@ class Earned:
 
     def as_plain(self) -> dict[str, Any]:
         """The plan."""
-        return {"start": self._start, "period": self._period, "planned": self._planned}
+        return {"start": self._start, "planned": self._planned}
 
     def load_plain(self, plain: Mapping[str, Any]) -> None:
         """Inverse of `as_plain`."""
         if plain:
-            self._start, self._period, self._planned = plain["start"], plain["period"], plain["planned"]
+            self._start, self._planned = plain["start"], plain["planned"]
 
 
 def report_period(settings: Settings, steps: float) -> int:

@@ -1,7 +1,7 @@
 """The time budget, on a simulated clock: what is spent is what the costs say, and nothing waits for a real one."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import pytest
@@ -305,40 +305,73 @@ def test_a_window_that_is_dropped_stays_paid_for():
 # ---- in a session ----
 
 
-def test_a_session_stays_within_its_budget():
-    """By a clock that every evaluation of a loss moves on: a plain step takes 3 seconds, validation 1 a batch."""
-    run = Run(total=900, settings=Settings(window=8, search_window=6, report_every=50))
-    session = run.session()
+def clocked(session):
+    """The session by a clock that its work moves on: a plain step takes 3 seconds, a validation batch 1."""
+    clock = Clock()
+    session._meter._clock = clock
+    session.problem.advance = clock.after(session.problem.advance, lambda *_: 3.0)
+    session._tape.step = clock.after(session._tape.step, lambda *_: 3.0)
+    session._heed = clock.after(session._heed, lambda window: 6.6 * len(window.snapshots))
+    session.validation.mean = clock.after(session.validation.mean, lambda *_: 1.0 * session.validation.count)
+    return session, clock
+
+
+class Clock:
     now = 0.0
-    advance, mean = session.problem.advance, session.validation.mean
 
-    def plain(batch, values):
-        nonlocal now
-        now += 3.0
-        return advance(batch, values)
+    def __call__(self):
+        return self.now
 
-    def validated(loss):
-        nonlocal now
-        now += session.validation.count
-        return mean(loss)
+    def after(self, action, price):
+        def priced(*arguments):
+            self.now += price(*arguments)
+            return action(*arguments)
 
-    heed, taped = session._heed, session._tape.step
+        return priced
 
-    def differentiated(window):
-        nonlocal now
-        now += 3.0 * 2.2 * len(window.snapshots)
-        heed(window)
 
-    def recorded(batch, values):
-        nonlocal now
-        now += 3.0
-        return taped(batch, values)
+WINDOWS = Settings(window=8, search_window=6, report_every=50)
 
-    session._meter._clock = lambda: now
-    session.problem.advance, session.validation.mean = plain, validated
-    session._heed, session._tape.step = differentiated, recorded
+
+def test_a_session_stays_within_its_budget():
+    run = Run(total=900, settings=WINDOWS)
+    session, clock = clocked(run.session())
     drive(session, session.batches(run.loader))
     told = session.metrics()
-    assert told["cost/seconds"] == pytest.approx(now)
+    assert told["cost/seconds"] == pytest.approx(clock.now)
     assert 0.15 < told["cost/overhead"] <= 0.25
     assert len({row.step for row in session.trace.rows}) >= 5
+
+
+def test_a_search_that_has_spent_its_share_ends():
+    """And training begins anew at half the rate that it came to."""
+    run = Run(total=900, settings=replace(WINDOWS, overhead=0.1, search_region=0.5), start={"lr": 1e-5})
+    session, _ = clocked(run.session())
+    drive(session, session.batches(run.loader), until=100)
+    assert not session._outer.searching
+    searched = [row for row in session.trace.rows if row.hyperparameter == "lr" and row.gate in ("act", "act small")]
+    assert 1 <= len(searched) <= 0.6 * 0.1 * 900 / (2.2 * 6)
+    assert [row.gate for row in session.trace.rows if row.hyperparameter == "lr"][-1] == "restart"
+
+
+def test_a_search_that_is_not_affordable_never_starts():
+    run = Run(total=60, settings=WINDOWS)
+    session, _ = clocked(run.session())
+    drive(session, session.batches(run.loader))
+    assert not session._outer.searching
+    assert session.trace.rows == []
+
+
+@pytest.mark.parametrize("at", [13, 200, 437])
+def test_a_resumed_session_keeps_its_plan_and_what_was_spent(tmp_path, at):
+    run = Run(total=600, settings=WINDOWS)
+    session, clock = clocked(run.session())
+    drive(session, session.batches(run.loader), until=at)
+    session.save(tmp_path)
+    again = Run(total=600, settings=WINDOWS)
+    resumed, later = clocked(again.session())
+    resumed.restore(tmp_path)
+    assert resumed.cost == session.cost
+    drive(resumed, resumed.batches(again.loader))
+    assert resumed.metrics()["cost/seconds"] == pytest.approx(clock.now + later.now)
+    assert resumed.metrics()["cost/overhead"] <= 0.25 + 20 / 600
