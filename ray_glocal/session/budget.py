@@ -73,8 +73,8 @@ class Budget:
     def period(self, step: int, spent: float, prices: Prices, window: int) -> int | None:
         """Inner steps from the last window's end to the next one's; None where none is affordable or pays off.
 
-        Evenly spaced windows would come every n-th step; these come at first in half the time. Rounded up to a power of
-        two of the window's length, it is the same on machines whose prices differ a little.
+        Evenly spaced windows would come every n-th step; these come at first in half the time. Rounded down to a power
+        of two of the window's length, it is mostly the same where prices differ a little.
 
         Args:
             step: Inner steps taken at the last window's end, or when the search ended.
@@ -86,7 +86,7 @@ class Budget:
         if prices.window > free:
             return None
         even = left * max(prices.window, 0.0) / free if free > 0 else 0.0
-        doublings = math.ceil(math.log2(max(1.0, even / FRONT / window)))
+        doublings = math.floor(math.log2(max(1.0, even / FRONT / window)))
         return window << doublings
 
     @property
