@@ -6,6 +6,7 @@ mean validation loss. What is compared is the loss on the test split.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from statistics import geometric_mean, mean
@@ -23,7 +24,7 @@ GRID_RATES = tuple(10 ** (-4 + 4 * k / 9) for k in range(10))
 GRID_DECAYS = {"sgd": (1e-5, 1e-3), "adamw": (1e-2, 0.3)}
 POOR_DECAY = {"sgd": 1e-2, "adamw": 0.3}
 MOST_DECAY = {"sgd": 1e-1, "adamw": 1.0}
-VERSION = 4  # of the session's defaults; a new one reruns the sessions, not the grid
+VERSION = 5  # of the session's defaults; a new one reruns the sessions, not the grid
 
 
 @dataclass(frozen=True)
@@ -84,29 +85,42 @@ def plain(cell: Plain, task: Task) -> tuple[torch.nn.Module, dict[str, Any]]:
     return model, {"cost": 1.0}
 
 
-def adapted(cell: Adapted, task: Task, settings: Settings | None = None) -> tuple[torch.nn.Module, dict[str, Any]]:
+def adapted(
+    cell: Adapted,
+    task: Task,
+    settings: Settings | None = None,
+    timed: Callable[[GlocalSession], GlocalSession] = lambda session: session,
+) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """Train with a session, which `timed` may give a clock of its own."""
     model, data, decay = task.model(cell.seed), task.data(), POOR_DECAY[cell.optimizer]
     trained = optimizer(cell.optimizer, model, cell.lr, 0.5, decay)
-    session = GlocalSession(
-        model,
-        trained,
-        loss,
-        loss,
-        val_batches=list(zip(data.val[0].split(500), data.val[1].split(500), strict=True)),
-        hyper=[
-            Hyperparameter("lr", cell.lr, 1e-5, 3.0, "log"),
-            Hyperparameter("momentum", 0.5, 0.0, 0.99, "logit"),
-            Hyperparameter("weight_decay", decay, 1e-6, MOST_DECAY[cell.optimizer], "log"),
-        ],
-        total_steps=cell.steps,
-        lr_scheduler=cosine(trained, cell.steps),
-        settings=settings,
+    session = timed(
+        GlocalSession(
+            model,
+            trained,
+            loss,
+            loss,
+            val_batches=list(zip(data.val[0].split(500), data.val[1].split(500), strict=True)),
+            hyper=[
+                Hyperparameter("lr", cell.lr, 1e-5, 3.0, "log"),
+                Hyperparameter("momentum", 0.5, 0.0, 0.99, "logit"),
+                Hyperparameter("weight_decay", decay, 1e-6, MOST_DECAY[cell.optimizer], "log"),
+            ],
+            total_steps=cell.steps,
+            lr_scheduler=cosine(trained, cell.steps),
+            settings=settings,
+        )
     )
     for batch in session.batches(Shuffled(data.train, cell.seed)):
         session.step(batch)
     told = session.metrics()
     ends = {f"end_{name}": told[f"hyper/{name}"] for name in ("lr", "momentum", "weight_decay")}
-    return model, {"cost": told["cost/steps"] / cell.steps, "share": told["cost/share"], **ends}
+    return model, {
+        "cost": told["cost/steps"] / cell.steps,
+        "share": told["cost/share"],
+        "overhead": told["cost/overhead"],
+        **ends,
+    }
 
 
 def best_of(rows: list[Row]) -> tuple[list[Row], list[Row]]:

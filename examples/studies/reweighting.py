@@ -29,7 +29,7 @@ WRONG = 0.4  # share of the training labels that are drawn anew; one in ten of t
 IMBALANCE = 100
 # A network's parameters are small numbers; what starts further from its best value needs more windows.
 NETWORK = Settings(trust_region=0.1, trust_limits=(0.01, 0.5))
-OFTEN = Settings(duty_cycle=0.25)
+OFTEN = Settings(overhead=None, duty_cycle=0.25)
 
 FOUND = """**Found.**
 

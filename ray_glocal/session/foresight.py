@@ -106,7 +106,8 @@ def _annealed(factors: Array) -> bool:
 
 
 def _mean_rate(groups: Sequence[Any]) -> float:
-    return float(np.mean([float(group["lr"]) for group in groups]))
+    rates = [float(group["lr"]) for group in groups]  # no NumPy: asked at every step
+    return sum(rates) / len(rates)
 
 
 def _as_plain(seen: Sighting) -> dict[str, Any]:

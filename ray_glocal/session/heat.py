@@ -16,7 +16,7 @@ from ray_glocal.session.outer import Axes, OuterState, Plan
 POWER = 1.4  # exponent of the rate that heat grows with
 WILD = 0.5  # size from which the sign says nothing: a descent so steep is one across a narrow valley
 MEMORY = 0.5  # weight of the earlier windows
-UP, DOWN = 0.4, 1.0  # longest steps, in e-folds: too small a rate costs time, too large a one the network
+UP, DOWN = 0.8, 1.0  # longest steps, in e-folds: too small a rate costs time, too large a one the network
 
 
 def afforded(heat: float, height: float) -> float:

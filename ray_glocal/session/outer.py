@@ -277,8 +277,13 @@ def search(state: OuterState, displacement: Array, axes: Axes, settings: Setting
     onward = axes.rates & long & (heading * state.heading >= 0)
     idle = 0 if onward.any() else state.idle + 1
     if idle >= IDLE:
-        return replace(state, searching=False, idle=idle, heading=np.zeros_like(heading))
+        return settled(replace(state, idle=idle))
     return replace(state, idle=idle, heading=np.where(heading != 0, heading, state.heading))
+
+
+def settled(state: OuterState) -> OuterState:
+    """Memory after the search; where it went says nothing about the moves that follow."""
+    return replace(state, searching=False, heading=np.zeros_like(state.heading))
 
 
 def _within_promise(

@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.problem import ADAPTED_LR
+
+RATES = ("lr", "initial_lr", ADAPTED_LR)  # options of a group that a schedule may set
 
 
 class Schedule:
@@ -61,15 +63,15 @@ class Schedule:
         """
         if self._scheduler is None:
             return
-        groups, before = self._problem.optimizer.param_groups, self._adapted_options()
+        groups = self._problem.optimizer.param_groups
+        before = [{name: value for name, value in group.items() if name != "params"} for group in groups]
         for group, own in zip(groups, self._own, strict=True):
             if ADAPTED_LR in group:
                 group["lr"] = own
         self._scheduler.step()
         self._own = [float(group["lr"]) for group in groups]
         self.apply()
-        after = self._adapted_options()
-        changed = [name for name, value in after.items() if value != before[name]]
+        changed = self._changed(before)
         if changed:
             remedy = "Switch that off, as by `cycle_momentum=False`, or do not adapt it."
             raise ArgumentError("lr_scheduler", "leave the adapted options to the session", changed[0], remedy)
@@ -106,9 +108,18 @@ class Schedule:
         factors: Array = rates / np.array(self._bases)
         return factors
 
-    def _adapted_options(self) -> dict[str, tuple[Any, ...]]:
-        """Values of the adapted options, learning rates apart."""
-        options = [self._problem.rule.options(group) for group in self._problem.optimizer.param_groups]
+    def _changed(self, before: list[dict[str, Any]]) -> list[str]:
+        """Adapted options, learning rates apart, that differ from those of the groups `before`."""
+        groups = self._problem.optimizer.param_groups
+        pairs = zip(before, groups, strict=True)
+        if all(group[name] is value or name in RATES for old, group in pairs for name, value in old.items()):
+            return []  # the rule takes longer to read them, and this is asked at every step
+        then, now = self._adapted_options(before), self._adapted_options(groups)
+        return [name for name, value in now.items() if value != then[name]]
+
+    def _adapted_options(self, groups: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
+        """Values of the adapted options of some groups, learning rates apart."""
+        options = [self._problem.rule.options(group) for group in groups]
         return {
             b.hyperparameter.name: tuple(options[index][b.field] for index in b.groups)
             for b in self._problem.bindings

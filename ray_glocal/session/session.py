@@ -26,18 +26,20 @@ from ray_glocal.koopman import forecaster
 from ray_glocal.session import checkpoint
 from ray_glocal.session.adapted import Adapted, Folder
 from ray_glocal.session.buffers import set_transient_buffers, transient_buffers
-from ray_glocal.session.cost import Cost, window_steps
+from ray_glocal.session.cost import PLAIN, REPORT, SEARCH, WINDOW, Cost, report_steps, window_steps
 from ray_glocal.session.curve import forecast_final_loss
 from ray_glocal.session.divergence import EARLY, Guard, RestorePoint
 from ray_glocal.session.foresight import Foresight
-from ray_glocal.session.gate import judge
-from ray_glocal.session.heat import afforded, tempered, warmed
-from ray_glocal.session.outer import BACK, Axes, OuterState, Plan, learn, move, potential, quickened, restrain, search
+from ray_glocal.session.heat import afforded, warmed
+from ray_glocal.session.meter import Meter
+from ray_glocal.session.outer import BACK, Axes, OuterState, Plan, learn, potential, settled
 from ray_glocal.session.recorder import Recorder
+from ray_glocal.session.response import Ending, respond
 from ray_glocal.session.rows import Seen, entry_metrics, flat, return_rows, window_rows
 from ray_glocal.session.schedule import Schedule
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.stream import Stream
+from ray_glocal.session.timetable import report_period, timetable
 from ray_glocal.session.trace import Trace
 from ray_glocal.session.validation import Validation
 
@@ -65,7 +67,7 @@ class GlocalSession:
         lr_scheduler: A torch learning-rate scheduler; the session steps it after every inner step and adapts the
             rate that it multiplies, the `initial_lr` of a parameter group.
         trace: Folder for the trace's parquet parts; without it the trace stays in memory and in checkpoints.
-        settings: Window length, duty cycle, forecaster, gate and trust region.
+        settings: Window length, time budget or duty cycle, forecaster, gate and trust region.
 
     Raises:
         ArgumentError: Bad arguments; see `Problem`, `Validation`, `Schedule`, `Settings` and `Hyperparameter`.
@@ -104,7 +106,12 @@ class GlocalSession:
         self._foresight = Foresight(self.problem, *forecasters, factors)
         self._axes = Axes.of(self.problem)
         self._outer = OuterState.start(self._axes, self.settings)
-        self._recorder = Recorder(self.settings, total_steps)
+        self.report_period = report_period(self.settings, report_steps(self.validation.count))
+        self._meter = Meter(self.cost, self.problem.parameters[0].device)
+        lengths = {SEARCH: self.settings.search_window, WINDOW: self.settings.window}
+        counted = {kind: self._counted(length, 0.0) for kind, length in lengths.items()}
+        self._timetable = timetable(self.settings, total_steps, self.report_period, self.cost, counted)
+        self._recorder = Recorder(self.settings, self._timetable)
         longest = max(self.settings.window, self.settings.search_window)
         memory = self.settings.memory, self.settings.host_memory
         self._tape = Tape(self.problem, longest, *memory, products=self.settings.products)
@@ -125,7 +132,7 @@ class GlocalSession:
     @property
     def at_report(self) -> bool:
         """Whether the step just taken ends a reporting period, or the training."""
-        return self.step_count > 0 and (self.step_count % self.settings.report_period == 0 or self.done)
+        return self.step_count > 0 and (self.step_count % self.report_period == 0 or self.done)
 
     def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
         """Batches of a re-iterable loader, epoch after epoch, from where the session stands to the last step.
@@ -153,38 +160,50 @@ class GlocalSession:
         if self.done:
             raise ArgumentError("total_steps", "not be exceeded", self.total_steps, "Plan for more steps.")
         self._begin()
-        self._ran = self.values
-        self._foresight.advance()
-        if self._recorder.wants(self.step_count, searching=self._outer.searching):
-            with self.cost.recorded():
-                snapshot, loss = self._tape.step(batch, self.values, len(self._recorder.snapshots))
+        with self._meter.aside():
+            self._ran = self.values
+            self._foresight.advance()
+            recorded = self._recorder.wants(self.step_count, searching=self._outer.searching)
+        self._meter.start(self._window_kind if recorded else PLAIN)
+        if recorded:
+            snapshot, loss = self._tape.step(batch, self.values, len(self._recorder.snapshots))
             self._recorder.snapshots.append(snapshot)
         else:
-            with self.cost.plain():
-                loss = self.problem.advance(batch, self.values)
+            loss = self.problem.advance(batch, self.values)
         self._schedule.step()
+        self._meter.step()
         self.step_count += 1
-        self.cost.plain_steps += 1
-        self._train_losses.append(loss)
+        with self._meter.aside():
+            self._train_losses.append(loss)
+            self._check()
         self._after_step()
         return loss
 
     def _begin(self) -> None:
         """Measure where training starts; the first retreat leads there."""
         if self._guard.first is None:
+            self._meter.start(REPORT)
             self.trace.begin()
             loss = self._validated()
             self._guard.trust(RestorePoint.take(self.problem, self.step_count, loss, self.values))
+            self._meter.complete(REPORT)
 
-    def _after_step(self) -> None:
+    def _check(self) -> None:
         if self.step_count == 1:
             self._check_read()
         if self.step_count % CHECK_EVERY == 0:
             self._retreat(self._guard.training_jumped(self._train_losses[-CHECK_EVERY:]), to_first=False)
+
+    def _after_step(self) -> None:
         if self._recorder.full(searching=self._outer.searching):
             self._close_window()
+        if self._outer.searching and not self._recorder.snapshots and self._timetable.exhausted(self.step_count):
+            self._end_search()
         if self.at_report:
+            self._meter.start(REPORT)
             self._report()
+            self._meter.complete(REPORT)
+            self._timetable.review(self.step_count)
 
     def _check_read(self) -> None:
         """A name that neither the optimizer nor a loss knows is a slip of the pen; say so at the first step."""
@@ -199,22 +218,24 @@ class GlocalSession:
 
     def _close_window(self) -> None:
         """Differentiate the complete window, forecast, judge, and move."""
+        kind = self._window_kind
         window = self._recorder.take(self.problem, self.validation.next_few())
-        engine = self._engine()
         again = self._tape.keeping.again if self._tape.keeping is not None else 0.0
-        steps = window_steps(
-            engine, len(window.snapshots), again * len(window.snapshots), self.problem.size, len(window.val_batches)
-        )
-        with self.cost.extra(steps):
-            trajectory = self._differentiated(window, engine)
-            series = self.problem.pull_back(window.values, trajectory.derivatives).numpy()
-            if self._lost(series[-1], trajectory.loss):
-                return
-            if self._outer.searching:
-                forecast = self._foresight.searched(series, self.step_count)
-            else:
-                forecast = self._foresight.forecast(window, series, trajectory.kind, self.step_count)
-            self._respond(series[-1], forecast, trajectory.loss)
+        self.cost.extra_steps += self._counted(len(window.snapshots), again)
+        self._heed(window)
+        self._meter.complete(kind)
+        self._timetable.plan(self.step_count)
+
+    def _heed(self, window: Window) -> None:
+        trajectory = self._differentiated(window, self._engine())
+        series = self.problem.pull_back(window.values, trajectory.derivatives).numpy()
+        if self._lost(series[-1], trajectory.loss):
+            return
+        if self._outer.searching:
+            forecast = self._foresight.searched(series, self.step_count)
+        else:
+            forecast = self._foresight.forecast(window, series, trajectory.kind, self.step_count)
+        self._respond(series[-1], forecast, trajectory.loss)
 
     def _differentiated(self, window: Window, engine: str) -> Trajectory:
         """A window's trajectory; beneath a schedule that anneals, without the noise that it will take out."""
@@ -243,32 +264,26 @@ class GlocalSession:
 
     def _respond(self, local: Array, forecast: Forecast, loss: float) -> None:
         """Judge a forecast and take the outer step."""
-        self._outer = warmed(learn(self._outer, forecast, loss), local, loss)
-        band = self._axes.band(self.settings, searching=self._outer.searching)
-        known = self._outer.elasticity, self._outer.deviation, local
-        verdicts = judge(*known, self.settings, band, self._axes.vectors)
-        progress = self.step_count / self.total_steps
+        searching, progress = self._outer.searching, self.step_count / self.total_steps
         heat = afforded(self.settings.heat, self._foresight.height(self.step_count))
         plan = Plan(progress, self._foresight.annealed, heat)
-        verdicts = restrain(verdicts, self._outer, self._axes, plan)
-        promised = local / loss if loss > 0 else np.zeros_like(local)
-        displacement, self._outer = move(self._outer, verdicts, self._axes, promised, self.settings)
-        values, line = self.values, self.problem.to_line(self.values)
-        displacement = quickened(self._outer, displacement, self._axes, line.numpy(), promised, self.settings)
-        more, self._outer = tempered(self._outer, self._axes, line.numpy(), plan)
-        displacement += more
-        if displacement.any():
-            values = self.problem.to_values(line + torch.from_numpy(displacement))
-        searching = self._outer.searching
-        if searching:
-            came = (self.problem.to_line(values) - line).numpy()
-            self._outer = search(self._outer, came, self._axes, self.settings)
-        seen = Seen(self.problem, self.values, values, local, forecast, loss)
-        self.trace.append(window_rows(self.step_count, seen, verdicts))
-        if values is not self.values:
-            self._set_values(values)
+        known = warmed(learn(self._outer, forecast, loss), local, loss)
+        end = Ending(self.problem, self.values, local, loss)
+        told = respond(end, known, self._axes, plan, self.settings)
+        seen = Seen(self.problem, self.values, told.values, local, forecast, loss)
+        self._outer = told.outer
+        self.trace.append(window_rows(self.step_count, seen, told.verdicts))
+        if told.values is not self.values:
+            self._set_values(told.values)
         if searching and not self._outer.searching and progress <= EARLY:
             self._begin_anew()
+
+    def _end_search(self) -> None:
+        """The search has spent what it may: go on from where it came to."""
+        self._outer = settled(self._outer)
+        if self.step_count <= EARLY * self.total_steps:
+            self._begin_anew()
+        self._timetable.plan(self.step_count)
 
     def _begin_anew(self) -> None:
         """The search is over, and has moved: train from the first weights, at a rate well below where it ended.
@@ -289,9 +304,20 @@ class GlocalSession:
 
     def _forget(self) -> None:
         """Drop what was seen on a path that is given up."""
+        if self._recorder.snapshots:
+            self._meter.forget()
         self._recorder.drop()
+        self._timetable.plan(self.step_count)
         self._foresight.forget()
         self._train_losses.clear()
+
+    @property
+    def _window_kind(self) -> str:
+        return SEARCH if self._outer.searching else WINDOW
+
+    def _counted(self, length: int, again: float) -> float:
+        """Inner-step equivalents of a window beyond its plain steps, each of which runs `again` so often."""
+        return window_steps(self._engine(), length, again * length, self.problem.size, self.validation.per_window)
 
     def _engine(self) -> str:
         if self.settings.engine == "auto":
@@ -327,9 +353,8 @@ class GlocalSession:
         if self._retreat(self._guard.validation_jumped(loss), to_first=False):
             loss = self._validated()
         self._curve.append(loss)
-        reports_left = (self.total_steps - self.step_count) / self.settings.report_period
-        with self.cost.extra(0):
-            foretold = forecast_final_loss(self._curve, reports_left)
+        reports_left = (self.total_steps - self.step_count) / self.report_period
+        foretold = forecast_final_loss(self._curve, reports_left)
         self._metrics = {
             "val_loss": loss,
             "train_loss": _mean(self._train_losses) if self._train_losses else float("nan"),
@@ -345,12 +370,12 @@ class GlocalSession:
         self._train_losses.clear()
 
     def _potential(self, loss: float) -> float:
-        windows_left = self._recorder.windows_left(self.step_count)
+        windows_left = self._timetable.windows_left(self.step_count)
         return potential(self._outer, loss, windows_left, self._axes.vectors)
 
     def _validated(self) -> float:
-        with self.cost.extra(self.validation.count / 3):  # a forward pass is a third of a step
-            return self.validation.mean(lambda batch: self.problem.mean_val_loss([batch], self.values))
+        self.cost.extra_steps += report_steps(self.validation.count)
+        return self.validation.mean(lambda batch: self.problem.mean_val_loss([batch], self.values))
 
     def metrics(self) -> dict[str, float]:
         """What the last report measured, with the cost up to now; flat, ready for `tune.report`.
@@ -358,7 +383,7 @@ class GlocalSession:
         Keys: `val_loss`, `train_loss` (mean since the report before), `step`, `total_steps`, `forecast/final_loss`
         and `forecast/deviation` (NaN while too little is known), `potential`, `rollbacks`, `hyper/<name>`,
         `elasticity/<name>`, and `cost/steps` (inner-step equivalents), `cost/seconds`, `cost/share` (of the
-        seconds that went into anything but plain steps).
+        seconds that went into anything but plain training) and `cost/overhead` (those seconds over plain training's).
         """
         return {**self._metrics, **self.cost.metrics()}
 
@@ -370,6 +395,7 @@ class GlocalSession:
         Raises:
             ArgumentError: Inside a window whose batches are not made of tensors, numbers and text.
         """
+        self._meter.stop()
         place = Path(folder)
         place.mkdir(parents=True, exist_ok=True)
         plain = self._as_plain()
@@ -456,7 +482,8 @@ class GlocalSession:
             "train_losses": list(self._train_losses),
             "curve": list(self._curve),
             "metrics": dict(self._metrics),
-            "cost": dict(vars(self.cost)),
+            "cost": self.cost.as_plain(),
+            "timetable": self._timetable.as_plain(),
         }
 
     def _load_plain(self, plain: dict[str, Any]) -> None:
@@ -476,7 +503,8 @@ class GlocalSession:
         self._train_losses = [loss.to(device) for loss in plain["train_losses"]]
         self._curve = plain["curve"]
         self._metrics = plain["metrics"]
-        self.cost = Cost(**plain["cost"])
+        self.cost.load_plain(plain["cost"])
+        self._timetable.load_plain(plain["timetable"])
         self.problem.reads |= set(self.values)
         Randomness.from_plain(plain["randomness"]).restore()
 

@@ -1,9 +1,12 @@
-"""How a session works: window length, duty cycle, engine, forecaster, trust region, and what counts as divergence."""
+"""How a session works: window length, time budget, engine, forecaster, trust region, and what counts as divergence."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from ray_glocal.errors import ArgumentError
+
+NOMINAL = 1 / 8  # duty cycle that a budget leads to, roughly
 
 
 @dataclass(frozen=True)
@@ -13,7 +16,12 @@ class Settings:
     Args:
         window: Inner steps K in a differentiated window, at least 4.
         search_window: Inner steps in a window of the search for the learning rate's order of magnitude, at least 4.
-        duty_cycle: Share of inner steps that lie in a window once the search is over, in (0, 1].
+        overhead: Time budget: seconds of everything that is not plain training (recording, hypergradients, forecasts,
+            outer steps, trace, validation, bookkeeping; checkpoints apart) as a share of the seconds of plain training,
+            over the whole run. The session measures both and starts windows so that the share holds; timings differ
+            from machine to machine and from run to run, and so do the windows. None where `duty_cycle` is set.
+        duty_cycle: Share of inner steps that lie in a window once the search is over, in (0, 1], instead of a budget:
+            for runs that must be the same on every machine, whatever they cost. None where `overhead` is set.
         engine: `adjoint` (price independent of the number of hyperparameters), `forward` (a validation gradient at
             every step of the window, and no `tail`), or `auto`: forward for one entry without a schedule that
             anneals, adjoint otherwise.
@@ -40,7 +48,9 @@ class Settings:
         act_small: Ratio from which it moves by a part of it; below, it holds.
         dead_band: Elasticity (relative change of the loss per unit of the coordinate) below which it holds, once the
             search is over.
-        report_every: Inner steps between reports; one period of the duty cycle by default.
+        report_every: Inner steps between reports; by default one period of the duty cycle, or under a budget eight
+            windows, doubled until reports by their counted cost take a small share of it: never by measured time, for
+            trials are compared by step.
         jump: Divergence: a loss exceeds `jump` times its value at the last good state.
         cut: Factor on the learning rate after a divergence.
 
@@ -50,7 +60,8 @@ class Settings:
 
     window: int = 16
     search_window: int = 8
-    duty_cycle: float = 0.125
+    overhead: float | None = 0.25
+    duty_cycle: float | None = None
     engine: Literal["auto", "adjoint", "forward"] = "auto"
     products: Literal["exact", "differences"] = "exact"
     memory: int | None = None
@@ -73,10 +84,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         low, high = self.trust_limits
+        share, cycle = (1.0 if told is None else told for told in (self.overhead, self.duty_cycle))
         rules = (
             ("window", self.window >= 4, "be at least 4 steps", self.window),
             ("search_window", self.search_window >= 4, "be at least 4 steps", self.search_window),
-            ("duty_cycle", 0 < self.duty_cycle <= 1, "lie in (0, 1]", self.duty_cycle),
+            ("overhead", 0 < share < math.inf, "be positive and finite", self.overhead),
+            ("duty_cycle", 0 < cycle <= 1, "lie in (0, 1]", self.duty_cycle),
             ("engine", self.engine in ("auto", "adjoint", "forward"), "be 'auto', 'adjoint' or 'forward'", self.engine),
             ("products", self.products in ("exact", "differences"), "be 'exact' or 'differences'", self.products),
             ("memory", self.memory is None or self.memory >= 0, "not be negative", self.memory),
@@ -97,13 +110,16 @@ class Settings:
         for name, holds, rule, got in rules:
             if not holds:
                 raise ArgumentError(name, rule, got)
+        self._check_one_pace()
+
+    def _check_one_pace(self) -> None:
+        remedy = "Set `overhead` for a time budget, or `overhead=None` and `duty_cycle` for a fixed period."
+        if self.overhead is not None and self.duty_cycle is not None:
+            raise ArgumentError("duty_cycle", f"be None beside `overhead`, {self.overhead:g}", self.duty_cycle, remedy)
+        if self.overhead is None and self.duty_cycle is None:
+            raise ArgumentError("overhead", "be set where `duty_cycle` is not", None, remedy)
 
     @property
     def period(self) -> int:
-        """Inner steps from one window's start to the next."""
-        return max(self.window, round(self.window / self.duty_cycle))
-
-    @property
-    def report_period(self) -> int:
-        """Inner steps from one report to the next."""
-        return self.report_every or self.period
+        """Inner steps from one window's end to the next; under a budget, which decides as it goes, a nominal number."""
+        return max(self.window, round(self.window / (self.duty_cycle or NOMINAL)))

@@ -33,7 +33,7 @@ class Validation:
             self.count = sum(1 for _ in batches)
         if not self.count:
             raise ArgumentError("val_batches", "hold at least one batch", batches, remedy)
-        self._per_window = min(per_window, self.count)
+        self.per_window = min(per_window, self.count)
         self.cursor = 0
 
     def mean(self, loss: Callable[[Any], float]) -> float:
@@ -44,7 +44,7 @@ class Validation:
     def next_few(self) -> list[Any]:
         """The batches of the next window; over the windows all batches take their turn."""
         start = self.cursor
-        end = start + self._per_window
+        end = start + self.per_window
         self.cursor = end % self.count
         if end <= self.count:
             return self._take(start, end)

@@ -90,7 +90,7 @@ def learner():
             val_batches=batches,
             hyper=adapted(config, space),
             total_steps=40,
-            settings=Settings(window=4, report_every=8),
+            settings=Settings(window=4, overhead=None, duty_cycle=0.125, report_every=8),
         )
         session.restore(tune.get_checkpoint())
         for batch in session.batches(batches):

@@ -16,7 +16,9 @@ from ray_glocal.session.divergence import EXPLOSION, FRESH, MOST_ROLLBACKS, Guar
 from .cases import LIVELY, QUIET, Run, differences, drive, rows_of
 
 LR = Hyperparameter("lr", 0.1, 1e-4, 1.0, "log")
-CALM = replace(QUIET, duty_cycle=0.25, report_every=20)
+EVEN = Settings(window=8, search_window=8, overhead=None, duty_cycle=0.125, report_every=50)
+BRIEF = Settings(window=4, search_window=4, overhead=None, duty_cycle=0.125)
+CALM = replace(QUIET, overhead=None, duty_cycle=0.25, report_every=20)
 DECAY = Hyperparameter("weight_decay", 1e-3, 1e-6, 0.1, "log")
 
 
@@ -97,7 +99,9 @@ def test_a_jump_of_the_validation_loss_goes_back():
     told = retreats(session)
     assert [row["step"] for row in told] == [48, 48]
     assert told[0]["reason"].startswith("the training loss jumped")
-    run, session = failing(bad={}, settings=Settings(window=6, search_window=6, duty_cycle=0.5, report_every=10))
+    run, session = failing(
+        bad={}, settings=Settings(window=6, search_window=6, overhead=None, duty_cycle=0.5, report_every=10)
+    )
     batches = session.batches(run.loader)
     drive(session, batches, 49)
     with torch.no_grad():
@@ -129,7 +133,7 @@ def chaotic(hyper, total=60):
         return ((w**2 - 1) ** 2 / 4).sum() + 0.05
 
     optimizer = torch.optim.SGD(model.parameters(), lr=1.9)
-    settings = Settings(window=12, search_window=12, duty_cycle=1.0, report_every=20, jump=1e6)
+    settings = Settings(window=12, search_window=12, overhead=None, duty_cycle=1.0, report_every=20, jump=1e6)
     return GlocalSession(
         model, optimizer, loss, loss, val_batches=[0], hyper=hyper, total_steps=total, settings=settings
     )
@@ -155,7 +159,7 @@ def test_a_jump_is_blamed_on_the_rate_that_was_run_with(monkeypatch):
 
 def test_after_a_search_that_moved_training_begins_anew():
     """With the first weights and buffers, and half the rate that the search ended with."""
-    run = Run("sgd", settings=Settings(window=8, search_window=6), total=1000)
+    run = Run("sgd", settings=Settings(window=8, search_window=6, overhead=None, duty_cycle=0.125), total=1000)
     session = run.session()
     first = copy.deepcopy(run.model.state_dict())
     stream = session.batches(run.loader)
@@ -187,7 +191,7 @@ def test_training_in_chaos_is_brought_back():
 
 
 def test_without_a_rate_to_cut_nothing_goes_round_in_circles():
-    run, session = failing(bad=set(range(30, 100)), hyper=(DECAY,), settings=Settings(search_window=4, window=4))
+    run, session = failing(bad=set(range(30, 100)), hyper=(DECAY,), settings=BRIEF)
     reports = drive(session, session.batches(run.loader))
     assert session.done
     assert len(reports) >= 1
@@ -227,7 +231,7 @@ def test_a_rate_at_its_bound_is_not_cut_again():
 
 def test_a_collapse_returns_to_the_first_weights():
     """A learning rate of one kills the network in its first window; the run ends alive."""
-    run = Run(total=300, settings=Settings(window=8, search_window=8, report_every=50), start={"lr": 8.0})
+    run = Run(total=300, settings=EVEN, start={"lr": 8.0})
     session = run.session(hyper=[Hyperparameter("lr", 8.0, 1e-4, 10.0, "log")])
     reports = drive(session, session.batches(run.loader))
     told = retreats(session)

@@ -136,7 +136,7 @@ def test_one_entry_is_carried_forward_and_more_are_pulled_back():
 
 def test_what_is_foretold_is_the_global_hypergradient():
     """Without noise: the forecast of the last window points where differentiating the rest of training does."""
-    closed = Settings(window=24, search_window=24, duty_cycle=1.0, act=1e9, act_small=1e9, jump=1e9)
+    closed = Settings(window=24, search_window=24, overhead=None, duty_cycle=1.0, act=1e9, act_small=1e9, jump=1e9)
     hyper = [Hyperparameter("smoothing", 0.2, 0.0, 0.5, "logit"), Hyperparameter("momentum", 0.5, 0.0, 0.99, "logit")]
     batches, session = smooth_run(hyper, smoothed, total=121, settings=closed)
     drive(session, session.batches(batches), 72)

@@ -38,6 +38,7 @@ from ray_glocal.session.outer import (
     search,
 )
 from ray_glocal.session.recorder import Recorder
+from ray_glocal.session.timetable import DutyCycle
 
 DEFAULT = Settings()
 AXES = Axes(*np.eye(3, dtype=bool), np.ones(3, int))  # lr, momentum, weight_decay
@@ -480,10 +481,11 @@ def test_the_memory_survives_as_plain_data():
 
 @given(st.integers(4, 12), st.floats(0.1, 1.0), st.integers(1, 400))
 def test_the_duty_cycle_is_what_the_settings_say(window, duty, total):
-    settings = Settings(window=window, duty_cycle=duty)
-    recorder, recorded, ends = Recorder(settings, total), 0, []
+    settings = Settings(window=window, overhead=None, duty_cycle=duty)
+    timetable = DutyCycle(settings, total)
+    recorder, recorded, ends = Recorder(settings, timetable), 0, []
     for step in range(total):
-        left = recorder.windows_left(step)
+        left = timetable.windows_left(step)
         if recorder.wants(step, searching=False):
             recorder.snapshots.append(step)
             recorded += 1
@@ -491,9 +493,9 @@ def test_the_duty_cycle_is_what_the_settings_say(window, duty, total):
             ends.append(step + 1)
             assert recorder.snapshots == list(range(step + 1 - window, step + 1)), "steps that follow each other"
             recorder.drop()
-            assert recorder.windows_left(step + 1) == left - 1
+            assert timetable.windows_left(step + 1) == left - 1
     assert not recorder.snapshots, "no window straddles the end"
-    assert recorder.windows_left(0) == len(ends)
+    assert timetable.windows_left(0) == len(ends)
     assert all(end < total and end % settings.period == 0 for end in ends)
     whole = (total - 1) // settings.period
     assert recorded == whole * window
@@ -503,7 +505,8 @@ def test_the_duty_cycle_is_what_the_settings_say(window, duty, total):
 
 @given(st.integers(4, 9), st.integers(1, 40))
 def test_search_windows_follow_each_other(length, total):
-    recorder, windows = Recorder(Settings(search_window=length), total), 0
+    settings = Settings(search_window=length, overhead=None, duty_cycle=0.5)
+    recorder, windows = Recorder(settings, DutyCycle(settings, total)), 0
     for step in range(total):
         if recorder.wants(step, searching=True):
             recorder.snapshots.append(step)
@@ -529,14 +532,9 @@ def test_the_final_loss_is_foretold_from_the_curve():
 
 def test_costs_are_counted():
     cost = Cost()
-    assert cost.metrics() == {"cost/steps": 0, "cost/seconds": 0, "cost/share": 0}
-    with cost.plain():
-        pass
-    with cost.extra(5):
-        pass
-    cost.plain_steps += 2
-    assert cost.metrics()["cost/steps"] == 7
-    assert 0 < cost.metrics()["cost/share"] < 1
+    assert cost.metrics() == {"cost/steps": 0, "cost/seconds": 0, "cost/share": 0, "cost/overhead": 0}
+    cost = Cost(plain_steps=2, extra_steps=5, plain_seconds=3, extra_seconds=1)
+    assert cost.metrics() == {"cost/steps": 7, "cost/seconds": 4, "cost/share": 0.25, "cost/overhead": 1 / 3}
     assert window_steps("adjoint", 10, 10, 1000, 4) == 34
     assert window_steps("adjoint", 10, 0, 1000, 4) == 24
     assert window_steps("forward", 10, 10, 2, 4) == 90

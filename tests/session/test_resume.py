@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, RandomSampler
 
-from .cases import LIVELY, SCHEDULES, Run, dataset, differences, drive, rows_of, seed_all, state_of
+from .cases import LIVELY, SCHEDULES, SECONDS, Run, dataset, differences, drive, rows_of, seed_all, state_of
 
 MOMENTS = {
     "before the first step": 0,
@@ -37,7 +37,7 @@ def ending(run, session, reports):
         "rows": rows_of(session),
         "reports": reports,
         "values": dict(session.values),
-        "metrics": {k: v for k, v in session.metrics().items() if k not in ("cost/seconds", "cost/share")},
+        "metrics": {k: v for k, v in session.metrics().items() if k not in SECONDS},
         "own": [g.get_state() for g in [run.generator] if g is not None],
     }
 
@@ -285,6 +285,7 @@ def test_with_any_settings(tmp_path, seed):
         LIVELY,
         window=draw.randint(4, 12),
         search_window=draw.randint(4, 9),
+        overhead=None,
         duty_cycle=draw.choice([0.2, 0.5, 1.0]),
         report_every=draw.randint(1, 30),
         engine=draw.choice(["auto", "forward", "adjoint"]),

@@ -200,7 +200,7 @@ def test_an_unusable_forecast_says_why():
 
 
 def test_small_acts_are_called_small():
-    run = Run(settings=Settings(window=8, search_window=6, duty_cycle=0.5, act=1e6, act_small=0.05))
+    run = Run(settings=Settings(window=8, search_window=6, overhead=None, duty_cycle=0.5, act=1e6, act_small=0.05))
     session = run.session()
     drive(session, session.batches(run.loader))
     small = [line for line in rows_of(session) if line["gate"] == "act small"]

@@ -430,7 +430,7 @@ def trained(config):
         val_batches=batches,
         hyper=adapted(config, SESSION_SPACE),
         total_steps=STEPS,
-        settings=Settings(window=4, report_every=8),
+        settings=Settings(window=4, overhead=None, duty_cycle=0.125, report_every=8),
     )
     return session, network, batches
 

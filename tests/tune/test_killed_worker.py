@@ -44,7 +44,7 @@ def build(config):
         val_batches=[(inputs[192:], labels[192:])],
         hyper=adapted(config, SPACE),
         total_steps=STEPS,
-        settings=Settings(window=8, search_window=4, duty_cycle=0.5, report_every=10),
+        settings=Settings(window=8, search_window=4, overhead=None, duty_cycle=0.5, report_every=10),
     )
     held = torch.utils.data.TensorDataset(inputs[:192], labels[:192])
     return session, torch.utils.data.DataLoader(held, batch_size=16, shuffle=True)

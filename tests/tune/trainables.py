@@ -154,6 +154,6 @@ class Small(GlocalTrainable):
             val_batches=batches,
             hyper=adapted(config, SPACE),
             total_steps=config["steps"] * 8,
-            settings=Settings(window=4, report_every=8),
+            settings=Settings(window=4, overhead=None, duty_cycle=0.125, report_every=8),
         )
         return session, batches

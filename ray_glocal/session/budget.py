@@ -1,0 +1,107 @@
+"""The budget: when the next window may start so that the whole run stays within its share of extra time."""
+
+import math
+from dataclasses import dataclass
+
+SEARCH = 0.6  # share of the whole run's budget that the search at its start may spend, ahead of what was earned
+FRONT = 2.0  # how much denser than evenly spaced windows lie: what is learned early is worth more
+REPORTS = 0.2  # share of the budget that reports may take, by their counted cost
+LATE = 0.02  # share of training, its end, in which no window pays off
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What things cost now, in any one unit of time.
+
+    Args:
+        plain: One plain step, in the mean over the run as far as it can be foreseen.
+        window: One window beyond its plain steps.
+        report: One report.
+        upkeep: Bookkeeping of one plain step.
+    """
+
+    plain: float
+    window: float
+    report: float = 0.0
+    upkeep: float = 0.0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Extra time as a share of plain training's, over a whole run.
+
+    Args:
+        overhead: The share.
+        total_steps: Inner steps of the run.
+        report_period: Inner steps between reports, which come whatever they cost.
+    """
+
+    overhead: float
+    total_steps: int
+    report_period: int
+
+    def free(self, step: int, spent: float, prices: Prices) -> float:
+        """What the rest of the run may still spend on windows; negative where it has overspent.
+
+        Args:
+            step: Inner steps taken.
+            spent: All that was spent so far on anything but plain steps.
+            prices: Of now; they stand for those of the whole run.
+        """
+        return self._share(prices) - spent - self._fixed(prices, step)
+
+    def _share(self, prices: Prices) -> float:
+        return self.overhead * prices.plain * self.total_steps
+
+    def _fixed(self, prices: Prices, step: int) -> float:
+        """What reports and bookkeeping will take from `step` on."""
+        left = self.total_steps - step
+        return math.ceil(left / self.report_period) * prices.report + left * prices.upkeep
+
+    def searches(self, step: int, spent: float, searched: float, prices: Prices) -> bool:
+        """Whether the search may go on with a window of its own; it may borrow from what the run will earn.
+
+        Args:
+            step: Inner steps taken.
+            spent: All that was spent so far.
+            searched: What the search spent of it.
+            prices: Of now, the window's that of the search.
+        """
+        free = self.free(step, spent, prices)
+        return prices.window <= free and searched + prices.window <= SEARCH * (free + searched)
+
+    def period(self, step: int, spent: float, prices: Prices, window: int) -> int | None:
+        """Inner steps from the last window's end to the next one's; None where none is affordable or pays off.
+
+        Evenly spaced windows would come every n-th step; these come at first in half the time. Rounded down to a power
+        of two of the window's length, it is mostly the same where prices differ a little.
+
+        Args:
+            step: Inner steps taken at the last window's end, or when the search ended.
+            spent: All that was spent so far.
+            prices: Of now.
+            window: Inner steps of a window.
+        """
+        free, left = self.free(step, spent, prices), self.total_steps - step
+        if prices.window > free:
+            return None
+        even = left * max(prices.window, 0.0) / free if free > 0 else 0.0
+        doublings = math.floor(math.log2(max(1.0, even / FRONT / window)))
+        return window << doublings
+
+    @property
+    def last(self) -> int:
+        """Step after which no window ends."""
+        return math.ceil((1 - LATE) * self.total_steps) - 1
+
+
+def reports_every(overhead: float, least: int, steps: float) -> int:
+    """Inner steps between reports: `least`, doubled until reports take a small share of the budget.
+
+    Args:
+        overhead: The budget's share of plain training.
+        least: Inner steps between reports at least.
+        steps: Counted cost of a report, in inner-step equivalents.
+    """
+    doublings = math.ceil(math.log2(max(1.0, steps / (REPORTS * overhead * least))))
+    return least << doublings

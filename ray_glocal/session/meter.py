@@ -1,0 +1,125 @@
+"""The meter: books the time of a training in progress to plain steps or to what the session adds."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from ray_glocal.session.cost import PLAIN, SEARCH, UPKEEP, Cost
+
+WARM_UP = 2  # plain steps at the start that set things up
+LEARN = 8  # plain steps after which it is known what one takes
+STRETCH = 32  # longest stretch of plain steps, so that there is something to take a median of
+
+Clock = Callable[[], float]
+
+
+class Meter:
+    """Times stretches of training as wholes: a device is waited for at their ends, not at every step.
+
+    What happens between two steps of a stretch, such as loading batches, belongs to training. A window's plain steps
+    are booked at what a plain step takes typically; the rest of its time is extra.
+
+    Args:
+        cost: Where to book.
+        device: Of the parameters.
+        clock: Seconds since any moment.
+    """
+
+    def __init__(self, cost: Cost, device: torch.device, clock: Clock = time.perf_counter) -> None:
+        self.cost, self._device, self._clock = cost, device, clock
+        self._kind: str | None = None  # of the open stretch
+        self._since = self._aside = 0.0
+        self._steps = self._warm = 0
+        self._met: set[str] = set()  # kinds whose first call is over
+
+    def start(self, kind: str) -> None:
+        """Go over to a stretch of this kind; one of another kind ends."""
+        if kind == self._kind:
+            return
+        now = self._end()
+        self._kind, self._since, self._aside = kind, self._now() if now is None else now, 0.0
+
+    def step(self) -> None:
+        """Count a plain step of the open stretch, which ends where it is long enough to be measured."""
+        self._steps += 1
+        self.cost.plain_steps += 1
+        if self._kind == PLAIN and self._steps >= self._longest:
+            now = self._end()
+            assert now is not None
+            self._kind, self._since = PLAIN, now
+
+    @property
+    def _longest(self) -> int:
+        if self._warm < LEARN:
+            return (WARM_UP if self._warm < WARM_UP else LEARN) - self._warm
+        return STRETCH
+
+    def stop(self) -> None:
+        """End the open stretch; what comes next, a checkpoint say, is not booked."""
+        self._end()
+
+    def complete(self, kind: str) -> None:
+        """End the stretch with which a window or a report is complete."""
+        self._end()
+        taken = self.cost.pending.pop(kind, 0.0)
+        if kind in self._met:
+            self.cost.observe(kind, taken)
+        else:
+            self.cost.first[kind] = taken
+        self._met.add(kind)
+
+    def forget(self) -> None:
+        """A window will not be completed; what it took stays spent."""
+        self._end()
+        self.cost.pending.clear()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Book the block as extra also inside a stretch of plain steps, where it does not wait for a device."""
+        if self._device.type != "cpu":
+            yield
+            return
+        start = self._clock()
+        yield
+        taken = self._clock() - start
+        if self._kind is None:
+            self.cost.extra_seconds += taken
+        self._aside += taken
+
+    def _end(self) -> float | None:
+        """Book the open stretch, if there is one; the time now."""
+        if self._kind is None:
+            return None
+        now = self._now()
+        taken, kind, steps = now - self._since, self._kind, self._steps
+        self._kind = None
+        if kind == PLAIN:
+            self._book_plain(taken - self._aside, self._aside, steps)
+        else:
+            self._book_extra(kind, taken, steps)
+        self._aside, self._steps = 0.0, 0
+        return now
+
+    def _book_plain(self, seconds: float, aside: float, steps: int) -> None:
+        self.cost.plain_seconds += seconds
+        self.cost.timed_steps += steps
+        self.cost.extra_seconds += aside
+        if steps and self._warm >= WARM_UP:
+            self.cost.observe(PLAIN, seconds / steps)
+            self.cost.observe(UPKEEP, aside / steps)
+        self._warm += steps
+
+    def _book_extra(self, kind: str, taken: float, steps: int) -> None:
+        plain = self.cost.priced(steps, taken)
+        self.cost.plain_seconds += plain
+        self.cost.extra_seconds += taken - plain
+        self.cost.pending[kind] = self.cost.pending.get(kind, 0.0) + taken - plain
+        if kind == SEARCH:
+            self.cost.searched += taken - plain
+
+    def _now(self) -> float:
+        if self._device.type != "cpu":
+            torch.get_device_module(self._device).synchronize()
+        return self._clock()
