@@ -116,7 +116,8 @@ class GradientField:
                 loss = problem.train(part, leaves)
                 check_graph("train_loss", loss)
                 losses.append(loss)
-                share = loss * (snapshot.scale / len(every)) if len(every) > 1 or snapshot.scale != 1 else loss
+                share = loss / len(every) if len(every) > 1 else loss
+                share = share * snapshot.scale if snapshot.scale != 1 else share
                 found = torch.autograd.grad(share, parameters, create_graph=True, allow_unused=True)
                 total = added(total, found)
         problem.substitutes = ours is not None and ours.used

@@ -1,5 +1,6 @@
 """The inner and the outer problem: a model, its optimizer, two losses, and the hyperparameters between them."""
 
+import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.optim.swa_utils import AveragedModel
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.clipping import Clipping
@@ -65,6 +68,7 @@ class Problem:
         accumulate: Micro-batches of an inner step. Beyond one, a batch is a sequence of so many, and the training loss
             of the step is the mean of theirs.
         scaler: Scales losses whose gradients would underflow in half precision; steps that it leaves out are no steps.
+        averaged: Weights that are averaged over training beside the model's, updated after each step.
 
     A model wrapped in `DistributedDataParallel` trains on all ranks together, and so is differentiated: the losses are
     the means of the ranks' own.
@@ -88,12 +92,14 @@ class Problem:
         clipping: Clipping | None = None,
         accumulate: int = 1,
         scaler: torch.amp.GradScaler | None = None,
+        averaged: AveragedModel | None = None,
     ) -> None:
         if accumulate < 1:
             raise ArgumentError("accumulate", "be at least 1", accumulate, "It counts micro-batches of a step.")
         self.model = model
         self.ranks = Ranks(model)
-        self.clipping, self.accumulate, self.scaler = clipping, accumulate, scaler
+        self.clipping, self.accumulate, self.averaged = clipping, accumulate, averaged
+        self.scaler = scaler if scaler is not None and scaler.is_enabled() else None
         self.norms = tracked(model)
         self.optimizer = optimizer
         self.rule = rule_for(optimizer)
@@ -163,6 +169,12 @@ class Problem:
         if not self.parameters:
             remedy = "Set `requires_grad` on what should train."
             raise ArgumentError("optimizer", "hold at least one parameter that requires a gradient", kind, remedy)
+        if any(isinstance(parameter, DTensor) for parameter in self.parameters):
+            remedy = "Wrap the model in DistributedDataParallel."
+            raise ArgumentError("model", "hold its parameters whole on every rank", "parts of them", remedy)
+        if any(isinstance(module, nn.SyncBatchNorm) for module in self.model.modules()):
+            remedy = "Use BatchNorm as it is, or a normalisation without statistics."
+            raise ArgumentError("model", "have layers with a second derivative", "SyncBatchNorm", remedy)
         known = {id(parameter) for parameter in self.model.parameters()}
         if not any(id(parameter) in known for parameter in self.parameters):
             remedy = "Build it from `model.parameters()`, after the model has its final parameters."
@@ -293,18 +305,21 @@ class Problem:
         """Training loss on a batch."""
         return self._evaluate(self.train_loss, self._train_reads, batch, leaves)
 
-    def validate(self, batch: Any, leaves: Mapping[str, Tensor]) -> Tensor:
-        """Validation loss on a batch."""
-        return self._evaluate(self.val_loss, self._val_reads, batch, leaves)
+    def validate(self, batch: Any, leaves: Mapping[str, Tensor], model: nn.Module | None = None) -> Tensor:
+        """Validation loss on a batch, of the model or of another one."""
+        return self._evaluate(self.val_loss, self._val_reads, batch, leaves, model)
 
-    def _evaluate(self, loss: Loss, reads: bool, batch: Any, leaves: Mapping[str, Tensor]) -> Tensor:
+    def _evaluate(
+        self, loss: Loss, reads: bool, batch: Any, leaves: Mapping[str, Tensor], model: nn.Module | None = None
+    ) -> Tensor:
+        model = self.model if model is None else model
         if reads:
             names = [b.hyperparameter.name for b in self.bindings if b.field is None]
             hyper = HyperValues({name: leaves[name] for name in names})
-            value = loss(self.model, batch, hyper)
+            value = loss(model, batch, hyper)
             self.reads |= hyper.read
         else:
-            value = loss(self.model, batch)
+            value = loss(model, batch)
         if not isinstance(value, Tensor) or value.numel() != 1:
             got = tuple(value.shape) if isinstance(value, Tensor) else value
             name = "train_loss" if loss is self.train_loss else "val_loss"
@@ -340,7 +355,7 @@ class Problem:
                 loss = self.train(part, leaves)
                 check_graph("train_loss", loss)
                 losses.append(loss.detach())
-                loss = loss if len(parts) == 1 else loss * (1.0 / len(parts))
+                loss = loss if len(parts) == 1 else loss / len(parts)
                 (loss if self.scaler is None else self.scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
@@ -350,13 +365,17 @@ class Problem:
         """Let the optimizer step by the gradients that the parameters hold; whether it did."""
         if self.clipping is not None:
             self.clipping.clip(self.parameters)
+        taken = True
         if self.scaler is None:
             self.optimizer.step()
-            return True
-        scale = self.scaler.get_scale()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return self.scaler.get_scale() >= scale  # it falls where gradients overflowed
+        else:
+            scale = self.scaler.get_scale()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            taken = self.scaler.get_scale() >= scale  # it falls where gradients overflowed
+        if self.averaged is not None and taken:
+            self.averaged.update_parameters(self.model)
+        return taken
 
     # ---- states ----
 
@@ -395,6 +414,7 @@ class Problem:
         """Come back to the present model, optimizer and random generators at the end, whatever was trained between."""
         optimizer, gradients = OptimizerState.of(self.optimizer), [p.grad for p in self.parameters]
         scaling = None if self.scaler is None else self.scaler.state_dict()
+        averaged = None if self.averaged is None else copy.deepcopy(self.averaged.state_dict())
         with self.preserved():
             try:
                 yield
@@ -402,6 +422,8 @@ class Problem:
                 optimizer.restore(self.optimizer)
                 if self.scaler is not None and scaling is not None:
                     self.scaler.load_state_dict(scaling)
+                if self.averaged is not None and averaged is not None:
+                    self.averaged.load_state_dict(averaged)
                 for parameter, gradient in zip(self.parameters, gradients, strict=True):
                     parameter.grad = gradient
 
@@ -415,11 +437,13 @@ class Problem:
             self.place(state)
 
     @torch.no_grad()
-    def mean_val_loss(self, batches: Sequence[Any], values: Values) -> float:
-        """Mean validation loss over `batches`, and over the ranks', the model in eval mode."""
-        leaves = self.leaves(values, differentiable=False)
-        with evaluating(self.model):
-            losses = [self.validate(batch, leaves).reshape(()) for batch in _some(batches)]
+    def mean_val_loss(self, batches: Sequence[Any], values: Values, *, averaged: bool = False) -> float:
+        """Mean validation loss over `batches`, and over the ranks', in eval mode; of the averaged weights on demand."""
+        leaves, model = self.leaves(values, differentiable=False), self.model
+        if averaged and self.averaged is not None:
+            model = self.averaged
+        with evaluating(model):
+            losses = [self.validate(batch, leaves, model).reshape(()) for batch in _some(batches)]
         return float(self.ranks.mean([torch.stack(losses).mean()])[0])
 
     def outer_gradient(self, batches: Sequence[Any], values: Values) -> OuterGradient:

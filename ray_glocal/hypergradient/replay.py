@@ -93,8 +93,8 @@ def loss_gradients(
         with problem.ranks.apart(), readings(problem.norms) as seen:
             losses = [problem.train(part, leaves) for part in chunk]
             loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
-        if len(parts) > 1 or snapshot.scale != 1:
-            loss = loss * (snapshot.scale / len(parts))
+        loss = loss / len(parts) if len(parts) > 1 else loss
+        loss = loss * snapshot.scale if snapshot.scale != 1 else loss
         after = updated(problem.norms, before, seen) if before else []
         for weight, statistic in zip(weights, after, strict=True):
             loss = loss + (snapshot.scale * weight * statistic).sum()

@@ -40,13 +40,16 @@ class RestorePoint:
     model: dict[str, Any]
     transient: dict[str, Tensor]
     optimizer: dict[str, Any]
+    averaged: dict[str, Any] | None = None
 
     @classmethod
     def take(cls, problem: Problem, step: int, loss: float, values: Values) -> "RestorePoint":
         """Copy the present state."""
         model = copy.deepcopy(dict(problem.model.state_dict()))
         transient = copy.deepcopy(transient_buffers(problem.model))
-        return cls(step, loss, dict(values), model, transient, copy.deepcopy(problem.optimizer.state_dict()["state"]))
+        averaged = None if problem.averaged is None else copy.deepcopy(problem.averaged.state_dict())
+        optimizer = copy.deepcopy(problem.optimizer.state_dict()["state"])
+        return cls(step, loss, dict(values), model, transient, optimizer, averaged)
 
     def apply(self, problem: Problem) -> None:
         """Put the model and the optimizer's buffers back; its options stay, for a schedule has moved on."""
@@ -56,6 +59,8 @@ class RestorePoint:
         options = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": copy.deepcopy(self.optimizer), "param_groups": options})
         optimizer.param_groups = groups  # loading made new ones, and others may hold these
+        if problem.averaged is not None and self.averaged is not None:
+            problem.averaged.load_state_dict(copy.deepcopy(self.averaged))
 
     def distance(self, problem: Problem) -> float:
         """Distance of the present weights from these, relative to their length."""

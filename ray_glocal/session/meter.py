@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
+from ray_glocal.hypergradient.ranks import Ranks
 from ray_glocal.session.cost import PLAIN, SEARCH, UPKEEP, Cost
 
 WARM_UP = 2  # plain steps at the start that set things up
@@ -25,10 +26,14 @@ class Meter:
         cost: Where to book.
         device: Of the parameters.
         clock: Seconds since any moment.
+        ranks: Those that train together: all go by the clock of the first, so that they decide alike.
     """
 
-    def __init__(self, cost: Cost, device: torch.device, clock: Clock = time.perf_counter) -> None:
-        self.cost, self._device, self._clock = cost, device, clock
+    def __init__(
+        self, cost: Cost, device: torch.device, clock: Clock = time.perf_counter, ranks: Ranks | None = None
+    ) -> None:
+        self.cost, self._device, self._clock, self._ranks = cost, device, clock, ranks
+        self._alone = ranks is None or ranks.count == 1
         self._kind: str | None = None  # of the open stretch
         self._since = self._aside = 0.0
         self._steps = self._warm = 0
@@ -57,8 +62,12 @@ class Meter:
         return STRETCH
 
     def stop(self) -> None:
-        """End the open stretch; what comes next, a checkpoint say, is not booked."""
-        self._end()
+        """End the open stretch; what comes next, a checkpoint say, is not booked.
+
+        Of several ranks only one may write a checkpoint: then nobody waits for the others, and it is booked.
+        """
+        if self._alone:
+            self._end()
 
     def complete(self, kind: str) -> None:
         """End the stretch with which a window or a report is complete."""
@@ -77,8 +86,8 @@ class Meter:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Book the block as extra also inside a stretch of plain steps, where it does not wait for a device."""
-        if self._device.type != "cpu":
+        """Book the block as extra also inside a stretch of plain steps, where it waits for no device and no rank."""
+        if self._device.type != "cpu" or not self._alone:
             yield
             return
         start = self._clock()
@@ -122,4 +131,4 @@ class Meter:
     def _now(self) -> float:
         if self._device.type != "cpu":
             torch.get_device_module(self._device).synchronize()
-        return self._clock()
+        return self._clock() if self._ranks is None else self._ranks.agreed(self._clock())

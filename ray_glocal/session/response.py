@@ -7,7 +7,7 @@ import torch
 
 from ray_glocal.forecast import Array
 from ray_glocal.hypergradient import Problem
-from ray_glocal.hypergradient.problem import Values
+from ray_glocal.hypergradient.state import Values
 from ray_glocal.session.gate import Verdicts, judge
 from ray_glocal.session.heat import tempered
 from ray_glocal.session.outer import Axes, OuterState, Plan, move, quickened, restrain, search

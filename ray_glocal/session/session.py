@@ -8,16 +8,25 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array, Forecast
-from ray_glocal.hypergradient import Hyperparameter, Problem, Randomness, adjoint_trajectory, forward_trajectory
+from ray_glocal.hypergradient import (
+    Clipping,
+    Hyperparameter,
+    Problem,
+    Randomness,
+    adjoint_trajectory,
+    forward_trajectory,
+)
 from ray_glocal.hypergradient.problem import Loss
 from ray_glocal.hypergradient.state import Values
 from ray_glocal.hypergradient.tape import Tape
@@ -66,6 +75,12 @@ class GlocalSession:
         total_steps: Inner steps of the whole training.
         lr_scheduler: A torch learning-rate scheduler; the session steps it after every inner step and adapts the
             rate that it multiplies, the `initial_lr` of a parameter group.
+        clipping: How gradients are clipped: `Clipping(norm=1.0)`, say.
+        accumulate: Micro-batches of an inner step; `batches` gathers as many from the loader.
+        scaler: A gradient scaler, where losses are computed in float16; autocast belongs into the losses.
+        averaged: A `torch.optim.swa_utils.AveragedModel` of the model; the session updates it after each inner step,
+            reports its validation loss, and takes it along on retreats and in checkpoints. Hypergradients are those
+            of the model itself: read at averaged weights, they would drive rates up until training breaks.
         trace: Folder for the trace's parquet parts; without it the trace stays in memory and in checkpoints.
         settings: Window length, time budget or duty cycle, forecaster, gate and trust region.
 
@@ -84,6 +99,10 @@ class GlocalSession:
         hyper: Adapted | Sequence[Hyperparameter],
         total_steps: int,
         lr_scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+        clipping: Clipping | None = None,
+        accumulate: int = 1,
+        scaler: torch.amp.GradScaler | None = None,
+        averaged: AveragedModel | None = None,
         trace: str | Path | None = None,
         settings: Settings | None = None,
     ) -> None:
@@ -91,7 +110,17 @@ class GlocalSession:
             raise ArgumentError("total_steps", "be at least 1", total_steps)
         self.settings = settings or Settings()
         self.adapted = hyper if isinstance(hyper, Adapted) else Adapted(tuple(hyper))
-        self.problem = Problem(model, optimizer, train_loss, val_loss, self.adapted.hyperparameters)
+        self.problem = Problem(
+            model,
+            optimizer,
+            train_loss,
+            val_loss,
+            self.adapted.hyperparameters,
+            clipping=clipping,
+            accumulate=accumulate,
+            scaler=scaler,
+            averaged=averaged,
+        )
         self.validation = Validation(val_batches, self.settings.val_batches)
         self.total_steps = total_steps
         self.trace = Trace(trace)
@@ -107,7 +136,7 @@ class GlocalSession:
         self._axes = Axes.of(self.problem)
         self._outer = OuterState.start(self._axes, self.settings)
         self.report_period = report_period(self.settings, report_steps(self.validation.count))
-        self._meter = Meter(self.cost, self.problem.parameters[0].device)
+        self._meter = Meter(self.cost, self.problem.parameters[0].device, ranks=self.problem.ranks)
         lengths = {SEARCH: self.settings.search_window, WINDOW: self.settings.window}
         counted = {kind: self._counted(length, 0.0) for kind, length in lengths.items()}
         self._timetable = timetable(self.settings, total_steps, self.report_period, self.cost, counted)
@@ -135,14 +164,17 @@ class GlocalSession:
         return self.step_count > 0 and (self.step_count % self.report_period == 0 or self.done)
 
     def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
-        """Batches of a re-iterable loader, epoch after epoch, from where the session stands to the last step.
+        """What inner steps are taken on, from where the session stands to the last step.
+
+        Batches of a re-iterable loader, epoch after epoch; lists of them where micro-batches are accumulated.
 
         Raises:
             ArgumentError: The loader yields no batch in an epoch, is an iterator, or is not the one of a checkpoint.
         """
         stream = self._stream.batches(loader)
+        count = self.problem.accumulate
         while not self.done:
-            yield next(stream)
+            yield next(stream) if count == 1 else list(islice(stream, count))
 
     def step(self, batch: Any) -> Tensor:
         """Take one inner step, and whatever the window that it may complete asks for.
@@ -192,7 +224,8 @@ class GlocalSession:
         if self.step_count == 1:
             self._check_read()
         if self.step_count % CHECK_EVERY == 0:
-            self._retreat(self._guard.training_jumped(self._train_losses[-CHECK_EVERY:]), to_first=False)
+            losses = self.problem.ranks.mean(self._train_losses[-CHECK_EVERY:])
+            self._retreat(self._guard.training_jumped(losses), to_first=False)
 
     def _after_step(self) -> None:
         if self._recorder.full(searching=self._outer.searching):
@@ -350,14 +383,15 @@ class GlocalSession:
 
     def _report(self) -> None:
         loss = self._validated()
-        if self._retreat(self._guard.validation_jumped(loss), to_first=False):
+        # Averaged weights lag behind, and say nothing of a jump.
+        if self.problem.averaged is None and self._retreat(self._guard.validation_jumped(loss), to_first=False):
             loss = self._validated()
         self._curve.append(loss)
         reports_left = (self.total_steps - self.step_count) / self.report_period
         foretold = forecast_final_loss(self._curve, reports_left)
         self._metrics = {
             "val_loss": loss,
-            "train_loss": _mean(self._train_losses) if self._train_losses else float("nan"),
+            "train_loss": _mean(self.problem.ranks.mean(self._train_losses)) if self._train_losses else float("nan"),
             "step": self.step_count,
             "total_steps": self.total_steps,
             "forecast/final_loss": float(foretold.mean[0]),
@@ -375,7 +409,7 @@ class GlocalSession:
 
     def _validated(self) -> float:
         self.cost.extra_steps += report_steps(self.validation.count)
-        return self.validation.mean(lambda batch: self.problem.mean_val_loss([batch], self.values))
+        return self.validation.mean(lambda batch: self.problem.mean_val_loss([batch], self.values, averaged=True))
 
     def metrics(self) -> dict[str, float]:
         """What the last report measured, with the cost up to now; flat, ready for `tune.report`.
@@ -471,11 +505,13 @@ class GlocalSession:
             "model": self.problem.model.state_dict(),
             "transient": transient_buffers(self.problem.model),
             "optimizer": checkpoint.without_numpy(self.problem.optimizer.state_dict()),
+            "scaler": None if self.problem.scaler is None else self.problem.scaler.state_dict(),
+            "averaged": None if self.problem.averaged is None else self.problem.averaged.state_dict(),
             "schedule": checkpoint.without_numpy(self._schedule.as_plain()),
             "randomness": Randomness.capture().as_plain(),
             "stream": self._stream.as_plain(),
             "cursor": self.validation.cursor,
-            "snapshots": [checkpoint.snapshot_as_plain(snapshot) for snapshot in self._recorder.snapshots],
+            "snapshots": self._open_window(),
             "foresight": self._foresight.as_plain(),
             "outer": self._outer.as_plain(),
             "guard": self._guard.as_plain(),
@@ -486,6 +522,12 @@ class GlocalSession:
             "timetable": self._timetable.as_plain(),
         }
 
+    def _open_window(self) -> list[dict[str, Any]]:
+        """What is recorded so far; of several ranks, each has batches of its own, and none is told to the others."""
+        if self.problem.ranks.count > 1:
+            return []
+        return [checkpoint.snapshot_as_plain(snapshot) for snapshot in self._recorder.snapshots]
+
     def _load_plain(self, plain: dict[str, Any]) -> None:
         device = self.problem.parameters[0].device
         self.step_count = plain["step"]
@@ -493,6 +535,10 @@ class GlocalSession:
         self.problem.model.load_state_dict(plain["model"])
         set_transient_buffers(self.problem.model, plain["transient"])
         self.problem.optimizer.load_state_dict(plain["optimizer"])
+        if self.problem.scaler is not None and plain["scaler"] is not None:
+            self.problem.scaler.load_state_dict(plain["scaler"])
+        if self.problem.averaged is not None and plain["averaged"] is not None:
+            self.problem.averaged.load_state_dict(plain["averaged"])
         self._schedule.load_plain(plain["schedule"])
         self._stream.load_plain(plain["stream"])
         self.validation.cursor = plain["cursor"]
