@@ -69,19 +69,19 @@ class Difference:
         step = self._step(cotangents)
         with torch.no_grad():
             for parameter, cotangent in zip(problem.parameters, cotangents, strict=True):
-                parameter.add_(cotangent, alpha=step)
+                parameter.addcmul_(cotangent, step.to(parameter))
         before = [statistic.requires_grad_() for statistic in running(problem.norms)]
         found = loss_gradients(problem, snapshot, leaves, before, [step * s for s in statistics])
         bases = [*self.slope.parameters, *(self.slope.hyper.get(name) for name in leaves), *(None for _ in before)]
         inputs = [*problem.parameters, *leaves.values(), *before]
-        moved = [_change(now, base, x) / step for now, base, x in zip(found, bases, inputs, strict=True)]
+        moved = [_change(now, base, x) / step.to(x) for now, base, x in zip(found, bases, inputs, strict=True)]
         first, last = len(problem.parameters), len(moved) - len(before)
         return PulledBack(moved[:first], dict(zip(leaves, moved[first:last], strict=True)), moved[last:])
 
-    def _step(self, cotangents: Sequence[Tensor]) -> float:
-        """What the cotangents are multiplied by."""
+    def _step(self, cotangents: Sequence[Tensor]) -> Tensor:
+        """What the cotangents are multiplied by, where they lie: asking for it would wait for the device."""
         along, parameters = _norm(cotangents), _norm(self.snapshot.start.parameters)
-        return self.length * max(parameters, 1e-3) / along if along > 0 else self.length
+        return torch.where(along > 0, self.length * parameters.clamp_min(1e-3) / along, self.length)
 
 
 def _change(now: Tensor | None, base: Tensor | None, like: Tensor) -> Tensor:
@@ -90,9 +90,10 @@ def _change(now: Tensor | None, base: Tensor | None, like: Tensor) -> Tensor:
     return now if base is None else now - base
 
 
-def _norm(tensors: Sequence[Tensor]) -> float:
+def _norm(tensors: Sequence[Tensor]) -> Tensor:
     lengths = [torch.linalg.vector_norm(t, dtype=torch.float64).to(tensors[0].device) for t in tensors]
-    return float(torch.linalg.vector_norm(torch.stack(lengths)))
+    length: Tensor = torch.linalg.vector_norm(torch.stack(lengths))
+    return length
 
 
 def calibrated(problem: Problem, snapshot: Snapshot) -> Products:
@@ -114,7 +115,8 @@ def calibrated(problem: Problem, snapshot: Snapshot) -> Products:
     errors = {}
     for length in (unit * multiple for multiple in LENGTHS):
         told = problem.ranks.mean(Differences(length).at(problem, snapshot).pull_back(along, still).parameters)
-        errors[length] = _norm([a - b for a, b in zip(told, exact, strict=True)]) / max(_norm(exact), 1e-300)
+        error = _norm([a - b for a, b in zip(told, exact, strict=True)])
+        errors[length] = float(error / _norm(exact).clamp_min(1e-300))
     best = min(errors, key=errors.__getitem__)
     if errors[best] <= ERROR:
         logger.info("Hessian products by differences of relative length %.1e err by %.1e.", best, errors[best])

@@ -63,10 +63,11 @@ def pull_back_step(
     back = slope.pull_back(through.gradients, problem.ranks.share(carrier.statistics))
     count, names = len(back.parameters), list(back.hyper)
     joined = problem.ranks.mean([*back.parameters, *back.hyper.values()])
-    parameters = tuple((a + b).detach() for a, b in zip(through.parameters, joined, strict=False))
+    with torch.no_grad():
+        parameters = torch._foreach_add(through.parameters, joined[:count])
     contribution = problem.stacked({**through.options, **dict(zip(names, joined[count:], strict=True))})
     statistics = tuple(s.detach() for s in problem.ranks.shared(back.statistics))
-    return Carrier(parameters, tuple(through.slots), statistics), contribution
+    return Carrier(tuple(parameters), tuple(through.slots), statistics), contribution
 
 
 def _clipped(problem: Problem, gradients: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
