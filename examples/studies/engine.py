@@ -207,7 +207,7 @@ def text(parts: Mapping[str, Sequence[Row]], setting: Setting) -> str:
         f"Measured on {machine(setting)}; everything in time is a ratio within one process: each window is timed right"
         f" after {PLAIN} plain steps, in processor time where one thread computes. A plain step holds the"
         f" hyperparameters of its loss constant. Batches of 64 (`resnet` 128, `gpt` 16) and one of validation, a fresh"
-        f" optimizer. Memory growth: most bytes of tensors at once beyond those that were there before. Windows foreseen"
+        f" optimizer. Memory: most bytes of tensors at once beyond those that were there before. Windows foreseen"
         f" to take over {setting.memory / 2**30:.3g} GiB are not run. All answers (those of the part for accelerators"
         f" aside) agree in float64 over {CHECKED} steps (to {ROUNDING:.0e} of each hyperparameter's largest entry), or"
         f" the study stops.",

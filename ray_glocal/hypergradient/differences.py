@@ -18,7 +18,8 @@ from ray_glocal.hypergradient.replay import loss_gradients
 from ray_glocal.hypergradient.state import Slope, Snapshot
 from ray_glocal.hypergradient.statistics import running
 
-LENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of the step, in square roots of the precision
+# Of the step, in square roots of the precision; short ones where a table of embeddings makes up the parameters' length.
+LENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 ERROR = 0.02  # of a product, relative, beyond which differences are not used
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class Difference:
     def _step(self, cotangents: Sequence[Tensor]) -> Tensor:
         """What the cotangents are multiplied by, where they lie: asking for it would wait for the device."""
         along, parameters = _norm(cotangents), _norm(self.snapshot.start.parameters)
-        return torch.where(along > 0, self.length * parameters.clamp_min(1e-3) / along, self.length)
+        return self.length * torch.where(along > 0, parameters.clamp_min(1e-3) / along, torch.ones_like(along))
 
 
 def _change(now: Tensor | None, base: Tensor | None, like: Tensor) -> Tensor:
