@@ -1,6 +1,7 @@
 """The inner and the outer problem: a model, its optimizer, two losses, and the hyperparameters between them."""
 
 import inspect
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ class Problem:
         ends = np.cumsum([hyper.size for hyper in self.hyperparameters]).tolist()
         self.places = {h.name: slice(end - h.size, end) for h, end in zip(self.hyperparameters, ends, strict=True)}
         self.reads: set[str] = set()  # loss hyperparameters that a loss has read so far
-        self._sent: dict[tuple[str, torch.dtype], tuple[Tensor, int, Tensor]] = {}
+        self._sent: dict[tuple[str, torch.dtype], tuple[weakref.ref[Tensor], int, Tensor]] = {}
         self._check_parameters()
         for group in optimizer.param_groups:  # what an earlier problem wrote says nothing about this one
             group.pop(ADAPTED_LR, None)
@@ -272,9 +273,9 @@ class Problem:
     def _near(self, name: str, values: Values, dtype: torch.dtype) -> Tensor:
         """A value where the parameters are: sent there once, for each copy from the host waits for the device."""
         value, sent = values[name], self._sent.get((name, dtype))
-        if sent is None or sent[0] is not value or sent[1] != value._version:
+        if sent is None or sent[0]() is not value or sent[1] != value._version:
             near = value.detach().to(self.parameters[0].device, dtype, copy=True)
-            sent = self._sent[name, dtype] = value, value._version, near
+            sent = self._sent[name, dtype] = weakref.ref(value), value._version, near
         return sent[2]
 
     def stacked(self, derivatives: Mapping[str, Tensor]) -> Tensor:
