@@ -5,25 +5,22 @@ hyperparameters, the length of the window and the size of the network; and the s
 `higher`, by `torchopt` and by a reverse unroll in plain torch.
 
 `--threads N` and `--device cuda` choose the machine, `--memory GIB` what a window may take, `--parts price,peers`
-some of the parts. Cells that were measured are read back: for another engine delete `cells` in the study's folder.
+some of the parts: all are those that the device is for. Cells that were measured are read back: for another engine
+delete `cells` in the study's folder.
 """
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from measuring import growth, seconds
-from ray_glocal.hypergradient import Problem
-from ray_glocal.hypergradient.tape import Tape
 from study import Row, Study, markdown, study
-from windows.inner import Inner, inner
-from windows.modes import MODES, ROUNDING, TOLERANCES, tape
+from windows import accelerator
+from windows.cells import PLAIN, Cell, Setting, asked, differentiated, distance, foreseen, graphs, held, timed, way
+from windows.modes import MODES, ROUNDING, TOLERANCES
 from windows.peers import PEERS
 
 LENGTH = 20
@@ -31,7 +28,6 @@ LENGTHS = (10, 20, 50, 100, 200)
 PEER_LENGTHS = (20, 100)
 CHECKED = 5  # steps in float64 that must agree
 REPETITIONS = 3  # of windows of 20 steps; others average enough of them
-PLAIN = 20  # plain steps that are timed together
 SIZES: Mapping[str, Sequence[float]] = {
     "mlp": (1 / 16, 1 / 4, 1, 4, 16),
     "cnn": (1 / 2, 1, 2, 4),
@@ -40,67 +36,9 @@ SIZES: Mapping[str, Sequence[float]] = {
 LARGER: Mapping[str, Sequence[float]] = {"mlp": (32, 64), "cnn": (8, 16), "transformer": (8, 16)}  # by an accelerator
 HYPERS = ("options 1", "options 3", "weights 1000", "weights 100000", "strengths")
 MIB = 2**20
-Way = Callable[[Problem, Sequence[Any], Sequence[Any]], Tensor]  # the hypergradient [q]
 
 
 # ---- measuring ----
-
-
-@dataclass(frozen=True)
-class Setting:
-    """The machine: where and with how many threads, and the bytes that a window may take."""
-
-    device: str
-    threads: int
-    memory: int
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One window by several ways; the first is the truth that the others are held against."""
-
-    part: str
-    network: str
-    scale: float
-    optimizer: str
-    hyper: str
-    length: int
-    ways: tuple[str, ...]
-    repetitions: int
-    setting: Setting
-
-    def inner(self, length: int, dtype: torch.dtype = torch.float32) -> Inner:
-        """A fresh problem with a window of some length."""
-        named = (self.network, self.scale, self.optimizer, self.hyper)
-        return inner(*named, length, device=self.setting.device, dtype=dtype)
-
-
-def way(name: str) -> Way:
-    """A mode of the engine or a peer."""
-    if name in PEERS:
-        return PEERS[name].load()
-    return lambda *window: MODES[name](*window).derivatives[-1]
-
-
-def differentiated(way: Way, told: Inner) -> Tensor:
-    """The hypergradient; everything comes back to where it was."""
-    with told.problem.rewound():
-        return way(told.problem, told.batches, told.val)
-
-
-def held(way: Way, told: Inner, device: str) -> tuple[int, Tensor]:
-    """Most bytes beyond those before, and the hypergradient; everything comes back to where it was."""
-    found: list[Tensor] = []
-    with told.problem.rewound():
-        count = growth(lambda: found.append(way(told.problem, told.batches, told.val)), device)
-    return count, found[0]
-
-
-def distance(problem: Problem, found: Tensor, truth: Tensor) -> float:
-    """The largest difference within a hyperparameter over its largest entry, of the worst hyperparameter."""
-    sizes = [hyper.size for hyper in problem.hyperparameters]
-    pairs = zip(found.split(sizes), truth.split(sizes), strict=True)
-    return max(float((f - t).abs().max() / t.abs().max()) for f, t in pairs)
 
 
 def check(cell: Cell) -> None:
@@ -117,14 +55,6 @@ def check(cell: Cell) -> None:
             raise AssertionError(f"{name} is {off:.3g} from {cell.ways[0]} in float64: {cell}")
 
 
-def foreseen(cell: Cell, name: str) -> float:
-    """Bytes of a window, along a straight line through those of two short ones."""
-    if cell.length <= 4:
-        return 0.0
-    short, longer = (held(way(name), cell.inner(steps), cell.setting.device)[0] for steps in (2, 4))
-    return longer + (longer - short) / 2 * (cell.length - 4)
-
-
 def run(cell: Cell) -> list[Row]:
     """Time in plain steps, plain and differentiated ones interleaved; memory once; what would not fit stays empty."""
     torch.set_num_threads(cell.setting.threads)
@@ -137,37 +67,16 @@ def run(cell: Cell) -> list[Row]:
         told.plain(PLAIN)
     truth, rows = None, []
     for name in cell.ways:
-        row = {**_asked(cell), "parameters": told.parameters, "q": told.problem.size, "way": name}
+        row = {**asked(cell), "parameters": told.parameters, "q": told.problem.size, "way": name}
         row |= {"growth": sizes[name], "fits": name in fit}
         if name in fit:
             count, found = held(way(name), told, device)
-            row |= {"growth": float(count), **_timed(cell, way(name), told)}
+            row |= {"growth": float(count), **timed(cell, way(name), told)}
             truth = found if truth is None else truth
             row["error"] = distance(told.problem, found, truth)
-            row["graphs"] = _graphs(tape(told.problem, cell.length, name)) if name == "kept" else None
+            row["graphs"] = graphs(told.problem, cell.length) if name == "kept" else None
         rows.append(row)
     return rows
-
-
-def _graphs(recorder: Tape) -> bool:
-    """Whether graphs were kept."""
-    return recorder.keeping is not None and recorder.keeping.graphs
-
-
-def _asked(cell: Cell) -> Row:
-    keys = ("part", "network", "scale", "optimizer", "hyper", "length")
-    return {key: getattr(cell, key) for key in keys}
-
-
-def _timed(cell: Cell, way: Way, told: Inner) -> Row:
-    """Medians of the repetitions: seconds of a plain step, and the window's steps in it."""
-    device, plain, ratios = cell.setting.device, [], []
-    for _ in range(cell.repetitions):
-        with told.problem.rewound():
-            plain.append(seconds(lambda: told.plain(PLAIN), device) / PLAIN)
-        with told.problem.rewound():
-            ratios.append(seconds(lambda: way(told.problem, told.batches, told.val), device) / plain[-1] / cell.length)
-    return {"plain": median(plain), "steps": median(ratios)}
 
 
 # ---- cells ----
@@ -204,7 +113,18 @@ def beside_peers(setting: Setting, ways: Sequence[str]) -> Iterator[Cell]:
             yield Cell("peers", network, 1, "sgd", "options 3", length, (*peers, *ways), repetitions, setting)
 
 
-PARTS = {"price": prices, "lengths": lengths, "sizes": sizes, "peers": beside_peers}
+PARTS = {
+    "price": prices,
+    "lengths": lengths,
+    "sizes": sizes,
+    "peers": beside_peers,
+    "accelerator": accelerator.cells,
+}
+
+
+def asked_for(parts: str, device: str) -> list[str]:
+    """Names of parts; of all, those that the device is for."""
+    return [part for part in PARTS if part != "accelerator" or device != "cpu"] if parts == "all" else parts.split(",")
 
 
 def smallest(cells: Iterable[Cell]) -> list[Cell]:
@@ -251,6 +171,9 @@ HEADS = {
 
 def section(part: str, rows: Sequence[Row]) -> Iterator[str]:
     """Tables of one part."""
+    if part == "accelerator":
+        yield from accelerator.section(rows)
+        return
     heading, label = HEADS[part]
     yield f"## {heading}"
     yield "A step of the window, its plain step and its share of the outer gradient included, in plain steps:"
@@ -283,10 +206,11 @@ def text(parts: Mapping[str, Sequence[Row]], setting: Setting) -> str:
         "**Asked.** " + (__doc__ or "").split("\n\n")[1].replace("\n", " ").strip(),
         f"Measured on {machine(setting)}; everything in time is a ratio within one process: each window is timed right"
         f" after {PLAIN} plain steps, in processor time where one thread computes. A plain step holds the"
-        f" hyperparameters of its loss constant. Batches of 64 and one of validation, a fresh optimizer. Memory growth:"
-        f" most bytes of tensors at once beyond those that were there before. Windows foreseen to take over"
-        f" {setting.memory / 2**30:.3g} GiB are not run. All answers agree in float64 over {CHECKED} steps (to"
-        f" {ROUNDING:.0e} of each hyperparameter's largest entry), or the study stops.",
+        f" hyperparameters of its loss constant. Batches of 64 (`resnet` 128, `gpt` 16) and one of validation, a fresh"
+        f" optimizer. Memory: most bytes of tensors at once beyond those that were there before. Windows foreseen"
+        f" to take over {setting.memory / 2**30:.3g} GiB are not run. All answers (those of the part for accelerators"
+        f" aside) agree in float64 over {CHECKED} steps (to {ROUNDING:.0e} of each hyperparameter's largest entry), or"
+        f" the study stops.",
         "`options`: lr; momentum (or the first beta) and weight decay. `weights`: of examples, read by the training"
         " loss. `strengths`: of a penalty on each parameter, read by the training loss. `run again`: graphs were to be"
         " kept, but the plain step's kernels cannot be differentiated twice.",
@@ -311,24 +235,25 @@ def draw(parts: Mapping[str, Sequence[Row]], figure: Any) -> None:
             axis.legend(fontsize=7)
 
 
-def main(asked: Study) -> None:
-    told = asked.options
+def main(wanted: Study) -> None:
+    told = wanted.options
     setting = Setting(told["device"], told["threads"], int(told["memory"] * 2**30))
     if setting.device != "cpu" or setting.threads > 1:  # timed by the clock: nobody beside
-        asked = replace(asked, workers=1)
+        wanted = replace(wanted, workers=1)
     for line in left_out():
         print(line)
     parts = {}
-    for part in told["parts"].split(","):
+    for part in asked_for(told["parts"], setting.device):
         cells = PARTS[part](setting, tuple(MODES))
-        parts[part] = asked.rows(smallest(cells) if asked.smoke else cells, run)
+        measure = accelerator.run if part == "accelerator" else run
+        parts[part] = wanted.rows(smallest(cells) if wanted.smoke else cells, measure)
     rows = [row for found in parts.values() for row in found]
-    asked.publish("Engine: what a differentiated window costs", text(parts, setting), rows, partial(draw, parts))
+    wanted.publish("Engine: what a differentiated window costs", text(parts, setting), rows, partial(draw, parts))
 
 
 def options() -> dict[str, Any]:
     """Options of the command line with their defaults."""
-    return {"threads": 1, "device": "cpu", "memory": 8.0, "parts": ",".join(PARTS)}
+    return {"threads": 1, "device": "cpu", "memory": 8.0, "parts": "all"}
 
 
 if __name__ == "__main__":

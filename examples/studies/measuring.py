@@ -1,9 +1,10 @@
 """What an action costs: its seconds, and the bytes that it holds at once."""
 
 import gc
+import math
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -33,6 +34,34 @@ def seconds(action: Action, device: str = "cpu") -> float:
 def _finish(device: str) -> None:
     if device != "cpu":
         torch.cuda.synchronize(device)
+
+
+def kernels(action: Action, device: str) -> float:
+    """Seconds in which kernels run on an accelerator, or its own memory is copied; transfers are none of them."""
+    if device == "cpu":
+        return math.nan
+    _finish(device)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as told:
+        action()
+        _finish(device)
+    events = told.profiler.kineto_results.events()  # type: ignore[union-attr]
+    busy = [
+        (e.start_ns(), e.start_ns() + e.duration_ns())
+        for e in events
+        if e.device_type() == torch.autograd.DeviceType.CUDA
+        and not e.is_user_annotation()
+        and not any(way in e.name() for way in ("HtoD", "DtoH"))
+    ]
+    return covered(busy) / 1e9
+
+
+def covered(spans: Iterable[tuple[int, int]]) -> int:
+    """Length of what some spans cover together, where they overlap once."""
+    total, end = 0, 0
+    for start, stop in sorted(spans):
+        total += max(0, stop - max(start, end))
+        end = max(end, stop)
+    return total
 
 
 class Held(TorchDispatchMode):

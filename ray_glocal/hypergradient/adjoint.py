@@ -54,8 +54,7 @@ def adjoint_trajectory(problem: Problem, window: Window, tail: int = 1, products
             after, total = snapshot.start, total + contribution
             lags.append(total)
             if lag < tail:  # the parameters before this step are one of those averaged
-                added = tuple(a + b for a, b in zip(carrier.parameters, share, strict=True))
-                carrier = replace(carrier, parameters=added)
+                carrier = replace(carrier, parameters=tuple(torch._foreach_add(carrier.parameters, share)))
     return Trajectory(torch.stack(lags).cpu(), float(outer.loss), "lag")
 
 

@@ -87,7 +87,7 @@ class Clipping:
         return torch.clamp(self.norm / (self._length(gradients) + _TINY), max=1.0)
 
     def _length(self, gradients: Gradients) -> Tensor:
-        lengths = [torch.linalg.vector_norm(g) for g in gradients if g is not None]
+        lengths = torch._foreach_norm([g for g in gradients if g is not None])  # as torch's own clipping does
         length: Tensor = torch.linalg.vector_norm(torch.stack([each.to(lengths[0].device) for each in lengths]))
         return length
 

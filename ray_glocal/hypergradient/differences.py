@@ -19,7 +19,8 @@ from ray_glocal.hypergradient.replay import loss_gradients
 from ray_glocal.hypergradient.state import Slope, Snapshot
 from ray_glocal.hypergradient.statistics import running
 
-LENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of the step, in square roots of the precision
+# Of the step, in square roots of the precision; short ones where a table of embeddings makes up the parameters' length.
+LENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 ERROR = 0.02  # of a product, relative, beyond which differences are not used
 
 logger = logging.getLogger(__name__)
@@ -74,19 +75,19 @@ class Difference:
         step = self._step(cotangents)
         with torch.no_grad():
             for parameter, cotangent in zip(problem.parameters, cotangents, strict=True):
-                parameter.add_(cotangent, alpha=step)
+                parameter.addcmul_(cotangent, step.to(parameter))
         before = [statistic.requires_grad_() for statistic in running(problem.norms)]
         found = loss_gradients(problem, snapshot, leaves, before, [step * s for s in statistics])
         bases = [*self.slope.parameters, *(self.slope.hyper.get(name) for name in leaves), *(None for _ in before)]
         inputs = [*problem.parameters, *leaves.values(), *before]
-        moved = [_change(now, base, x) / step for now, base, x in zip(found, bases, inputs, strict=True)]
+        moved = [_change(now, base, x) / step.to(x) for now, base, x in zip(found, bases, inputs, strict=True)]
         first, last = len(problem.parameters), len(moved) - len(before)
         return PulledBack(moved[:first], dict(zip(leaves, moved[first:last], strict=True)), moved[last:])
 
-    def _step(self, cotangents: Sequence[Tensor]) -> float:
-        """What the cotangents are multiplied by."""
+    def _step(self, cotangents: Sequence[Tensor]) -> Tensor:
+        """What the cotangents are multiplied by, where they lie: asking for it would wait for the device."""
         along, parameters = _norm(cotangents), _norm(self.snapshot.start.parameters)
-        return self.length * max(parameters, 1e-3) / along if along > 0 else self.length
+        return self.length * torch.where(along > 0, parameters.clamp_min(1e-3) / along, torch.ones_like(along))
 
 
 def _change(now: Tensor | None, base: Tensor | None, like: Tensor) -> Tensor:
@@ -95,9 +96,10 @@ def _change(now: Tensor | None, base: Tensor | None, like: Tensor) -> Tensor:
     return now if base is None else now - base
 
 
-def _norm(tensors: Sequence[Tensor]) -> float:
+def _norm(tensors: Sequence[Tensor]) -> Tensor:
     lengths = [torch.linalg.vector_norm(t, dtype=torch.float64).to(tensors[0].device) for t in tensors]
-    return float(torch.linalg.vector_norm(torch.stack(lengths)))
+    length: Tensor = torch.linalg.vector_norm(torch.stack(lengths))
+    return length
 
 
 def calibrated(problem: Problem, snapshot: Snapshot) -> Products:
@@ -120,7 +122,8 @@ def calibrated(problem: Problem, snapshot: Snapshot) -> Products:
     errors = {}
     for length in (unit * multiple for multiple in LENGTHS):
         told = problem.ranks.mean(Differences(length).at(problem, snapshot).pull_back(along, still).parameters)
-        errors[length] = _norm([a - b for a, b in zip(told, exact, strict=True)]) / max(_norm(exact), 1e-300)
+        error = _norm([a - b for a, b in zip(told, exact, strict=True)])
+        errors[length] = float(error / _norm(exact).clamp_min(1e-300))
     best = min(errors, key=errors.__getitem__)
     if errors[best] <= ERROR:
         logger.info("Hessian products by differences of relative length %.1e err by %.1e.", best, errors[best])

@@ -2,9 +2,11 @@
 
 import copy
 import inspect
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from ray_glocal.hypergradient.preservation import OptimizerState, evaluating
 from ray_glocal.hypergradient.randomness import Randomness
 from ray_glocal.hypergradient.ranks import Ranks
 from ray_glocal.hypergradient.rules import rule_for
-from ray_glocal.hypergradient.state import InnerState, Snapshot, Values, copied
+from ray_glocal.hypergradient.state import InnerState, Snapshot, Values, copied, write
 from ray_glocal.hypergradient.statistics import read_from, running, tracked
 
 Loss = Callable[..., Tensor]
@@ -115,6 +117,7 @@ class Problem:
         self.places = {h.name: slice(end - h.size, end) for h, end in zip(self.hyperparameters, ends, strict=True)}
         self.reads: set[str] = set()  # loss hyperparameters that a loss has read so far
         self.substitutes = True  # whether kernels of the model's are replaced inside windows, as far as was seen
+        self._sent: dict[tuple[str, torch.dtype], tuple[weakref.ref[Tensor], int, Tensor]] = {}
         self._check_parameters()
         for group in optimizer.param_groups:  # what an earlier problem wrote says nothing about this one
             group.pop(ADAPTED_LR, None)
@@ -268,8 +271,8 @@ class Problem:
         """Fresh tensors of the values that losses read, in the model's precision and on its device."""
         like = self.parameters[0]
         return {
-            binding.hyperparameter.name: values[binding.hyperparameter.name]
-            .to(device=like.device, dtype=like.dtype, copy=True)
+            binding.hyperparameter.name: self._near(binding.hyperparameter.name, values, like.dtype)
+            .clone()
             .requires_grad_(differentiable)
             for binding in self.bindings
             if binding.field is None
@@ -278,8 +281,15 @@ class Problem:
     def option_leaves(self, values: Values) -> dict[str, Tensor]:
         """Fresh tensors of the values that are options of the optimizer, in double precision, each a number."""
         names = [binding.hyperparameter.name for binding in self.bindings if binding.field is not None]
-        device = self.parameters[0].device
-        return {name: values[name].to(device, torch.float64, copy=True).reshape(()) for name in names}
+        return {name: self._near(name, values, torch.float64).clone().reshape(()) for name in names}
+
+    def _near(self, name: str, values: Values, dtype: torch.dtype) -> Tensor:
+        """A value where the parameters are: sent there once, for each copy from the host waits for the device."""
+        value, sent = values[name], self._sent.get((name, dtype))
+        if sent is None or sent[0]() is not value or sent[1] != value._version:
+            near = value.detach().to(self.parameters[0].device, dtype, copy=True)
+            sent = self._sent[name, dtype] = weakref.ref(value), value._version, near
+        return sent[2]
 
     def stacked(self, derivatives: Mapping[str, Tensor]) -> Tensor:
         """Derivatives by name of the hyperparameter, zero where there is none, as one vector [q] of float64."""
@@ -342,7 +352,7 @@ class Problem:
 
     def advance(self, batch: Any, values: Values) -> Tensor:
         """One plain step of training, exactly as a loop without hypergradients takes it; the detached loss."""
-        loss = self.differentiate(batch, self.leaves(values, differentiable=False))
+        loss = self.differentiate(batch, self.leaves(values, differentiable=False) if self._train_reads else {})
         self.take_step()
         return loss
 
@@ -379,20 +389,35 @@ class Problem:
 
     # ---- states ----
 
-    def capture(self, keep: Callable[[Tensor], Tensor] = copied) -> InnerState:
+    def capture(self, keep: Callable[[Sequence[Tensor]], list[Tensor]] = copied) -> InnerState:
         """A copy of everything the next inner step depends on.
 
         Args:
-            keep: Copies a tensor, to wherever copies are to lie.
+            keep: Copies tensors, to wherever copies are to lie.
         """
         slots, steps = [], []
-        for parameter, group in zip(self.parameters, self.group_of, strict=True):
+        for parameter, group, state in zip(self.parameters, self.group_of, self._optimizer_states(), strict=True):
             options = self.rule.options(self.optimizer.param_groups[group])
-            held, step = self.rule.read(parameter, self.optimizer.state.get(parameter, {}), options)
-            slots.append({name: keep(tensor) for name, tensor in held.items()})
+            held, step = self.rule.read(parameter, state, options)
+            slots.append(held)
             steps.append(step)
-        parameters, buffers = tuple(map(keep, self.parameters)), tuple(map(keep, self.model.buffers()))
-        return InnerState(parameters, tuple(slots), tuple(steps), buffers, Randomness.capture())
+        buffers = list(self.model.buffers())
+        copies = iter(keep([*self.parameters, *buffers, *(tensor for held in slots for tensor in held.values())]))
+        parameters = tuple(islice(copies, len(self.parameters)))
+        kept = tuple(islice(copies, len(buffers)))
+        own = tuple({name: next(copies) for name in held} for held in slots)
+        return InnerState(parameters, own, tuple(steps), kept, Randomness.capture())
+
+    def _optimizer_states(self) -> list[Mapping[str, Any]]:
+        """What the optimizer holds of each parameter; counts of steps that lie on a device are fetched together."""
+        states: list[Mapping[str, Any]] = [self.optimizer.state.get(p, {}) for p in self.parameters]
+        away = [i for i, s in enumerate(states) if isinstance(s.get("step"), Tensor) and s["step"].device.type != "cpu"]
+        if away:
+            device = self.parameters[0].device
+            counts = torch.stack([states[i]["step"].to(device) for i in away]).tolist()
+            for i, count in zip(away, counts, strict=True):
+                states[i] = {**states[i], "step": count}
+        return states
 
     def snapshot(self, batch: Any, values: Values, state: InnerState | None) -> Snapshot:
         """Record the inner step that is about to be taken."""
@@ -403,10 +428,7 @@ class Problem:
     @torch.no_grad()
     def place(self, state: InnerState) -> None:
         """Put parameters, module buffers and random generators to a recorded state; the optimizer stays untouched."""
-        for live, kept in zip(self.parameters, state.parameters, strict=True):
-            live.copy_(kept)
-        for live, kept in zip(self.model.buffers(), state.buffers, strict=True):
-            live.copy_(kept)
+        write([*self.parameters, *self.model.buffers()], [*state.parameters, *state.buffers])
         state.randomness.restore()
 
     @contextmanager

@@ -1,6 +1,6 @@
 """What a window remembers: the state an inner step starts from, and the record of the step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -84,12 +84,26 @@ class Snapshot:
         return self.state
 
 
-def copied(tensor: Tensor) -> Tensor:
-    """A copy on the same device."""
-    return tensor.detach().clone()
+@torch.no_grad()
+def write(into: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
+    """Copy tensors into others of the same shapes, in few launches on a GPU, where the many small ones cost most."""
+    alike: dict[object, tuple[list[Tensor], list[Tensor]]] = {}
+    for target, source in zip(into, tensors, strict=True):
+        targets, sources = alike.setdefault((target.device, target.dtype, source.dtype), ([], []))
+        targets.append(target)
+        sources.append(source)
+    for targets, sources in alike.values():
+        torch._foreach_copy_(targets, sources)
 
 
-def pinned(tensor: Tensor) -> Tensor:
-    """A copy in page-locked memory of the host, on its way when this returns."""
-    kept = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    return kept.copy_(tensor.detach(), non_blocking=True)
+def copied(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Copies on the same device."""
+    copies = [torch.empty_like(tensor, requires_grad=False) for tensor in tensors]
+    write(copies, tensors)
+    return copies
+
+
+def pinned(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Copies in page-locked memory of the host, on their way when this returns."""
+    places = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in tensors]
+    return [place.copy_(tensor.detach(), non_blocking=True) for place, tensor in zip(places, tensors, strict=True)]

@@ -69,7 +69,8 @@ def pull_back_step(
         back = slope.pull_back(through.gradients, problem.ranks.share(carrier.statistics))
     count, names = len(back.parameters), list(back.hyper)
     joined = problem.ranks.mean([*back.parameters, *back.hyper.values()])
-    parameters = _sum(through.parameters, [joined[i].detach() for i in range(count)], through.gradients)
+    with torch.no_grad():
+        parameters = _sum(through.parameters, joined[:count], through.gradients)
     contribution = problem.stacked({**through.options, **dict(zip(names, joined[count:], strict=True))})
     statistics = tuple(s.detach() for s in problem.ranks.shared(back.statistics))
     return Carrier(parameters, tuple(through.slots), statistics), contribution
@@ -80,8 +81,9 @@ def _sum(left: Sequence[Tensor], right: Sequence[Tensor], others: Sequence[Tenso
     places = [tensor.untyped_storage().data_ptr() for tensor in right]
     shared = {tensor.untyped_storage().data_ptr() for tensor in (*left, *others)}
     if len(set(places)) < len(places) or not shared.isdisjoint(places):
-        return tuple(a + b for a, b in zip(left, right, strict=True))
-    return tuple(b.add_(a) for a, b in zip(left, right, strict=True))
+        return tuple(torch._foreach_add(left, right))
+    torch._foreach_add_(right, left)
+    return tuple(right)
 
 
 def _clipped(problem: Problem, gradients: Sequence[Tensor | None]) -> Sequence[Tensor | None]:

@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import adjoint_trajectory, forward_trajectory
 
-from .cases import JUMPING, MODELS, VARIANTS, Case, relative
+from .cases import JUMPING, MODELS, OPTIMIZERS, VARIANTS, Case, relative
 from .twin import Unrolled
 
 EXACT = 1e-10
@@ -131,13 +131,29 @@ cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine ha
 
 @pytest.mark.gpu
 @cuda
-def test_engines_equal_the_unrolled_graph_on_a_gpu():
-    compare(Case.build("attention", "adamw", device="cuda"))
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize(("model", "optimizer"), [("attention", "adamw"), ("batchnorm", "sgd"), ("mlp", "lion")])
+def test_engines_equal_the_unrolled_graph_on_a_gpu(model, optimizer, kept):
+    compare(Case.build(model, optimizer, device="cuda"), 1e-8, kept=kept)
 
 
 @pytest.mark.gpu
 @cuda
-@pytest.mark.parametrize("model", MODELS)
-def test_a_gpu_finds_what_the_cpu_finds(model):
-    for found, truth in zip(both(Case.build(model, "sgd", device="cuda")), both(Case.build(model, "sgd")), strict=True):
-        assert relative(found, truth) < 1e-8
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
+def test_engines_follow_muon_on_a_gpu_as_far_as_its_half_precision_goes():
+    compare(Case.build("mlp", "muon", device="cuda"), 2e-2)
+
+
+@pytest.mark.gpu
+@cuda
+@pytest.mark.parametrize(
+    ("model", "optimizer"),
+    [
+        *((model, "sgd") for model in (*MODELS, "batchnorm", "batchnorm-images", "tied", "unused")),
+        *(("mlp", optimizer) for optimizer in sorted({*OPTIMIZERS, "lion"} - {"sgd"})),
+    ],
+)
+def test_a_gpu_finds_what_the_cpu_finds(model, optimizer):
+    found = both(Case.build(model, optimizer, device="cuda"))
+    for got, truth in zip(found, both(Case.build(model, optimizer)), strict=True):
+        assert relative(got, truth) < 1e-7

@@ -10,7 +10,7 @@ from torch import nn
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory, forward_trajectory, record_window
 
-from .cases import draw, mlp
+from .cases import Case, draw, mlp
 
 
 def entropy(model, batch):
@@ -210,3 +210,17 @@ def test_losses_of_every_shape_are_told_apart():
     batches = draw((6,), 2, 8, torch.float32, "cpu")
     adjoint_trajectory(problem, record_window(problem, batches, batches, problem.start_values()))
     assert problem.reads == {"scale"}
+
+
+def test_a_value_that_changes_is_sent_to_the_parameters_again():
+    case = Case.build("mlp", "sgd")
+    values = dict(case.problem.start_values())
+    read = lambda: float(case.problem.leaves(values, differentiable=False)["penalty"])  # noqa: E731
+    first = case.problem.leaves(values, differentiable=True)["penalty"]
+    with torch.no_grad():
+        first.add_(1.0)
+    assert read() == pytest.approx(0.05)
+    values["penalty"] = torch.tensor([0.25], dtype=torch.float64)
+    assert read() == 0.25
+    values["penalty"].mul_(2)
+    assert read() == 0.5

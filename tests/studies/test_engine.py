@@ -7,9 +7,12 @@ import pytest
 import torch
 
 import engine
+import windows.cells
 from study import study
-from windows.inner import inner
-from windows.modes import MODES, ROUNDING, TOLERANCES
+from windows import accelerator, large
+from windows.inner import EVERY, inner
+from windows.large import LARGE
+from windows.modes import HOST, MODES, ROUNDING, TOLERANCES
 from windows.networks import NETWORKS
 from windows.peers import PEERS
 
@@ -90,3 +93,32 @@ def test_the_page_of_a_short_run(tmp_path, monkeypatch):
     assert "engine.py --smoke --parts price,peers" in page
     assert page.count("| mlp | 4 |") == 3
     assert (tmp_path / "rows.parquet").exists()
+
+
+def test_the_large_networks_are_as_large_as_they_say():
+    counts = [sum(p.numel() for p in network.make(1).parameters()) for network in LARGE.values()]
+    assert counts == [11_173_962, 50_525_184]
+
+
+@pytest.mark.parametrize(("network", "precision"), [("resnet", "tf32"), ("gpt", "bf16"), ("mlp", "float32")])
+def test_the_part_for_accelerators_runs_at_a_small_scale(network, precision, monkeypatch):
+    monkeypatch.setitem(EVERY, network, replace(EVERY[network], batch=8))
+    for module, name, value in ((large, "TOKENS", 64), (large, "CONTEXT", 16), (large, "DEPTH", 2)):
+        monkeypatch.setattr(module, name, value)
+    for module in (accelerator, windows.cells):
+        monkeypatch.setattr(module, "PLAIN", 2)
+    cells = list(accelerator.cells(SETTING, tuple(MODES)))
+    (cell,) = (c for c in cells if (c.network, c.precision) == (network, precision))
+    rows = accelerator.run(replace(cell, scale=1 / 16, length=2, repetitions=1))
+    assert [row["way"] for row in rows] == ["kept", "recomputed", "differences"]
+    assert all(row["fits"] and row["error"] < 0.05 for row in rows)
+    page = "\n\n".join(accelerator.section([*rows, {**rows[0], "fits": False}]))
+    assert page.count(f"| {network} |") == 4
+    assert "| over |" in page
+
+
+def test_what_an_accelerator_alone_can_do_is_asked_of_one_alone():
+    assert "accelerator" not in engine.asked_for("all", "cpu")
+    assert engine.asked_for("all", "cuda") == list(engine.PARTS)
+    beside = list(accelerator.cells(replace(SETTING, device="cuda"), tuple(MODES)))
+    assert all(set(HOST) <= set(cell.ways) or cell.precision == "float32" for cell in beside)

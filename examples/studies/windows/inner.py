@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ray_glocal.hypergradient import Hyperparameter, Problem
+from windows.large import LARGE, cast
 from windows.networks import NETWORKS
 
-BATCH = 64
+EVERY = {**NETWORKS, **LARGE}
 DISTINCT = 20  # batches; longer windows see them again
 SEED = 100
 OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
@@ -70,7 +71,7 @@ class Inner:
     def plain(self, count: int) -> None:
         """Steps as a loop without hypergradients takes them, hyperparameters of the loss held constant."""
         problem, constant = self.problem, self.problem.leaves(self.problem.start_values(), differentiable=False)
-        arguments = () if self.train_loss is loss else (constant,)
+        arguments = (constant,) if constant else ()
         for step in range(count):
             problem.optimizer.zero_grad()
             self.train_loss(problem.model, self.batches[step % len(self.batches)], *arguments).backward()
@@ -91,11 +92,12 @@ def inner(
     *,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
+    precision: str = "float32",
 ) -> Inner:
     """A fresh network and its window.
 
     Args:
-        network: One of `NETWORKS`.
+        network: One of `NETWORKS` or, without weights or strengths, of `LARGE`.
         scale: Of its width.
         optimizer: One of `OPTIMIZERS`.
         hyper: "options 1" or "options 3" of the optimizer; "weights q" of examples; "strengths" of the penalty on each
@@ -103,11 +105,12 @@ def inner(
         length: Steps of the window.
         device: Of everything.
         dtype: Of parameters and inputs.
+        precision: `bf16` for losses under autocast.
     """
     generator = torch.Generator().manual_seed(SEED)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        model = NETWORKS[network].make(scale).to(device, dtype)
+        model = EVERY[network].make(scale).to(device, dtype)
     stepper = OPTIMIZERS[optimizer](model.parameters())
     kind, _, count = hyper.partition(" ")
     size = int(count) if count else sum(p.numel() for p in model.parameters())
@@ -119,11 +122,14 @@ def inner(
     }[kind]()
 
     def batch() -> tuple[Tensor, ...]:
-        inputs, targets = NETWORKS[network].draw(BATCH, generator)
+        inputs, targets = EVERY[network].draw(EVERY[network].batch, generator)
         inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
-        numbers = torch.randint(size, (BATCH,), generator=generator)
+        numbers = torch.randint(size, (EVERY[network].batch,), generator=generator)
         return tuple(tensor.to(device) for tensor in (inputs, targets, numbers))
 
     drawn = [batch() for _ in range(min(length, DISTINCT))]
     batches = [drawn[step % len(drawn)] for step in range(length)]
-    return Inner(Problem(model, stepper, train_loss, loss, told), batches, [batch()], train_loss)
+    validate = loss
+    if precision == "bf16":
+        train_loss, validate = cast(train_loss, device), cast(validate, device)
+    return Inner(Problem(model, stepper, train_loss, validate, told), batches, [batch()], train_loss)

@@ -15,8 +15,9 @@ Mode = Callable[[Problem, Sequence[Any], Sequence[Any]], Trajectory]
 def tape(problem: Problem, length: int, mode: str) -> Tape:
     """The one that a training would hold: it finds out once what can be kept."""
     states = problem.capture().nbytes * length
-    room = {"kept": PLENTY, "recomputed": states + 1, "few states": 0, "differences": PLENTY}[mode]
-    return Tape(problem, length, room, 0, products="differences" if mode == "differences" else "exact")
+    room = {"recomputed": states + 1, "few states": 0, "host": states - 1}.get(mode, PLENTY)
+    host = PLENTY if mode == "host" else 0
+    return Tape(problem, length, room, host, products="differences" if mode == "differences" else "exact")
 
 
 def differentiate(mode: str, problem: Problem, batches: Sequence[Any], val: Sequence[Any]) -> Trajectory:
@@ -31,6 +32,9 @@ def differentiate(mode: str, problem: Problem, batches: Sequence[Any], val: Sequ
 MODES: dict[str, Mode] = {
     name: partial(differentiate, name) for name in ("kept", "recomputed", "few states", "differences")
 }
+
+# Beside an accelerator as well: steps are run again from states that lie in page-locked memory of the host.
+HOST: dict[str, Mode] = {"host": partial(differentiate, "host")}
 
 # How far a mode's hypergradient in float64 may lie from the exact one, relative to its largest entry, where it is
 # exact by construction only to rounding.

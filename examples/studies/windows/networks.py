@@ -18,10 +18,11 @@ Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]  # inputs and tar
 
 @dataclass(frozen=True)
 class Network:
-    """How a network is made at a scale, and what it is trained on."""
+    """How a network is made at a scale, and what it is trained on: a batch's examples and how many."""
 
     make: Callable[[float], nn.Module]
     draw: Draw
+    batch: int = 64
 
 
 def perceptron(scale: float) -> nn.Module:
@@ -45,8 +46,9 @@ class Block(nn.Module):
     Keys have no bias: its gradient is zero in theory and rounding in practice, which Adam would enlarge.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, heads: int = HEADS) -> None:
         super().__init__()
+        self.heads = heads
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
         self.attend, self.join = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width)
         self.think = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
@@ -54,7 +56,11 @@ class Block(nn.Module):
     def forward(self, seen: Tensor) -> Tensor:
         """Of [batch, time, width]."""
         batch, time, width = seen.shape
-        parts = self.attend(self.norms[0](seen)).view(batch, time, 3, HEADS, width // HEADS).permute(2, 0, 3, 1, 4)
+        parts = (
+            self.attend(self.norms[0](seen))
+            .view(batch, time, 3, self.heads, width // self.heads)
+            .permute(2, 0, 3, 1, 4)
+        )
         query, key, value = parts.unbind(0)
         heard = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         seen = seen + self.join(heard.transpose(1, 2).reshape(seen.shape))

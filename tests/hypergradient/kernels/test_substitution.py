@@ -246,3 +246,30 @@ def test_a_gpu_keeps_its_bits(kind, dtype):
     model, x = MODELS[kind]().to("cuda", dtype), torch.randn(4, 6, 8, device="cuda", dtype=dtype)
     plain, kept = step(model, x, False), step(model, x, True)
     assert all(torch.equal(a, b) for a, b in zip(plain, kept, strict=True))
+
+
+@pytest.mark.gpu
+@cuda
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("kind", sorted(MODELS.keys() - {"float", "boolean"}))
+def test_a_gpu_keeps_its_bits_under_autocast(kind, dtype):
+    torch.manual_seed(0)
+    model, x = MODELS[kind]().to("cuda"), torch.randn(4, 6, 8, device="cuda")
+    with torch.autocast("cuda", dtype):
+        plain, kept = step(model, x, False), step(model, x, True)
+    assert all(torch.equal(a, b) for a, b in zip(plain, kept, strict=True))
+
+
+DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, cuda])]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_long_sequences_under_autocast_stay_the_same_to_rounding(device):
+    """Fused kernels for them may add up in another order each time."""
+    torch.manual_seed(0)
+    model, x = Block(d=128, heads=2, is_causal=True).to(device), torch.randn(2, 192, 128, device=device)
+    with torch.autocast(device, torch.bfloat16):
+        plain, kept = step(model, x, False), step(model, x, True)
+    for a, b in zip(plain, kept, strict=True):
+        a, b = a.detach().float(), b.detach().float()
+        assert float((a - b).norm()) <= 1e-2 * float(a.norm())

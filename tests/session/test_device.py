@@ -1,0 +1,52 @@
+"""What a session holds on its device does not grow."""
+
+import gc
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ray_glocal.hypergradient import Hyperparameter
+from ray_glocal.session import GlocalSession, Settings
+
+from .cases import dataset
+
+cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+
+
+def loss(model, batch):
+    return F.cross_entropy(model(batch[0]), batch[1])
+
+
+def held(device):
+    """Bytes of tensors on a device."""
+    gc.collect()
+    if device == "cuda":
+        return torch.cuda.memory_allocated()
+    return sum(t.nbytes for t in gc.get_objects() if issubclass(type(t), torch.Tensor))
+
+
+@pytest.mark.parametrize("products", ["exact", "differences"])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, cuda])])
+def test_memory_is_flat_over_many_windows(device, products):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 32), nn.BatchNorm1d(32), nn.GELU(), nn.Dropout(0.1), nn.Linear(32, 3)).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    inputs, labels = (t.to(device) for t in dataset(96, torch.float32, 1).tensors)
+    batches = [(inputs[i : i + 16], labels[i : i + 16]) for i in range(0, 96, 16)]
+    hyper = [Hyperparameter("lr", 5e-3, 1e-5, 1.0, "log"), Hyperparameter("weight_decay", 1e-2, 1e-6, 1.0, "log")]
+    arguments = {"val_batches": batches, "hyper": hyper, "total_steps": 600}
+    session = GlocalSession(model, optimizer, loss, loss, settings=Settings(products=products), **arguments)
+    counts, open_before = [], False
+    for batch in session.batches(batches):
+        session.step(batch)
+        is_open = bool(session._recorder.snapshots)
+        if open_before and not is_open:
+            session._train_losses.clear()
+            counts.append(held(device))
+        open_before = is_open
+    window = session.problem.capture().nbytes * session.settings.window
+    assert len(counts) > 5
+    # The trace grows by a row of numbers for each window.
+    assert max(counts[2:]) - min(counts[2:]) < window / 4, counts
