@@ -202,10 +202,10 @@ class GlocalSession:
             self._recorder.snapshots.append(snapshot)
         else:
             loss = self.problem.advance(batch, self.values)
-        self._schedule.step()
         self._meter.step()
         self.step_count += 1
         with self._meter.aside():
+            self._schedule.step()  # the user's own part of it is the smaller one
             self._train_losses.append(loss)
             self._check()
         self._after_step()
