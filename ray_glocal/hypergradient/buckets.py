@@ -9,7 +9,8 @@ from torch import Tensor
 from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.state import Snapshot
 
-LARGE = {"cpu": 2**14, "cuda": 2**18}  # entries from which a tensor's arithmetic costs more than the calls, and a copy
+LARGE = 2**14  # entries from which a tensor's arithmetic costs a CPU more than the calls, and a copy; never on a GPU
+FULL = 2**26  # entries beyond which copies would take more memory than calls take time
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,19 @@ def buckets(problem: Problem, snapshot: Snapshot, gradients: Sequence[Tensor | N
             continue
         if not problem.rule.elementwise:
             yield Bucket((place,), (parameter.shape,), whole=True)
-        elif parameter.numel() >= LARGE.get(parameter.device.type, LARGE["cuda"]):
+        elif parameter.device.type == "cpu" and parameter.numel() >= LARGE:
             yield Bucket((place,), (parameter.shape,))
         else:
             age, slots = snapshot.start.steps[place], tuple(snapshot.start.slots[place])
             kind = (problem.group_of[place], age, slots, parameter.dtype, parameter.device)
-            together.setdefault(kind, []).append(place)
+            places = together.setdefault(kind, [])
+            if places and sum(snapshot.start.parameters[i].numel() for i in places) + parameter.numel() > FULL:
+                yield _bucket(snapshot, places)
+                places = together[kind] = []
+            places.append(place)
     for places in together.values():
-        yield Bucket(tuple(places), tuple(snapshot.start.parameters[place].shape for place in places))
+        yield _bucket(snapshot, places)
+
+
+def _bucket(snapshot: Snapshot, places: Sequence[int]) -> Bucket:
+    return Bucket(tuple(places), tuple(snapshot.start.parameters[place].shape for place in places))

@@ -76,7 +76,7 @@ def pull_back_step(
     return Carrier(parameters, tuple(through.slots), statistics), contribution
 
 
-def _sum(left: Sequence[Tensor], right: Sequence[Tensor], others: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def _sum(left: list[Tensor], right: list[Tensor], others: list[Tensor]) -> tuple[Tensor, ...]:
     """Sums of pairs, written into the right ones unless those share memory among them or with other tensors."""
     places = [tensor.untyped_storage().data_ptr() for tensor in right]
     shared = {tensor.untyped_storage().data_ptr() for tensor in (*left, *others)}

@@ -22,14 +22,13 @@ REPETITIONS = 3
 
 def cells(setting: Setting, ways: Sequence[str]) -> Iterator[Cell]:
     """The large networks in every precision, and the small ones, whose kernels are so short that launches count."""
-    chosen = *(name for name in ways if name != "few states"), *(() if setting.device == "cpu" else HOST)
+    chosen = tuple(name for name in ways if name != "few states")
     for network in LARGE:
-        for precision in PRECISIONS:
-            # Without tensor cores: of interest for differences, and those for smooth networks.
-            some = chosen if precision != "float32" else tuple(set(chosen) & {"recomputed", "differences"})
-            if precision != "float32" or network == "gpt":
-                told = ("accelerator", network, 1, "adamw", "options 3", LENGTH)
-                yield Cell(*told, tuple(sorted(some, key=chosen.index)), REPETITIONS, setting, precision)
+        # Differences need a smooth network, and the other one is made of ReLUs.
+        some = chosen if network == "gpt" else tuple(name for name in chosen if name != "differences")
+        for precision in (name for name in PRECISIONS if name != "float32"):
+            told = ("accelerator", network, 1, "adamw", "options 3", LENGTH)
+            yield Cell(*told, (*some, *(() if setting.device == "cpu" else HOST)), REPETITIONS, setting, precision)
     for network in NETWORKS:
         told = ("accelerator", network, 1, "sgd", "options 3", SHORT_STEPS)
         yield Cell(*told, chosen, REPETITIONS, setting)
