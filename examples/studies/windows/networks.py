@@ -101,7 +101,7 @@ def symbols(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 NETWORKS = {
-    "mlp": Network(perceptron, images),
-    "cnn": Network(convolutional, images),
-    "transformer": Network(transformer, symbols),
+    "mlp": Network(perceptron, images, 128),
+    "cnn": Network(convolutional, images, 64),
+    "transformer": Network(transformer, symbols, 16),
 }
