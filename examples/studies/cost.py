@@ -125,7 +125,7 @@ class Bench:
             return global_hypergradient(self.problem, self.batches(length), self.val, values).derivatives[-1]
         carrier = no_tangents(self.problem, self.problem.capture())
         for batch in self.batches(length):
-            snapshot = self.problem.snapshot(batch, values)
+            snapshot = self.problem.snapshot(batch, values, self.problem.capture())
             self.problem.advance(batch, values)
             with self.problem.preserved():
                 carrier = push_forward_step(self.problem, snapshot, carrier)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from study import Row, Study, markdown, study
-from windows import accelerator
+from windows import accelerator, whole
 from windows.cells import PLAIN, Cell, Setting, asked, differentiated, distance, foreseen, graphs, held, timed, way
 from windows.modes import MODES, ROUNDING, TOLERANCES
 from windows.peers import PEERS
@@ -117,8 +117,10 @@ PARTS = {
     "lengths": lengths,
     "sizes": sizes,
     "peers": beside_peers,
+    "sessions": whole.cells,
     "accelerator": accelerator.cells,
 }
+OWN = {"sessions": whole, "accelerator": accelerator}  # parts with measurements and tables of their own
 
 
 def asked_for(parts: str, device: str) -> list[str]:
@@ -170,8 +172,8 @@ HEADS = {
 
 def section(part: str, rows: Sequence[Row]) -> Iterator[str]:
     """Tables of one part."""
-    if part == "accelerator":
-        yield from accelerator.section(rows)
+    if part in OWN:
+        yield from OWN[part].section(rows)
         return
     heading, label = HEADS[part]
     yield f"## {heading}"
@@ -244,7 +246,7 @@ def main(wanted: Study) -> None:
     parts = {}
     for part in asked_for(told["parts"], setting.device):
         cells = PARTS[part](setting, tuple(MODES))
-        measure = accelerator.run if part == "accelerator" else run
+        measure = OWN[part].run if part in OWN else run
         parts[part] = wanted.rows(smallest(cells) if wanted.smoke else cells, measure)
     rows = [row for found in parts.values() for row in found]
     wanted.publish("Engine: what a differentiated window costs", text(parts, setting), rows, partial(draw, parts))

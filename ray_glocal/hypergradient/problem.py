@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import AveragedModel
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient.binding import NEVER_ZERO, bound
 from ray_glocal.hypergradient.clipping import Clipping
 from ray_glocal.hypergradient.hyperparameter import Hyperparameter, HyperValues
 from ray_glocal.hypergradient.kernels import differentiable_in_eval
@@ -28,22 +28,11 @@ from ray_glocal.hypergradient.statistics import read_from, running, tracked
 
 Loss = Callable[..., Tensor]
 
-# At exactly zero a schedule's factor is lost from the learning rate, and torch keeps no momentum buffer.
-NEVER_ZERO = frozenset({"lr", "momentum"})
-SMALLEST = 1e-8
+SMALLEST = 1e-8  # in place of zero, where an option must not be zero
 
 # Key of a parameter group that holds the adapted rate its `lr` is a multiple of; `initial_lr`, which schedulers own,
 # stays where it was when the rate moves on.
 ADAPTED_LR = "adapted_lr"
-
-
-@dataclass(frozen=True)
-class Binding:
-    """Where a hyperparameter acts: an option of some parameter groups, or (`field` is None) the losses."""
-
-    hyperparameter: Hyperparameter
-    field: str | None
-    groups: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -108,8 +97,8 @@ class Problem:
         self.train_loss, self._train_reads = train_loss, _takes_hyper(train_loss)
         self.val_loss, self._val_reads = val_loss, _takes_hyper(val_loss)
         self.hyperparameters = tuple(hyperparameters)
-        self.bindings = tuple(self._bind(hyper) for hyper in self.hyperparameters)
-        self._check_names()
+        read = self._train_reads or self._val_reads
+        self.bindings = bound(self.hyperparameters, optimizer, self.rule, read=read)
         owned = [(p, g) for g, group in enumerate(optimizer.param_groups) for p in group["params"] if p.requires_grad]
         self.parameters: tuple[Tensor, ...] = tuple(p for p, _ in owned)
         self.group_of: tuple[int, ...] = tuple(g for _, g in owned)
@@ -122,57 +111,12 @@ class Problem:
         for group in optimizer.param_groups:  # what an earlier problem wrote says nothing about this one
             group.pop(ADAPTED_LR, None)
 
-    # ---- binding names ----
-
-    def _bind(self, hyper: Hyperparameter) -> Binding:
-        groups = range(len(self.optimizer.param_groups))
-        chosen = tuple(groups) if hyper.groups is None else hyper.groups
-        field = self.rule.aliases.get(hyper.field_name, hyper.field_name)
-        if field in self.rule.fields:
-            self._check_option(hyper, field, chosen)
-            return Binding(hyper, field, chosen)
-        if hyper.field is None and hyper.groups is None and (self._train_reads or self._val_reads):
-            return Binding(hyper, None, ())
-        fields = ", ".join((*self.rule.fields, *self.rule.aliases))
-        kind = type(self.optimizer).__name__
-        remedy = "Correct the name, or give the losses a third argument, `hyper`, that reads it."
-        raise ArgumentError(
-            "hyper", f"name options of {kind} ({fields}) or values that a loss reads", hyper.name, remedy
-        )
-
-    def _check_option(self, hyper: Hyperparameter, field: str, groups: tuple[int, ...]) -> None:
-        count = len(self.optimizer.param_groups)
-        if not groups or any(not 0 <= g < count for g in groups):
-            raise ArgumentError(
-                "groups", f"be indices of the {count} parameter groups for {hyper.name!r}", hyper.groups
-            )
-        if hyper.value.numel() != 1:
-            raise ArgumentError("start", f"be one number for the optimizer's {field!r}", tuple(hyper.value.shape))
-        if field in NEVER_ZERO and float(hyper.value) == 0:
-            remedy = "At zero torch keeps no momentum buffer, so nothing can be differentiated; start at 1e-3, say."
-            remedy = remedy if field == "momentum" else "At zero nothing trains; start at 1e-4, say."
-            raise ArgumentError("start", f"be above zero for hyperparameter {hyper.name!r}", 0.0, remedy)
-
-    def _check_names(self) -> None:
-        if not self.hyperparameters:
-            remedy = "Name at least one; a run without any needs no session."
-            raise ArgumentError("hyper", "hold at least one hyperparameter", self.hyperparameters, remedy)
-        names = [hyper.name for hyper in self.hyperparameters]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            remedy = "Tell them apart by name and point both to their option by `field`."
-            raise ArgumentError("hyper", "have a name of its own for each hyperparameter", twice, remedy)
-        targets = [(b.field, group) for b in self.bindings if b.field for group in b.groups]
-        twice = sorted({field for field, group in targets if targets.count((field, group)) > 1})
-        if twice:
-            raise ArgumentError("hyper", "set each option of a parameter group once", twice)
-
     def _check_parameters(self) -> None:
         kind = type(self.optimizer).__name__
         if not self.parameters:
             remedy = "Set `requires_grad` on what should train."
             raise ArgumentError("optimizer", "hold at least one parameter that requires a gradient", kind, remedy)
-        if any(isinstance(parameter, DTensor) for parameter in self.parameters):
+        if any(type(parameter).__name__ == "DTensor" for parameter in self.parameters):  # its import takes long
             remedy = "Wrap the model in DistributedDataParallel."
             raise ArgumentError("model", "hold its parameters whole on every rank", "parts of them", remedy)
         if any(isinstance(module, nn.SyncBatchNorm) for module in self.model.modules()):

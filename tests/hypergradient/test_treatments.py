@@ -4,12 +4,18 @@ import itertools
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Replicate, distribute_tensor
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import (
     Clipping,
+    Hyperparameter,
     Problem,
     adjoint_trajectory,
     finite_differences,
@@ -192,3 +198,49 @@ def test_steps_that_the_scaler_leaves_out_are_no_steps():
     fewer.batches.pop(2)
     truth = trajectories(fewer)[0][-1]
     assert relative(found[None], truth[None]) < 1e-10
+
+
+def alone(model):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    hyper = [Hyperparameter("lr", 0.1, 1e-4, 1.0, "log")]
+    return Problem(model, optimizer, entropy, entropy, hyper)
+
+
+def entropy(model, batch):
+    return F.cross_entropy(model(batch[0]), batch[1])
+
+
+def test_layers_without_a_second_derivative_are_refused():
+    with pytest.raises(ArgumentError, match="`model` must have layers with a second derivative; got 'SyncBatchNorm'"):
+        alone(nn.Sequential(nn.Linear(6, 8), nn.SyncBatchNorm(8)))
+
+
+def test_parameters_in_parts_are_refused(tmp_path):
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    try:
+        model = nn.Linear(6, 3)
+        parts = distribute_tensor(model.weight.detach(), init_device_mesh("cpu", (1,)), [Replicate()])
+        model.weight = nn.Parameter(parts)
+        with pytest.raises(ArgumentError, match=r"hold its parameters whole on every rank; got .parts of them.\. Wrap"):
+            alone(model)
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.skipif(not hasattr(torch.compiler, "set_stance"), reason="this torch cannot set compilation aside")
+@pytest.mark.parametrize("factor", [1.0, 1.5])
+def test_a_compiled_model_that_computes_something_else_is_refused(factor):
+    def backend(graph, inputs):
+        return lambda *given: tuple(factor * out for out in graph(*given))
+
+    torch.manual_seed(0)
+    problem = alone(torch.compile(nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 3)), backend=backend))
+    batch = torch.randn(8, 6), torch.arange(8) % 3
+    tape = Tape(problem, 4)
+    if factor == 1:
+        tape.step(batch, problem.start_values(), 0)
+        return
+    with pytest.raises(
+        ArgumentError, match=r"`model` must compute the same compiled and eagerly; got 'a relative diff"
+    ):
+        tape.step(batch, problem.start_values(), 0)
