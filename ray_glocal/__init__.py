@@ -7,12 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ray_glocal.hypergradient import Hyperparameter, Lion
+    from ray_glocal.hypergradient import Clipping, Hyperparameter, Lion
     from ray_glocal.session import GlocalSession, Settings
     from ray_glocal.tune import GlocalScheduler, GlocalSearch, GlocalTrainable, adapted
     from ray_glocal.validation import validate
 
 _HOMES = {
+    "Clipping": "ray_glocal.hypergradient",
     "GlocalScheduler": "ray_glocal.tune",
     "GlocalSearch": "ray_glocal.tune",
     "GlocalSession": "ray_glocal.session",
@@ -25,6 +26,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Clipping",
     "GlocalScheduler",
     "GlocalSearch",
     "GlocalSession",

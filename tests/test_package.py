@@ -33,5 +33,5 @@ def test_every_name_at_the_root_is_there_and_documented(name):
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(AttributeError, match="no attribute 'GlobalSession'; it offers GlocalScheduler, "):
+    with pytest.raises(AttributeError, match="no attribute 'GlobalSession'; it offers Clipping, GlocalScheduler, "):
         _ = ray_glocal.GlobalSession

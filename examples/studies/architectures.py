@@ -33,7 +33,8 @@ GRID_SEED = 100
 SENSIBLE = {"sgd": (0.9, 1e-4), "adamw": (0.9, 1e-2)}  # momentum and weight decay
 POOR = (0.5, 0.1)
 WORSE = 1e-3  # share of the sensible learning rate
-EVERY = Settings().period  # inner steps between looks at the validation loss
+SETTINGS = Settings(overhead=None, duty_cycle=0.125)  # the same windows on every machine
+EVERY = SETTINGS.period  # inner steps between looks at the validation loss
 ARMS = ("poor start", "session", "sensible")
 
 FOUND = """**Found.**
@@ -107,6 +108,7 @@ def _adapt(
         ],
         total_steps=cell.steps,
         lr_scheduler=cosine,
+        settings=SETTINGS,
     )
     curve = []
     for batch in session.batches(Shuffled(data.train, cell.seed)):

@@ -20,6 +20,7 @@ import torch
 from study import Row, Study, markdown, study
 from windows import accelerator, whole
 from windows.cells import PLAIN, Cell, Setting, asked, differentiated, distance, foreseen, graphs, held, timed, way
+from windows.inner import EVERY
 from windows.modes import MODES, ROUNDING, TOLERANCES
 from windows.peers import PEERS
 
@@ -120,6 +121,7 @@ PARTS = {
     "sessions": whole.cells,
     "accelerator": accelerator.cells,
 }
+SIZED = ", ".join(f"{network.batch} (`{name}`)" for name, network in EVERY.items())  # batches
 OWN = {"sessions": whole, "accelerator": accelerator}  # parts with measurements and tables of their own
 
 
@@ -207,7 +209,7 @@ def text(parts: Mapping[str, Sequence[Row]], setting: Setting) -> str:
         "**Asked.** " + (__doc__ or "").split("\n\n")[1].replace("\n", " ").strip(),
         f"Measured on {machine(setting)}; everything in time is a ratio within one process: each window is timed right"
         f" after {PLAIN} plain steps, in processor time where one thread computes. A plain step holds the"
-        f" hyperparameters of its loss constant. Batches of 64 (`resnet` 128, `gpt` 16) and one of validation, a fresh"
+        f" hyperparameters of its loss constant. Batches of {SIZED} and one of validation, a fresh"
         f" optimizer. Memory: most bytes of tensors at once beyond those that were there before. Windows foreseen"
         f" to take over {setting.memory / 2**30:.3g} GiB are not run. All answers (those of the part for accelerators"
         f" aside) agree in float64 over {CHECKED} steps (to {ROUNDING:.0e} of each hyperparameter's largest entry), or"

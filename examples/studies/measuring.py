@@ -41,7 +41,7 @@ def kernels(action: Action, device: str) -> float:
     if device == "cpu":
         return math.nan
     _finish(device)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as told:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA], acc_events=True) as told:
         action()
         _finish(device)
     events = told.profiler.kineto_results.events()  # type: ignore[union-attr]

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory, record_window
 from ray_glocal.hypergradient.tape import Tape, measured
@@ -96,3 +97,30 @@ def test_the_module_has_its_own_parameters_and_buffers_again():
     held = [*model.parameters(), *model.buffers()]
     case.window(kept=True)
     assert all(a is b for a, b in zip(held, [*model.parameters(), *model.buffers()], strict=True))
+
+
+class Checkpointed(nn.Module):
+    """Runs its layers again in the backward pass, on the parameters that it then finds."""
+
+    def __init__(self, again):
+        super().__init__()
+        self.again = again
+        self.body, self.head = nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 8), nn.GELU()), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(checkpoint(self.body, x, use_reentrant=False) if self.again else self.body(x))
+
+
+def test_graphs_that_look_up_parameters_later_are_not_kept():
+    told = []
+    for again in (False, True):
+        torch.manual_seed(0)
+        model = Checkpointed(again).double()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        problem = Problem(model, optimizer, entropy, entropy, [Hyperparameter("lr", 0.1, scale="log")])
+        batches = [(torch.randn(8, 6, dtype=torch.float64), torch.randint(3, (8,))) for _ in range(4)]
+        tape = Tape(problem, 4)
+        window = record_window(problem, batches, batches[:1], problem.start_values(), tape=tape)
+        told.append((tape.keeping.graphs, adjoint_trajectory(problem, window).derivatives))
+    assert [graphs for graphs, _ in told] == [True, False]
+    torch.testing.assert_close(told[1][1], told[0][1], rtol=1e-10, atol=1e-14)

@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.koopman import forecaster
+from ray_glocal.koopman.window import without_spikes
 
 TEMPER, DRIFT = 0.4, 15.0
 
@@ -63,6 +64,7 @@ def twin(series, horizon):
 def test_it_equals_its_twin_by_covariance_matrices(length, horizon, seed):
     rng = np.random.default_rng(seed)
     series = rng.random() * np.exp(-np.arange(length) / (1 + 9 * rng.random())) + 0.05 * rng.standard_normal(length)
+    assume(without_spikes(series[:, None])[1] == 0)  # which the twin does not take out
     expected = twin(series, horizon)
     told = forecaster("relaxation").forecast(series[:, None], horizon)
     assert told.mean[0] == pytest.approx(expected[0], rel=1e-6, abs=1e-9)

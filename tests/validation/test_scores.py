@@ -28,7 +28,7 @@ def case(truths, *, run="a", local=(1.0, 1.0), loss=1.0, labels=("lr", "wd"), le
     lag = np.outer(np.linspace(0.5, 1.0, length), local)
     empty = np.empty((0, length, len(labels)))
     ends = np.full(len(truths), loss)
-    return Case(run, {}, labels, np.ones(2), 5, length + 10, 2 * lag, lag, empty, (), (loss, loss), truths, ends)
+    return Case(run, {}, labels, np.ones(2), 5, length + 10, 2 * lag, lag, empty, (), loss, truths, ends)
 
 
 def saying(mean, deviation=(1.0, 1.0)):
