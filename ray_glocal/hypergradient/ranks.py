@@ -48,6 +48,14 @@ class Ranks:
         dist.broadcast(told, dist.get_global_rank(self._group, 0), group=self._group)
         return float(told)
 
+    def unanimous(self, answer: bool) -> bool:
+        """Whether every rank says yes: what each finds on batches of its own, all must do alike."""
+        if self.count == 1:
+            return answer
+        assert self._model is not None
+        told = torch.tensor(float(answer), device=next(self._model.parameters()).device)
+        return bool(self.mean([told])[0] == 1)
+
     def apart(self) -> AbstractContextManager[object]:
         """Passes in it leave the gradients of each rank to itself."""
         if self._model is None:

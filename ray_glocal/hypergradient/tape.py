@@ -143,6 +143,7 @@ class Tape:
         """Try the step in every way, leave everything as it was, and choose."""
         problem = self._problem
         memory = self._memory if self._memory is not None else _free(problem.parameters[0].device)
+        memory = int(problem.ranks.agreed(memory))
         several = problem.accumulate > 1 or problem.ranks.count > 1
         with problem.preserved():
             slope = first_derivatives(problem, snapshot)
@@ -153,7 +154,7 @@ class Tape:
                 return self._stored(snapshot, memory, products, slopes=True)
         alike, graph = self._compared(snapshot, slope)
         size = (graph + snapshot.start.nbytes) * self._window
-        if alike and size <= memory and problem.scaler is None:
+        if problem.ranks.unanimous(alike and size <= memory and problem.scaler is None):
             return Keeping(graphs=True)
         why = f"{self._window} graphs of {graph:.3g} bytes exceed {memory:.3g}" if alike else "kernels differ"
         logger.info("Windows are run a second time to be differentiated: %s.", why)
@@ -178,7 +179,7 @@ class Tape:
             field = taped(problem, snapshot)
             kept = {parameter.untyped_storage().data_ptr() for parameter in field.parameters}
         size = sum(count for place, count in held.items() if place not in kept)
-        if not _outlives(problem, field):
+        if not problem.ranks.unanimous(_outlives(problem, field)):
             return False, size
         with_graph = problem.ranks.mean([g.detach() for g in field.gradients if g is not None])
         without = [g for g in slope.parameters if g is not None]
