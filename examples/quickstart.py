@@ -40,8 +40,8 @@ def train(config: dict) -> None:
     for batch in session.batches(digits.Shuffled(training, seed=0)):
         session.step(batch)
         if session.at_report:
-            final = {"test_accuracy": digits.accuracy(model, test)} if session.done else {}
-            tune.report(session.metrics() | final, checkpoint=session.checkpoint())
+            told = session.metrics() | {"test_accuracy": digits.accuracy(model, test)}
+            tune.report(told, checkpoint=session.checkpoint())
 
 
 def main() -> None:

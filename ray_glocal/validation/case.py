@@ -82,8 +82,9 @@ class Case:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Case":
-        """Inverse of `as_row`; what else the row holds is left out."""
+        """Inverse of `as_row`; what else the row holds is left out. Earlier recordings hold the loss in a pair."""
         kept: dict[str, Any] = {f.name: row.get(f.name, ()) for f in fields(cls)}
+        kept["loss"] = row["loss"] if "loss" in row else row["losses"][1]
         kept["about"] = {name: text for name, text in (row["about"] or {}).items() if text is not None}
         q, length = len(kept["labels"]), len(kept["lag"])
         empty = {"forward": (0, q), "earlier": (0, length, q), "directions": (0, q), "differences": (0, 0)}

@@ -168,3 +168,11 @@ def test_what_cannot_be_scored_is_refused():
         score(told.where(told.label == "beta1"))
     with pytest.raises(ArgumentError, match="`second` must hold the same entries as `first`"):
         sign_difference(told, told.where(told.label == "lr"))
+
+
+def test_earlier_recordings_hold_the_loss_in_a_pair():
+    told = case([[1, 1]], loss=2.5)
+    row = told.as_row()
+    assert Case.from_row(row).loss == 2.5
+    earlier = {**{name: value for name, value in row.items() if name != "loss"}, "losses": [9.0, 2.5]}
+    assert Case.from_row(earlier).loss == 2.5
