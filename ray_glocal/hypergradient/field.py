@@ -73,6 +73,17 @@ def added(total: Gradients, more: Gradients) -> Gradients:
     return tuple(new if old is None else old if new is None else old + new for old, new in pairs)
 
 
+def shared(loss: Tensor, parts: int, scale: float) -> Tensor:
+    """What a micro-batch's loss adds to that of a step of so many, as its backward pass is scaled."""
+    loss = loss / parts if parts > 1 else loss
+    return loss * scale if scale != 1 else loss
+
+
+def unscaled(gradients: Gradients, scale: float) -> Gradients:
+    """Gradients of a scaled loss as those of the loss."""
+    return gradients if scale == 1 else tuple(None if g is None else g / scale for g in gradients)
+
+
 @dataclass(frozen=True)
 class GradientField:
     """Training gradient and running statistics of one inner step, or of some of its micro-batches, with their graph.
@@ -116,13 +127,10 @@ class GradientField:
                 loss = problem.train(part, leaves)
                 check_graph("train_loss", loss)
                 losses.append(loss)
-                share = loss / len(every) if len(every) > 1 else loss
-                share = share * snapshot.scale if snapshot.scale != 1 else share
-                found = torch.autograd.grad(share, parameters, create_graph=True, allow_unused=True)
-                total = added(total, found)
+                share = shared(loss, len(every), snapshot.scale)
+                total = added(total, torch.autograd.grad(share, parameters, create_graph=True, allow_unused=True))
         problem.substitutes = ours is not None and ours.used
-        if snapshot.scale != 1:
-            total = tuple(None if t is None else t / snapshot.scale for t in total)
+        total = unscaled(total, snapshot.scale)
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
         return cls(parameters, leaves, loss, total, before, updated(problem.norms, before, seen))
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ray_glocal.hypergradient.field import Gradients, added
+from ray_glocal.hypergradient.field import Gradients, added, shared, unscaled
 from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.randomness import Randomness
 from ray_glocal.hypergradient.state import InnerState, Slope, Snapshot
@@ -90,13 +90,12 @@ def loss_gradients(
     total: Gradients = (None,) * len(inputs)
     # Statistics chain the micro-batches: then they are one graph.
     for chunk in [parts] if before else [[part] for part in parts]:
-        with problem.ranks.apart(), readings(problem.norms) as seen:
+        with problem.ranks.apart(), readings(problem.norms if before else ()) as seen:
             losses = [problem.train(part, leaves) for part in chunk]
             loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
-        loss = loss / len(parts) if len(parts) > 1 else loss
-        loss = loss * snapshot.scale if snapshot.scale != 1 else loss
+        loss = shared(loss, len(parts), snapshot.scale)
         after = updated(problem.norms, before, seen) if before else []
         for weight, statistic in zip(weights, after, strict=True):
             loss = loss + (snapshot.scale * weight * statistic).sum()
         total = added(total, torch.autograd.grad(loss, inputs, allow_unused=True))
-    return list(total) if snapshot.scale == 1 else [None if t is None else t / snapshot.scale for t in total]
+    return list(unscaled(total, snapshot.scale))

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.buckets import Bucket, buckets
+from ray_glocal.hypergradient.field import Gradients
 from ray_glocal.hypergradient.problem import Problem
-from ray_glocal.hypergradient.products import EXACT, Products
+from ray_glocal.hypergradient.products import EXACT, Linearised, Products
 from ray_glocal.hypergradient.rules import Slots
 from ray_glocal.hypergradient.state import InnerState, Snapshot
 
@@ -60,7 +61,7 @@ def pull_back_step(
     if not snapshot.taken:  # what running statistics saw of an overflow is nothing to be differentiated
         return carrier, problem.stacked({})
     slope = products.at(problem, snapshot)
-    gradients = slope.gradients if snapshot.slope is None else snapshot.slope.parameters
+    gradients = _taken_by(snapshot, slope)
     with torch.no_grad():
         through = _pull_back_rule(problem, snapshot, _clipped(problem, gradients), carrier, after)
         if problem.clipping is not None:
@@ -86,9 +87,14 @@ def _sum(left: list[Tensor], right: list[Tensor], others: list[Tensor]) -> tuple
     return tuple(right)
 
 
-def _clipped(problem: Problem, gradients: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
-    detached = tuple(None if g is None else g.detach() for g in gradients)
-    return detached if problem.clipping is None else problem.clipping.clipped(detached)
+def _taken_by(snapshot: Snapshot, slope: Linearised) -> Gradients:
+    """The gradient that a step was taken by, ahead of clipping and without its graph."""
+    gradients = slope.gradients if snapshot.slope is None else snapshot.slope.parameters
+    return tuple(None if g is None else g.detach() for g in gradients)
+
+
+def _clipped(problem: Problem, gradients: Gradients) -> Gradients:
+    return gradients if problem.clipping is None else problem.clipping.clipped(gradients)
 
 
 def _pull_back_rule(
@@ -165,14 +171,13 @@ def push_forward_step(problem: Problem, snapshot: Snapshot, carrier: Carrier) ->
         return carrier
     carrier = _awake(problem, carrier)
     slope = EXACT.whole(problem, snapshot)
-    gradients = slope.gradients if snapshot.slope is None else snapshot.slope.parameters
+    gradients = _taken_by(snapshot, slope)
     with EXACT.kernels(problem):
         moved = problem.ranks.mean(slope.push_forward(problem, carrier.parameters))
         statistics = slope.push_statistics(problem, carrier.parameters, carrier.statistics)
     clipped = _clipped(problem, gradients)
     if problem.clipping is not None:
-        detached = [None if g is None else g.detach() for g in gradients]
-        moved = problem.clipping.push_forward(detached, moved)
+        moved = problem.clipping.push_forward(gradients, moved)
     parameters, slots = list(carrier.parameters), list(carrier.slots)
     for bucket in buckets(problem, snapshot, clipped):
         pushed, own = _push_forward_rule(problem, snapshot, bucket, clipped, moved, carrier)
