@@ -15,7 +15,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.products import EXACT, Products
 from ray_glocal.hypergradient.replay import recalled, stretches
-from ray_glocal.hypergradient.state import Snapshot
+from ray_glocal.hypergradient.state import Snapshot, copied
 from ray_glocal.hypergradient.step import Carrier, pull_back_step
 from ray_glocal.hypergradient.window import Trajectory, Window
 
@@ -48,13 +48,14 @@ def adjoint_trajectory(problem: Problem, window: Window, tail: int = 1, products
         outer = problem.outer_gradient(window.val_batches, window.values)
         share = tuple(gradient / tail for gradient in outer.parameters)
         nothing = tuple({name: torch.zeros_like(t) for name, t in held.items()} for held in window.end.slots)
-        carrier, after, total, lags = Carrier(share, nothing, outer.statistics), window.end, outer.direct, []
+        own = tuple(copied(share))  # which is overwritten
+        carrier, after, total, lags = Carrier(own, nothing, outer.statistics), window.end, outer.direct, []
         for lag, snapshot in enumerate(_backwards(problem, window.snapshots), 1):
             carrier, contribution = pull_back_step(problem, snapshot, carrier, products, after)
             after, total = snapshot.start, total + contribution
             lags.append(total)
             if lag < tail:  # the parameters before this step are one of those averaged
-                carrier = replace(carrier, parameters=tuple(torch._foreach_add(carrier.parameters, share)))
+                torch._foreach_add_(list(carrier.parameters), share)
     return Trajectory(torch.stack(lags).cpu(), float(outer.loss), "lag")
 
 

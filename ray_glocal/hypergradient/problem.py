@@ -6,7 +6,6 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -345,12 +344,8 @@ class Problem:
             held, step = self.rule.read(parameter, state, options)
             slots.append(held)
             steps.append(step)
-        buffers = list(self.model.buffers())
-        copies = iter(keep([*self.parameters, *buffers, *(tensor for held in slots for tensor in held.values())]))
-        parameters = tuple(islice(copies, len(self.parameters)))
-        kept = tuple(islice(copies, len(buffers)))
-        own = tuple({name: next(copies) for name in held} for held in slots)
-        return InnerState(parameters, own, tuple(steps), kept, Randomness.capture())
+        live = self.parameters, tuple(slots), tuple(steps), tuple(self.model.buffers())
+        return InnerState(*live, Randomness.capture()).moved(keep)
 
     def _optimizer_states(self) -> list[Mapping[str, Any]]:
         """What the optimizer holds of each parameter; counts of steps that lie on a device are fetched together."""

@@ -1,13 +1,15 @@
 """What a window remembers: the state an inner step starts from, and the record of the step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ray_glocal.hypergradient.layout import Layout
 from ray_glocal.hypergradient.randomness import Randomness
 from ray_glocal.hypergradient.rules import Slots
 
@@ -16,7 +18,7 @@ Values = Mapping[str, Tensor]  # float64 on the CPU, by name of the hyperparamet
 
 @dataclass(frozen=True)
 class InnerState:
-    """All that the next inner step depends on besides its batch and the options; every tensor is a copy."""
+    """All that the next inner step depends on besides its batch and the options."""
 
     parameters: tuple[Tensor, ...]
     slots: tuple[Slots, ...]
@@ -27,17 +29,31 @@ class InnerState:
     @property
     def nbytes(self) -> int:
         """Bytes of its tensors."""
-        tensors = [*self.parameters, *self.buffers, *(t for held in self.slots for t in held.values())]
-        return sum(tensor.nbytes for tensor in tensors)
+        return sum(tensor.nbytes for tensor in self._tensors())
+
+    def moved(self, move: Callable[[Sequence[Tensor]], list[Tensor]]) -> "InnerState":
+        """The same with other tensors, which `move` makes of all at once."""
+        made = iter(move(self._tensors()))
+        parameters = tuple(islice(made, len(self.parameters)))
+        slots: tuple[Slots, ...] = tuple({} for _ in self.slots)
+        for name in self._names():
+            for own, held in zip(slots, self.slots, strict=True):
+                if name in held:
+                    own[name] = next(made)
+        return replace(self, parameters=parameters, slots=slots, buffers=tuple(made))
 
     def on(self, device: torch.device) -> "InnerState":
         """The same with its tensors on a device."""
-        if self.parameters[0].device == device:
-            return self
-        move = partial(Tensor.to, device=device, non_blocking=True)
-        slots = tuple({name: move(tensor) for name, tensor in held.items()} for held in self.slots)
-        parameters, buffers = tuple(map(move, self.parameters)), tuple(map(move, self.buffers))
-        return replace(self, parameters=parameters, slots=slots, buffers=buffers)
+        here = self.parameters[0].device == device
+        return self if here else self.moved(partial(sent, device=device))
+
+    def _tensors(self) -> list[Tensor]:
+        """Buffers of one name one after the other, as they are read."""
+        held = [slots[name] for name in self._names() for slots in self.slots if name in slots]
+        return [*self.parameters, *held, *self.buffers]
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for slots in self.slots for name in slots))
 
 
 @dataclass(frozen=True)
@@ -85,7 +101,7 @@ class Snapshot:
 
 
 @torch.no_grad()
-def write(into: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
+def write(into: Sequence[Tensor], tensors: Sequence[Tensor], *, non_blocking: bool = False) -> None:
     """Copy tensors into others of the same shapes, in few launches on a GPU, where the many small ones cost most."""
     alike: dict[object, tuple[list[Tensor], list[Tensor]]] = {}
     for target, source in zip(into, tensors, strict=True):
@@ -93,17 +109,42 @@ def write(into: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
         targets.append(target)
         sources.append(source)
     for targets, sources in alike.values():
-        torch._foreach_copy_(targets, sources)
+        torch._foreach_copy_(targets, sources, non_blocking=non_blocking)
 
 
 def copied(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Copies on the same device."""
-    copies = [torch.empty_like(tensor, requires_grad=False) for tensor in tensors]
-    write(copies, tensors)
-    return copies
+    """Copies side by side on the same device."""
+    return _copied(tensors)
 
 
 def pinned(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Copies in page-locked memory of the host, on their way when this returns."""
-    places = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in tensors]
-    return [place.copy_(tensor.detach(), non_blocking=True) for place, tensor in zip(places, tensors, strict=True)]
+    """Copies side by side in page-locked memory of the host, on their way when this returns."""
+    return _copied(tensors, pinned=True)
+
+
+def _copied(tensors: Sequence[Tensor], *, pinned: bool = False) -> list[Tensor]:
+    copies = list(tensors)
+    for places, layout in _alike(tensors):
+        flat = layout.room(tensors[places[0]], pinned=pinned)
+        for place, part in zip(places, layout.parts(flat), strict=True):
+            copies[place] = part
+    write(copies, tensors, non_blocking=pinned)
+    return copies
+
+
+def sent(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """Copies side by side on another device, on their way when this returns."""
+    copies = list(tensors)
+    for places, layout in _alike(tensors):
+        flat = layout.whole([tensors[place] for place in places]).to(device, non_blocking=True)
+        for place, part in zip(places, layout.parts(flat), strict=True):
+            copies[place] = part
+    return copies
+
+
+def _alike(tensors: Sequence[Tensor]) -> list[tuple[list[int], Layout]]:
+    """Places of tensors of one precision on one device, and how they lie side by side."""
+    found: dict[object, list[int]] = {}
+    for place, tensor in enumerate(tensors):
+        found.setdefault((tensor.dtype, tensor.device), []).append(place)
+    return [(places, Layout.of([tensors[place] for place in places])) for places in found.values()]

@@ -6,6 +6,7 @@ rule. The first needs Hessian products, the others only first derivatives; each 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from ray_glocal.hypergradient.buckets import Bucket, buckets
 from ray_glocal.hypergradient.field import Gradients
 from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.products import EXACT, Linearised, Products
-from ray_glocal.hypergradient.rules import Slots
+from ray_glocal.hypergradient.rules import Slots, Update
 from ray_glocal.hypergradient.state import InnerState, Snapshot
 
 
@@ -51,7 +52,7 @@ def pull_back_step(
     Args:
         problem: The bilevel problem; its model may be left at the snapshot.
         snapshot: The inner step.
-        carrier: Adjoint of the state after the step.
+        carrier: Adjoint of the state after the step; it may be overwritten.
         products: Where Hessian products come from.
         after: The state after the step, where it is at hand: its buffers need not be computed again.
 
@@ -71,20 +72,20 @@ def pull_back_step(
     count, names = len(back.parameters), list(back.hyper)
     joined = problem.ranks.mean([*back.parameters, *back.hyper.values()])
     with torch.no_grad():
-        parameters = _sum(through.parameters, joined[:count], through.gradients)
+        parameters = _sum(through, joined[:count])
     contribution = problem.stacked({**through.options, **dict(zip(names, joined[count:], strict=True))})
     statistics = tuple(s.detach() for s in problem.ranks.shared(back.statistics))
     return Carrier(parameters, tuple(through.slots), statistics), contribution
 
 
-def _sum(left: list[Tensor], right: list[Tensor], others: list[Tensor]) -> tuple[Tensor, ...]:
-    """Sums of pairs, written into the right ones unless those share memory among them or with other tensors."""
-    places = [tensor.untyped_storage().data_ptr() for tensor in right]
-    shared = {tensor.untyped_storage().data_ptr() for tensor in (*left, *others)}
-    if len(set(places)) < len(places) or not shared.isdisjoint(places):
-        return tuple(torch._foreach_add(left, right))
-    torch._foreach_add_(right, left)
-    return tuple(right)
+def _sum(through: _ThroughRule, products: list[Tensor]) -> tuple[Tensor, ...]:
+    """Cotangents of the parameters with Hessian products added, in place unless memory is shared with other ones."""
+    others = [*through.gradients, *(tensor for held in through.slots for tensor in held.values())]
+    taken = {tensor.untyped_storage().data_ptr() for tensor in others}
+    if any(tensor.untyped_storage().data_ptr() in taken for tensor in through.parameters):
+        return tuple(torch._foreach_add(through.parameters, products))
+    torch._foreach_add_(through.parameters, products)
+    return tuple(through.parameters)
 
 
 def _taken_by(snapshot: Snapshot, slope: Linearised) -> Gradients:
@@ -112,17 +113,17 @@ def _pull_back_rule(
         first = bucket.places[0]
         group = problem.group_of[first]
         adapted = dict(_adapted(problem, snapshot, group))
-        pulled = problem.rule.pull_back(
+        taken = Update(
             bucket.flat([state.parameters[i] for i in bucket.places]),
-            bucket.flat([g for i in bucket.places if (g := gradients[i]) is not None]),
+            partial(bucket.flat, [g for i in bucket.places if (g := gradients[i]) is not None]),
             _held(bucket, state.slots),
             state.steps[first],
             snapshot.options[group],
-            frozenset(field for field, _ in adapted.values()),
-            bucket.flat([carrier.parameters[i] for i in bucket.places]),
-            _held(bucket, carrier.slots),
             None if after is None else _held(bucket, after.slots),
         )
+        wanted = frozenset(field for field, _ in adapted.values())
+        cotangents = bucket.flat([carrier.parameters[i] for i in bucket.places]), _held(bucket, carrier.slots)
+        pulled = problem.rule.pull_back(taken, wanted, *cotangents)
         apart = [bucket.apart(flat) for flat in (pulled.parameter, pulled.gradient, *pulled.slots.values())]
         for i, parameter, gradient, *held in zip(bucket.places, *apart, strict=True):
             through.parameters[i], through.gradients[i] = parameter, gradient

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ray_glocal import Lion
 from ray_glocal.errors import ArgumentError
-from ray_glocal.hypergradient.rules import RULES, ByAutograd
+from ray_glocal.hypergradient.rules import RULES, ByAutograd, Update
 from ray_glocal.hypergradient.rules.autograd import pull_back
 
 EXACT = 1e-12
@@ -81,6 +81,10 @@ def started(kind, options, steps, gradient=None):
     return rule, (parameter.detach(), now.detach(), slots, age, read)
 
 
+def taken(parameter, gradient, slots, age, options, after=None):
+    return Update(parameter, lambda: gradient, slots, age, options, after)
+
+
 def copies(weights):
     """Cotangents of buffers may be overwritten."""
     return weights[0], {name: tensor.clone() for name, tensor in weights[1].items()}
@@ -96,9 +100,9 @@ def compare(rule, start, wanted, *, slot_names=None):
     tensors = {field: torch.tensor(start[-1][field], dtype=torch.float64) for field in wanted}
     with torch.no_grad():
         later = rule.update(*start[:-1], {**start[-1], **tensors})[1]
-        found = rule.pull_back(*start, wanted, *copies(weights))
-        informed = rule.pull_back(*start, wanted, *copies(weights), later)
-    truth = pull_back(rule, *start, wanted, *weights)
+        found = rule.pull_back(taken(*start), wanted, *copies(weights))
+        informed = rule.pull_back(taken(*start, later), wanted, *copies(weights))
+    truth = pull_back(rule, taken(*start), wanted, *weights)
     for before, after in zip(kept, (*start[:2], *slots.values(), weights[0], *weights[1].values()), strict=True):
         assert torch.equal(before, after)  # arguments are left alone
     pairs = [(found.parameter, truth.parameter), (found.gradient, truth.gradient)]
@@ -170,9 +174,10 @@ def test_low_precision_stays_low_and_its_options_are_double(kind, dtype):
     options = next(combinations_of(kind))
     rule, (parameter, gradient, slots, age, read) = started(kind, options, 3)
     low = parameter.to(dtype), gradient.to(dtype), {n: t.to(dtype) for n, t in slots.items()}
-    exact = pull_back(rule, parameter, gradient, slots, age, read, ["lr"], torch.ones_like(parameter), {})
+    update = taken(parameter, gradient, slots, age, read)
+    exact = pull_back(rule, update, ["lr"], torch.ones_like(parameter), {})
     with torch.no_grad():
-        pulled = rule.pull_back(*low, age, read, ["lr"], torch.ones_like(low[0]), {})
+        pulled = rule.pull_back(taken(*low, age, read), ["lr"], torch.ones_like(low[0]), {})
     assert pulled.parameter.dtype == pulled.gradient.dtype == dtype
     assert all(slot.dtype == dtype for slot in pulled.slots.values())
     assert pulled.options["lr"].dtype == torch.float64
@@ -186,7 +191,7 @@ def test_a_rule_without_a_formula_inherits_autograd():
     rule, start = started(torch.optim.SGD, {"momentum": 0.9}, 2)
     weights = torch.ones(5, 3, dtype=torch.float64), {}
     with torch.no_grad():
-        found, truth = (r.pull_back(*start, ["lr"], *weights) for r in (Plain(), rule))
+        found, truth = (r.pull_back(taken(*start), ["lr"], *weights) for r in (Plain(), rule))
     torch.testing.assert_close(found.gradient, truth.gradient)
     torch.testing.assert_close(found.options, truth.options)
 

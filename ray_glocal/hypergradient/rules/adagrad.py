@@ -11,6 +11,7 @@ from ray_glocal.hypergradient.rules.rule import (
     Options,
     Pulled,
     Slots,
+    Update,
     add_product,
     add_quotient,
     add_scaled,
@@ -57,21 +58,13 @@ class AdagradRule:
         return add_quotient(parameter, gradient, scale, -rate), {"sum": square}
 
     def pull_back(
-        self,
-        parameter: Tensor,
-        gradient: Tensor,
-        slots: Mapping[str, Tensor],
-        step: int,
-        options: Options,
-        wanted: Collection[str],
-        cotangent: Tensor,
-        slot_cotangents: Mapping[str, Tensor],
-        after: Mapping[str, Tensor] | None = None,
+        self, taken: Update, wanted: Collection[str], cotangent: Tensor, slot_cotangents: Mapping[str, Tensor]
     ) -> Pulled:
+        parameter, slots, step, options = taken.parameter, taken.slots, taken.step, taken.options
         slowed = 1 + step * float(options["lr_decay"])
         rate = float(options["lr"]) / slowed
         decays = takes("weight_decay", options, wanted)
-        direction = direction_of(parameter, gradient, options, decays=decays)
+        direction = direction_of(parameter, taken.gradient, options, decays=decays)
         root = torch.addcmul(slots["sum"], direction, direction).sqrt_()
         scale = root + options["eps"]
 

@@ -12,6 +12,7 @@ from ray_glocal.hypergradient.rules.rule import (
     Options,
     Pulled,
     Slots,
+    Update,
     add_present,
     add_product,
     add_quotient,
@@ -85,17 +86,10 @@ class AdamRule:
         return add_quotient(parameter, first, scale, -(lr / correction1)), after
 
     def pull_back(
-        self,
-        parameter: Tensor,
-        gradient: Tensor,
-        slots: Mapping[str, Tensor],
-        step: int,
-        options: Options,
-        wanted: Collection[str],
-        cotangent: Tensor,
-        slot_cotangents: Mapping[str, Tensor],
-        after: Mapping[str, Tensor] | None = None,
+        self, taken: Update, wanted: Collection[str], cotangent: Tensor, slot_cotangents: Mapping[str, Tensor]
     ) -> Pulled:
+        parameter, gradient, slots, options = taken.parameter, taken.gradient, taken.slots, taken.options
+        step, after = taken.step, taken.after
         lr, beta1, beta2, decay = (float(options[name]) for name in ("lr", "beta1", "beta2", "weight_decay"))
         decoupled = options["decoupled"]
         coupled = takes("weight_decay", options, wanted) and not decoupled

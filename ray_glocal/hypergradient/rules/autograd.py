@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
-from ray_glocal.hypergradient.rules.rule import Options, Pulled, Slots, UpdateRule
+from ray_glocal.hypergradient.rules.rule import Pulled, Slots, Update, UpdateRule
 
 
 class ByAutograd:
@@ -13,39 +13,30 @@ class ByAutograd:
 
     def pull_back(
         self: UpdateRule,
-        parameter: Tensor,
-        gradient: Tensor,
-        slots: Mapping[str, Tensor],
-        step: int,
-        options: Options,
+        taken: Update,
         wanted: Collection[str],
         cotangent: Tensor,
         slot_cotangents: Mapping[str, Tensor],
-        after: Mapping[str, Tensor] | None = None,
     ) -> Pulled:
-        return pull_back(self, parameter, gradient, slots, step, options, wanted, cotangent, slot_cotangents)
+        return pull_back(self, taken, wanted, cotangent, slot_cotangents)
 
 
 @torch.enable_grad()
 def pull_back(
     rule: UpdateRule,
-    parameter: Tensor,
-    gradient: Tensor,
-    slots: Mapping[str, Tensor],
-    step: int,
-    options: Options,
+    taken: Update,
     wanted: Collection[str],
     cotangent: Tensor,
     slot_cotangents: Mapping[str, Tensor],
 ) -> Pulled:
     """Pull cotangents back through `rule.update`, as `UpdateRule.pull_back` does."""
     leaves = {
-        name: torch.tensor(options[name], dtype=torch.float64, device=parameter.device, requires_grad=True)
+        name: torch.tensor(taken.options[name], dtype=torch.float64, device=taken.parameter.device, requires_grad=True)
         for name in wanted
     }
-    moving, pushing = parameter.detach().requires_grad_(), gradient.detach().requires_grad_()
-    before = {name: slot.detach().requires_grad_() for name, slot in slots.items()}
-    after, held = rule.update(moving, pushing, before, step, {**options, **leaves})
+    moving, pushing = taken.parameter.detach().requires_grad_(), taken.gradient.detach().requires_grad_()
+    before = {name: slot.detach().requires_grad_() for name, slot in taken.slots.items()}
+    after, held = rule.update(moving, pushing, before, taken.step, {**taken.options, **leaves})
     outputs = [(after, cotangent)]
     outputs += [(slot, slot_cotangents[name]) for name, slot in held.items() if name in slot_cotangents]
     live = [(output, weight) for output, weight in outputs if output.requires_grad]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ray_glocal.hypergradient.rules.rule import Options, Pulled, Slots, add_scaled, dot
+from ray_glocal.hypergradient.rules.rule import Options, Pulled, Slots, Update, add_scaled, dot
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,13 @@ class LionRule:
         return add_scaled(parameter, direction, -options["lr"]), after
 
     def pull_back(
-        self,
-        parameter: Tensor,
-        gradient: Tensor,
-        slots: Mapping[str, Tensor],
-        step: int,
-        options: Options,
-        wanted: Collection[str],
-        cotangent: Tensor,
-        slot_cotangents: Mapping[str, Tensor],
-        after: Mapping[str, Tensor] | None = None,
+        self, taken: Update, wanted: Collection[str], cotangent: Tensor, slot_cotangents: Mapping[str, Tensor]
     ) -> Pulled:
+        parameter, slots, options = taken.parameter, taken.slots, taken.options
         lr, beta2, decay = (float(options[name]) for name in ("lr", "beta2", "weight_decay"))
         in_moment = slot_cotangents.get("exp_avg")
         if in_moment is None:
-            in_gradient = before = torch.zeros_like(gradient)
+            in_gradient = before = torch.zeros_like(parameter)
         else:
             in_gradient, before = in_moment * (1 - beta2), in_moment * beta2
 
@@ -64,7 +56,7 @@ class LionRule:
             along = dot(cotangent, parameter)
             if field == "weight_decay":
                 return along * -lr
-            direction = torch.lerp(slots["exp_avg"], gradient, 1 - options["beta1"]).sign_()
+            direction = torch.lerp(slots["exp_avg"], taken.gradient, 1 - options["beta1"]).sign_()
             return -(dot(cotangent, direction) + decay * along)
 
         found = {field: derivative(field) for field in wanted}

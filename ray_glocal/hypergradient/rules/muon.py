@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.hypergradient.rules.rule import Options, Pulled, Slots, add_scaled, dot, mix
+from ray_glocal.hypergradient.rules.rule import Options, Pulled, Slots, Update, add_scaled, dot, mix
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,11 @@ class MuonRule:
         return add_scaled(parameter, turned, -lr * _ratio(parameter, options)), {"momentum_buffer": buffer}
 
     def pull_back(
-        self,
-        parameter: Tensor,
-        gradient: Tensor,
-        slots: Mapping[str, Tensor],
-        step: int,
-        options: Options,
-        wanted: Collection[str],
-        cotangent: Tensor,
-        slot_cotangents: Mapping[str, Tensor],
-        after: Mapping[str, Tensor] | None = None,
+        self, taken: Update, wanted: Collection[str], cotangent: Tensor, slot_cotangents: Mapping[str, Tensor]
     ) -> Pulled:
+        parameter, gradient, options = taken.parameter, taken.gradient, taken.options
         lr, momentum, decay = (float(options[name]) for name in ("lr", "momentum", "weight_decay"))
-        ratio, held = _ratio(parameter, options), slots["momentum_buffer"]
+        ratio, held = _ratio(parameter, options), taken.slots["momentum_buffer"]
         buffer = torch.lerp(held, gradient, 1 - momentum)
         direction = torch.lerp(gradient, buffer, momentum) if options["nesterov"] else buffer
         in_direction = _pull_back_orthogonal(direction, cotangent * (-lr * ratio), options)

@@ -11,6 +11,7 @@ from ray_glocal.hypergradient.rules.rule import (
     Options,
     Pulled,
     Slots,
+    Update,
     add_present,
     add_product,
     add_quotient,
@@ -71,21 +72,13 @@ class RMSpropRule:
         return add_scaled(parameter, buffer, -options["lr"]), after
 
     def pull_back(
-        self,
-        parameter: Tensor,
-        gradient: Tensor,
-        slots: Mapping[str, Tensor],
-        step: int,
-        options: Options,
-        wanted: Collection[str],
-        cotangent: Tensor,
-        slot_cotangents: Mapping[str, Tensor],
-        after: Mapping[str, Tensor] | None = None,
+        self, taken: Update, wanted: Collection[str], cotangent: Tensor, slot_cotangents: Mapping[str, Tensor]
     ) -> Pulled:
+        parameter, slots, options = taken.parameter, taken.slots, taken.options
         lr, alpha, momentum = options["lr"], options["alpha"], options["momentum"]
         decays = takes("weight_decay", options, wanted)
         buffer = slots.get("momentum_buffer") if takes("momentum", options, wanted) else None
-        direction = direction_of(parameter, gradient, options, decays=decays)
+        direction = direction_of(parameter, taken.gradient, options, decays=decays)
         square = (slots["square_avg"] * alpha).addcmul_(direction, direction, value=1 - alpha)
         mean = torch.lerp(slots["grad_avg"], direction, 1 - alpha) if options["centered"] else None
         root = (square if mean is None else square.addcmul_(mean, mean, value=-1.0)).sqrt_()

@@ -1,8 +1,9 @@
 """What an update rule is: one optimizer's step on one parameter, as a pure function that can be differentiated."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -11,6 +12,32 @@ from torch import Tensor
 Number = float | Tensor
 Options = Mapping[str, Any]
 Slots = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Update:
+    """An update that was taken: of one parameter, or, where the rule is elementwise, of a tensor of any shape.
+
+    Args:
+        parameter: Before the step.
+        read_gradient: What gives its gradient, of the same shape; asked at most once, and only by rules that need it.
+        slots: Its buffers before the step, as a rule's `read` gives them.
+        step: Steps taken before.
+        options: Plain numbers, as a rule's `options` gives them.
+        after: The buffers after the step, where they are known: they need not be computed again.
+    """
+
+    parameter: Tensor
+    read_gradient: Callable[[], Tensor]
+    slots: Mapping[str, Tensor]
+    step: int
+    options: Options
+    after: Mapping[str, Tensor] | None = None
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """Gradient of the parameter."""
+        return self.read_gradient()
 
 
 @dataclass(frozen=True)
@@ -72,29 +99,15 @@ class UpdateRule(Protocol):
         ...
 
     def pull_back(
-        self,
-        parameter: Tensor,
-        gradient: Tensor,
-        slots: Mapping[str, Tensor],
-        step: int,
-        options: Options,
-        wanted: Collection[str],
-        cotangent: Tensor,
-        slot_cotangents: Mapping[str, Tensor],
-        after: Mapping[str, Tensor] | None = None,
+        self, taken: Update, wanted: Collection[str], cotangent: Tensor, slot_cotangents: Mapping[str, Tensor]
     ) -> Pulled:
-        """Pull cotangents back through `update`, with gradient mode off.
+        """Pull cotangents back through an update, with gradient mode off.
 
         Args:
-            parameter: Parameter before the step; of any shape where the rule is elementwise.
-            gradient: Its gradient, of the same shape.
-            slots: Its buffers before the step, as `read` gives them.
-            step: Steps taken before.
-            options: Plain numbers, as `options` gives them.
+            taken: The update.
             wanted: Fields to differentiate in; their branch is taken at zero, too.
             cotangent: Of the parameter after the step.
             slot_cotangents: Of the buffers after the step; one that is missing is zero. They may be overwritten.
-            after: Those buffers, where they are known: they need not be computed again.
         """
         ...
 

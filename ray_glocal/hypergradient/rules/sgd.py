@@ -11,6 +11,7 @@ from ray_glocal.hypergradient.rules.rule import (
     Options,
     Pulled,
     Slots,
+    Update,
     add_scaled,
     dot,
     is_on,
@@ -56,17 +57,9 @@ class SGDRule:
         return add_scaled(parameter, direction, -options["lr"]), {"momentum_buffer": buffer}
 
     def pull_back(
-        self,
-        parameter: Tensor,
-        gradient: Tensor,
-        slots: Mapping[str, Tensor],
-        step: int,
-        options: Options,
-        wanted: Collection[str],
-        cotangent: Tensor,
-        slot_cotangents: Mapping[str, Tensor],
-        after: Mapping[str, Tensor] | None = None,
+        self, taken: Update, wanted: Collection[str], cotangent: Tensor, slot_cotangents: Mapping[str, Tensor]
     ) -> Pulled:
+        parameter, slots, options, after = taken.parameter, taken.slots, taken.options, taken.after
         lr, momentum, decay = (float(options[name]) for name in ("lr", "momentum", "weight_decay"))
         heavy, decays = (takes(field, options, wanted) for field in ("momentum", "weight_decay"))
         nesterov = heavy and options["nesterov"]
@@ -82,7 +75,7 @@ class SGDRule:
 
         def along(tensor: Tensor) -> Tensor:
             """Inner product with the direction."""
-            onto = dot(tensor, gradient).mul_(-1.0 if options["maximize"] else 1.0)
+            onto = dot(tensor, taken.gradient).mul_(-1.0 if options["maximize"] else 1.0)
             return onto.add_(dot(tensor, parameter), alpha=decay) if decay != 0 else onto
 
         def along_buffer() -> Tensor:
