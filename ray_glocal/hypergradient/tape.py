@@ -238,21 +238,32 @@ def standing_in(problem: Problem, snapshot: Snapshot) -> Iterator[tuple[Tensor, 
     copies = tuple(nn.Parameter(kept) for kept in snapshot.start.parameters)
     own: dict[int, Tensor] = {id(live): copy for live, copy in zip(problem.parameters, copies, strict=True)}
     places = [
-        (module, name, live)
+        (module, name, live, held is module._buffers)
         for module in problem.model.modules()
-        for name, live in (*module._parameters.items(), *module._buffers.items())
-        if live is not None and (id(live) in own or name in module._buffers)
+        for held in (module._parameters, module._buffers)
+        for name, live in held.items()
+        if live is not None and (id(live) in own or held is module._buffers)
     ]
-    own |= {id(live): live.clone() for module, name, live in places if id(live) not in own}
-    for module, name, live in places:
-        setattr(module, name, own[id(live)])
+    buffers = [live for _, _, live, buffer in places if buffer]
+    own |= {id(live): live.clone() for live in buffers}
+    for module, name, live, buffer in places:
+        _hang(module, name, own[id(live)], buffer=buffer)
     try:
         yield copies
     finally:
-        for module, name, live in places:
-            setattr(module, name, live)
-            if name in module._buffers:
-                live.copy_(own[id(live)])
+        for module, name, live, buffer in places:
+            _hang(module, name, live, buffer=buffer)
+        for live in buffers:
+            live.copy_(own[id(live)])
+
+
+def _hang(module: nn.Module, name: str, tensor: Tensor, *, buffer: bool) -> None:
+    """Set a parameter or buffer that a module has, past the checks of `nn.Module`, which take longer than a copy."""
+    if type(module).__setattr__ is not nn.Module.__setattr__:
+        setattr(module, name, tensor)
+    else:
+        held: dict[str, Any] = module._buffers if buffer else module._parameters
+        held[name] = tensor
 
 
 @contextmanager

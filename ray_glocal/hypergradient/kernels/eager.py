@@ -8,12 +8,19 @@ import torch
 from torch import nn
 
 
-@contextmanager
-def differentiable_in_eval(model: nn.Module) -> Iterator[None]:
+def differentiable_in_eval(model: nn.Module) -> AbstractContextManager[object]:
     """Run compiled models eagerly, and recurrent ones off cuDNN, whose RNNs refuse a backward pass in eval mode."""
-    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    # Looking through the modules takes longer than all the rest.
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    if started and any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        return _without_cudnn()
+    return _uncompiled()
+
+
+@contextmanager
+def _without_cudnn() -> Iterator[None]:
     enabled = torch.backends.cudnn.enabled
-    torch.backends.cudnn.enabled = enabled and not recurrent
+    torch.backends.cudnn.enabled = False
     try:
         with _uncompiled():
             yield
