@@ -16,7 +16,6 @@ from ray_glocal.hypergradient.rules.rule import (
     add_product,
     add_quotient,
     add_scaled,
-    added,
     direction_of,
     dot,
     is_on,
@@ -85,7 +84,8 @@ class RMSpropRule:
         scale = root + options["eps"]
         ratio = direction / scale
 
-        in_ratio = added(None if buffer is None else slot_cotangents.get("momentum_buffer"), cotangent, -lr)
+        in_slot = None if buffer is None else slot_cotangents.get("momentum_buffer")
+        in_ratio = cotangent * -lr if in_slot is None else in_slot.add_(cotangent, alpha=-lr)
         in_direction = in_ratio / scale
         in_scale = torch.mul(in_direction, ratio, out=scale).neg_()
         in_eps = total(in_scale)

@@ -194,8 +194,3 @@ def total(value: Tensor) -> Tensor:
 def _accumulated(value: Tensor) -> torch.dtype:
     """Precision in which entries are summed."""
     return torch.promote_types(value.dtype, torch.float32)
-
-
-def added(cotangent: Tensor | None, other: Tensor, scale: float) -> Tensor:
-    """`cotangent + scale * other`, where a missing cotangent is zero."""
-    return other * scale if cotangent is None else torch.add(cotangent, other, alpha=scale)
