@@ -21,6 +21,7 @@ from ray_glocal.hypergradient.statistics import running
 
 # Of the step, in square roots of the precision; short ones where a table of embeddings makes up the parameters' length.
 LENGTHS = (0.001, 0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+ROUGH = 1e-12  # length of tensors whose squares single precision can still add up
 ERROR = 0.02  # of a product, relative, beyond which differences are not used
 
 logger = logging.getLogger(__name__)
@@ -70,34 +71,38 @@ class Difference:
     def pull_back(self, cotangents: Sequence[Tensor], statistics: Sequence[Tensor]) -> PulledBack:
         """Change of the gradient along the cotangents, over the step; of hyperparameters and statistics likewise."""
         problem, snapshot = self.problem, self.snapshot
-        problem.place(snapshot.start)
-        leaves = problem.leaves(snapshot.values, differentiable=True)
         step = self._step(cotangents)
-        with torch.no_grad():
-            for parameter, cotangent in zip(problem.parameters, cotangents, strict=True):
-                parameter.addcmul_(cotangent, step.to(parameter))
+        problem.place(snapshot.start, cotangents, step)
+        leaves = problem.leaves(snapshot.values, differentiable=True)
         before = [statistic.requires_grad_() for statistic in running(problem.norms)]
         found = loss_gradients(problem, snapshot, leaves, before, [step * s for s in statistics])
         bases = [*self.slope.parameters, *(self.slope.hyper.get(name) for name in leaves), *(None for _ in before)]
         inputs = [*problem.parameters, *leaves.values(), *before]
-        moved = [_change(now, base, x) / step.to(x) for now, base, x in zip(found, bases, inputs, strict=True)]
+        with torch.no_grad():
+            moved = [_change(*each).div_(step.to(each[2])) for each in zip(found, bases, inputs, strict=True)]
         first, last = len(problem.parameters), len(moved) - len(before)
         return PulledBack(moved[:first], dict(zip(leaves, moved[first:last], strict=True)), moved[last:])
 
     def _step(self, cotangents: Sequence[Tensor]) -> Tensor:
-        """What the cotangents are multiplied by, where they lie: asking for it would wait for the device."""
+        """What the cotangents are multiplied by, where they lie: asking for it would wait for a GPU."""
         along, parameters = _norm(cotangents), _norm(self.snapshot.start.parameters)
         return self.length * torch.where(along > 0, parameters.clamp_min(1e-3) / along, torch.ones_like(along))
 
 
 def _change(now: Tensor | None, base: Tensor | None, like: Tensor) -> Tensor:
+    """Of a derivative, in memory of its own; zero where there is none."""
     if now is None:
         return torch.zeros_like(like)
-    return now if base is None else now - base
+    return now.clone() if base is None else now - base
 
 
 def _norm(tensors: Sequence[Tensor]) -> Tensor:
-    lengths = [torch.linalg.vector_norm(t, dtype=torch.float64).to(tensors[0].device) for t in tensors]
+    """Of all tensors together, in double precision, which squares of small cotangents may need."""
+    if tensors[0].device.type == "cpu":  # where double precision takes five times as long
+        rough: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))), dtype=torch.float64)
+        if ROUGH < rough < 1 / ROUGH:
+            return rough
+    lengths = [torch.linalg.vector_norm(t, dtype=torch.float64) for t in tensors]
     length: Tensor = torch.linalg.vector_norm(torch.stack(lengths))
     return length
 

@@ -365,9 +365,20 @@ class Problem:
         return Snapshot(state, batch, options, values, scale=scale)
 
     @torch.no_grad()
-    def place(self, state: InnerState) -> None:
-        """Put parameters, module buffers and random generators to a recorded state; the optimizer stays untouched."""
-        write([*self.parameters, *self.model.buffers()], [*state.parameters, *state.buffers])
+    def place(self, state: InnerState, along: Sequence[Tensor] | None = None, step: Tensor | None = None) -> None:
+        """Put parameters, module buffers and random generators to a recorded state; the optimizer stays untouched.
+
+        Args:
+            state: The state.
+            along: A direction to go from its parameters.
+            step: How far: what the direction is multiplied by, 0-d.
+        """
+        if along is None or step is None:
+            write(self.parameters, state.parameters)
+        else:
+            for parameter, start, direction in zip(self.parameters, state.parameters, along, strict=True):
+                torch.addcmul(start, direction, step.to(start), out=parameter)
+        write(list(self.model.buffers()), state.buffers)
         state.randomness.restore()
 
     @contextmanager
