@@ -39,8 +39,8 @@ class BatchNorm(Kernel):
     ) -> Sequence[Tensor | None]:
         """The pass that belongs to the choice."""
         reserve, choice = rest
-        if choice == CUDNN:  # which may write into the reserve
-            g, reserve = aligned(g, x), reserve.clone()
+        if choice == CUDNN:  # which takes no other strides, and may write into the reserve
+            g, x, reserve = aligned(g, x), aligned(x, x), reserve.clone()
         statistics = self.running_mean, self.running_var, mean, rate
         found: Sequence[Tensor | None] = torch.ops.aten._batch_norm_impl_index_backward(
             choice, x, g, gamma, *statistics, True, self.eps, needed, reserve
