@@ -214,6 +214,6 @@ def curvature(
     along = share * total(torch.addcmul(torch.addcmul(gamma * in_gamma, of_g, along_g), of_a, along_a))
     shift = share * total(torch.addcmul(of_g * sum_g, of_a, sum_a))
     in_x = line(x, mean, rate, along, shift)
-    in_x = torch.addcmul(torch.addcmul(in_x, g, wide(rate * of_g, x)), a, wide(rate * of_a, x))
+    in_x = in_x.addcmul_(g, wide(rate * of_g, x)).addcmul_(a, wide(rate * of_a, x))
     in_g = line(x, mean, rate, of_g, torch.addcmul(c, scale, mean_a, value=-1))
-    return [torch.addcmul(in_g, a, wide(scale, x)), in_x, in_gamma]
+    return [in_g.addcmul_(a, wide(scale, x)), in_x, in_gamma]
