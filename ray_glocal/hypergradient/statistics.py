@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from ray_glocal.hypergradient.kernels import moments
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ def updated(norms: Sequence[_BatchNorm], before: Sequence[Tensor], seen: Sequenc
     place = {module: 2 * index for index, module in enumerate(norms)}
     after = list(before)
     for reading in seen:
-        i, batch = place[reading.module], reading.batch.to(before[0].dtype)
-        variance, mean = torch.var_mean(batch, [0, *range(2, batch.ndim)])
+        i = place[reading.module]
+        variance, mean = moments(reading.batch.to(before[0].dtype))
         after[i] = (1 - reading.weight) * after[i] + reading.weight * mean
         after[i + 1] = (1 - reading.weight) * after[i + 1] + reading.weight * variance
     return after

@@ -6,6 +6,7 @@ that is a formula: the backward pass is a function of its own, whose backward pa
 """
 
 from ray_glocal.hypergradient.kernels.eager import differentiable_in_eval
+from ray_glocal.hypergradient.kernels.moments import moments
 from ray_glocal.hypergradient.kernels.substitution import twice_differentiable
 
-__all__ = ["differentiable_in_eval", "twice_differentiable"]
+__all__ = ["differentiable_in_eval", "moments", "twice_differentiable"]

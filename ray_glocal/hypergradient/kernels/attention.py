@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ray_glocal.hypergradient.kernels.autocast import lowered
 from ray_glocal.hypergradient.kernels.backends import fused
-from ray_glocal.hypergradient.kernels.backward import Backward, applied
+from ray_glocal.hypergradient.kernels.backward import Backward, applied, unseen
 from ray_glocal.hypergradient.kernels.blocks import blockwise, precise
 
 
@@ -132,6 +132,7 @@ def additive(mask: Tensor | None, query: Tensor, key: Tensor, causal: bool) -> T
     return mask.expand(*query.shape[:-2], *shape).reshape(-1, *shape)
 
 
+@unseen
 def curvature(
     g: Tensor,
     query: Tensor,

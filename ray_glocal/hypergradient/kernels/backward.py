@@ -1,15 +1,33 @@
 """Backward passes as functions of their own."""
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+Result = TypeVar("Result")
 
 
 def applied(function: type[torch.autograd.Function], *inputs: Any) -> Any:
     """Call an autograd function, whose `apply` torch left without types."""
     apply: Any = function.apply
     return apply(*inputs)
+
+
+def unseen(formula: Callable[..., Result]) -> Callable[..., Result]:
+    """A formula whose calls no mode looks at: a look at each costs as much as a pass over a small tensor.
+
+    It must not unpack saved tensors, for which a layer that is checkpointed runs once more, with our kernels.
+    """
+
+    @wraps(formula)
+    def alone(*inputs: Any) -> Result:
+        with torch._C.DisableTorchFunction():
+            return formula(*inputs)
+
+    return alone
 
 
 class Backward(torch.autograd.Function):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ray_glocal.hypergradient.kernels.autocast import raised
-from ray_glocal.hypergradient.kernels.backward import Backward, applied
+from ray_glocal.hypergradient.kernels.backward import Backward, applied, unseen
 from ray_glocal.hypergradient.kernels.blocks import blockwise, precise
 
 
@@ -103,6 +103,7 @@ class LayerNormBackward(Backward):
         return *(f if wanted else None for f, wanted in zip(found, needed, strict=True)), *(None,) * 6
 
 
+@unseen
 def curvature(
     g: Tensor, x: Tensor, a: Tensor, gamma: Tensor | None, b: Tensor | None, c: Tensor | None, eps: float
 ) -> list[Tensor]:

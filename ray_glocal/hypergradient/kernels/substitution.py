@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from ray_glocal.hypergradient.kernels import activation, autocast, backends, layer_norm
+from ray_glocal.hypergradient.kernels import activation, autocast, backends, batch_norm, group_norm, layer_norm
 from ray_glocal.hypergradient.kernels.attention import attention
 from ray_glocal.hypergradient.kernels.eager import differentiable_in_eval
 
@@ -24,11 +24,16 @@ KERNELS: Mapping[Any, Kernel] = {
     F.layer_norm: layer_norm.layer_norm,
     torch.layer_norm: layer_norm.layer_norm,
     F.scaled_dot_product_attention: attention,
+    torch.batch_norm: batch_norm.batch_norm,
+    torch.group_norm: group_norm.group_norm,
+    torch.instance_norm: batch_norm.instance_norm,
 }
 
 
 # Functions inside which kernels are called; a backward pass calls them where layers are checkpointed.
-COMPOSITES = frozenset({F.multi_head_attention_forward, torch.autograd.grad})
+COMPOSITES = frozenset(
+    {F.multi_head_attention_forward, F.batch_norm, F.group_norm, F.instance_norm, torch.autograd.grad}
+)
 
 
 class Substitution(TorchFunctionMode):
@@ -74,7 +79,8 @@ def differentiated(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
 @cache
 def entered(function: types.FunctionType) -> types.FunctionType:
     """A function of torch's whose inner calls a mode sees; by itself, it would be left to the mode as a whole."""
-    inside = {**function.__globals__, "has_torch_function": lambda _: False}
+    seen = dict.fromkeys(("has_torch_function", "has_torch_function_variadic"), lambda *_: False)
+    inside = {**function.__globals__, **seen}
     copy = types.FunctionType(function.__code__, inside, function.__name__, function.__defaults__)
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy

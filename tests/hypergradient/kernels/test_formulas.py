@@ -7,10 +7,19 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ray_glocal.hypergradient.kernels import blocks
+from ray_glocal.hypergradient.kernels import batch_norm, blocks
 from ray_glocal.hypergradient.kernels.activation import GELU, GELU_TANH, SILU
 from ray_glocal.hypergradient.kernels.attention import attention
+from ray_glocal.hypergradient.kernels.group_norm import group_norm
 from ray_glocal.hypergradient.kernels.layer_norm import layer_norm
+from ray_glocal.hypergradient.kernels.moments import moments
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch_norm, "SMALL", 0)
+        yield
 
 
 def math_attention(query, key, value, **options):
@@ -23,6 +32,32 @@ def plain_norm(x, weight=None, bias=None, dims=(-2, -1), eps=1e-5):
     spread = x - x.mean(dims, keepdim=True)
     out = spread / (spread.square().mean(dims, keepdim=True) + eps).sqrt()
     return out * (1 if weight is None else weight) + (0 if bias is None else bias)
+
+
+def plain_channels(x, weight=None, bias=None, *, dims, groups=1):
+    """Normalise over some dimensions of [batch, group, channel of the group, ...]."""
+    rows = plain_norm(x.unflatten(1, (groups, -1)), dims=dims).flatten(1, 2)
+    wide = (-1, *(1 for _ in x.shape[2:]))
+    return rows * (1 if weight is None else weight.reshape(wide)) + (0 if bias is None else bias.reshape(wide))
+
+
+def over_batch(x, weight=None, bias=None, eps=1e-5):
+    return batch_norm.batch_norm(x, weight, bias, None, None, True, 0.1, eps, True)
+
+
+def over_images(x, weight=None, bias=None):
+    return batch_norm.instance_norm(x, weight, bias, None, None, True, 0.1, 1e-5, True)
+
+
+CHANNELS = {
+    "batch": (over_batch, lambda *x: plain_channels(*x, dims=(0, *range(3, x[0].ndim + 1)))),
+    "group": (
+        lambda x, *r: group_norm(x, 2, *r),
+        lambda *x: plain_channels(*x, dims=tuple(range(2, x[0].ndim + 1)), groups=2),
+    ),
+    "instance": (over_images, lambda *x: plain_channels(*x, dims=tuple(range(3, x[0].ndim + 1)))),
+}
+SHAPES = {0: (5, 4), 1: (3, 4, 5), 2: (3, 4, 2, 3), 3: (2, 4, 2, 1, 3)}
 
 
 def normal(*shape, dtype=torch.float64):
@@ -58,12 +93,17 @@ def ground(kind):
         inputs = [normal(2, 3, 4, 5), *([normal(4, 5), normal(4, 5)] if kind == "norm" else [])]
         inputs += [normal(4, 5)] if kind == "norm-scale" else []
         return (lambda x, *r: layer_norm(x, (4, 5), *r)), plain_norm, inputs
+    if kind.partition(" ")[0] in CHANNELS:
+        name, dimensions, scales = kind.split()
+        return *CHANNELS[name], [normal(*SHAPES[int(dimensions)]), *(normal(4) for _ in range(int(scales)))]
     options = masks()[kind]
     inputs = [normal(2, 3, 5, 4), normal(2, 3, 6, 4), normal(2, 3, 6, 4)]
     return (lambda *x: attention(*x, **options)), (lambda *x: math_attention(*x, **options)), inputs
 
 
-KINDS = ["gelu", "gelu-tanh", "silu", "norm", "norm-scale", "norm-bare", *masks()]
+NORMS = [f"{name} {d} 2" for name in CHANNELS for d in SHAPES if d or name != "instance"]
+NORMS += [f"{name} 2 {scales}" for name in CHANNELS for scales in (0, 1)]
+KINDS = ["gelu", "gelu-tanh", "silu", "norm", "norm-scale", "norm-bare", *NORMS, *masks()]
 
 
 def leaves(inputs):
@@ -113,7 +153,7 @@ def test_second_derivatives_do_not_depend_on_blocks(kind, monkeypatch):
     agree(derivatives(ours, inputs)[0], derivatives(torchs, inputs)[0])
 
 
-@pytest.mark.parametrize("kind", ["norm", "causal", "added"])
+@pytest.mark.parametrize("kind", ["norm", "batch 2 2", "group 2 2", "causal", "added"])
 def test_a_cotangent_that_is_missing_is_zero(kind):
     ours, torchs, inputs = ground(kind)
     for chosen in range(len(inputs)):
@@ -183,7 +223,66 @@ def test_normalisation_of_any_shape(rows, n, eps, seed):
         agree(a, b, 1e-8)
 
 
-@pytest.mark.parametrize("kind", ["gelu", "gelu-tanh", "silu", "norm", "causal", "boolean"])
+@settings(deadline=None, max_examples=30)
+@given(
+    st.sampled_from(["batch", "group", "instance"]),
+    st.tuples(st.integers(2, 4), st.integers(1, 3), st.integers(2, 3), st.integers(1, 3)),
+    st.booleans(),
+    st.integers(0, 1000),
+)
+def test_normalisation_of_channels_of_any_shape(name, shape, last, seed):
+    torch.manual_seed(seed)
+    batch, half, *image = shape
+    x = normal(batch, 2 * half, *image)
+    inputs = [x.contiguous(memory_format=torch.channels_last) if last else x, normal(2 * half), normal(2 * half)]
+    ours, plain = CHANNELS[name]
+    for a, b in zip(derivatives(ours, inputs), derivatives(plain, inputs), strict=True):
+        agree(a, b, 1e-8)
+
+
+@pytest.mark.parametrize("name", sorted(CHANNELS))
+def test_a_single_channel(name):
+    torch.manual_seed(0)
+    inputs = [normal(4, 1, 3, 2), normal(1), normal(1)]
+    ours = (lambda *x: group_norm(x[0], 1, *x[1:])) if name == "group" else CHANNELS[name][0]
+    plain = lambda *x: plain_channels(*x, dims=(0, 3, 4) if name == "batch" else (2, 3, 4))  # noqa: E731
+    for a, b in zip(derivatives(ours, inputs), derivatives(plain, inputs), strict=True):
+        agree(a, b)
+
+
+@pytest.mark.parametrize("name", ["batch", "group"])
+def test_cotangents_far_from_zero_cancel_no_digits(name):
+    ours, plain, inputs = ground(f"{name} 2 2")
+    inputs = [inputs[0] + 30, *inputs[1:]]
+
+    def second(kernel, dtype):
+        x = leaves([t.to(dtype) for t in inputs])
+        out = kernel(*x)
+        torch.manual_seed(2)
+        g = (normal(*out.shape) + 10).to(dtype).requires_grad_()
+        found = torch.autograd.grad(out, x, g, create_graph=True)
+        return torch.autograd.grad(found, [g, *x[:2]], [(normal(*f.shape) + 10).to(dtype) for f in found])
+
+    for a, b in zip(second(ours, torch.float32), second(plain, torch.float64), strict=True):
+        assert float((a.double() - b).norm()) <= 1e-3 * float(b.norm())
+
+
+@pytest.mark.parametrize("shape", SHAPES.values())
+@pytest.mark.parametrize("batched", [False, True])
+def test_moments_equal_torchs(shape, batched):
+    torch.manual_seed(0)
+    inputs = [normal(*shape) + 3]
+    plain = lambda x: torch.stack(torch.var_mean(x, [0, *range(2, x.ndim)]))  # noqa: E731
+    ours = lambda x: torch.stack(moments(x))  # noqa: E731
+    agree([ours(*inputs)], [plain(*inputs)])
+    for a, b in zip(
+        derivatives(ours, inputs, batched=batched), derivatives(plain, inputs, batched=batched), strict=True
+    ):
+        agree(a, b)
+    assert torch.autograd.gradgradcheck(ours, leaves(inputs))
+
+
+@pytest.mark.parametrize("kind", ["gelu", "gelu-tanh", "silu", "norm", "batch 2 2", "group 2 2", "causal", "boolean"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
 def test_lower_precision_is_near(kind, dtype, tolerance):
     ours, torchs, inputs = ground(kind)
