@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ray_glocal.hypergradient.kernels.backward import applied
 from ray_glocal.hypergradient.kernels.cells import aligned
-from ray_glocal.hypergradient.kernels.normalisation import Kernel, Layout, Mask, Normalisation
+from ray_glocal.hypergradient.kernels.normalisation import Grouping, Kernel, Mask, Normalisation
 
 CUDNN = 1  # what torch calls it
 SMALL = 2**14  # entries up to which torch's passes cost less than calls of ours; the bits are the same
@@ -24,7 +24,7 @@ class BatchNorm(Kernel):
     momentum: float
     eps: float
     cudnn: bool
-    layout = Layout()
+    grouping = Grouping()
 
     def forward(self, x: Tensor, gamma: Tensor | None, beta: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Any]:
         """What `torch.batch_norm` returns the first part of."""

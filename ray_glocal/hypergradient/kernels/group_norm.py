@@ -10,7 +10,7 @@ from torch import Tensor
 from ray_glocal.hypergradient.kernels.autocast import raised
 from ray_glocal.hypergradient.kernels.backward import applied
 from ray_glocal.hypergradient.kernels.cells import aligned
-from ray_glocal.hypergradient.kernels.normalisation import Kernel, Layout, Mask, Normalisation
+from ray_glocal.hypergradient.kernels.normalisation import Grouping, Kernel, Mask, Normalisation
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class GroupNorm(Kernel):
 
     groups: int
     eps: float
-    layout: Layout
+    grouping: Grouping
 
     def forward(self, x: Tensor, gamma: Tensor | None, beta: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Any]:
         """What `torch.group_norm` returns the first part of."""
@@ -56,6 +56,6 @@ def group_norm(
     """Normalise groups of consecutive channels of each example of [batch, channel, ...]."""
     if input.ndim < 2 or not input.numel() or num_groups < 1 or input.shape[1] % num_groups:
         return None  # torch's to refuse
-    kernel = GroupNorm(num_groups, eps, Layout(input.shape[1] // num_groups, each=True))
+    kernel = GroupNorm(num_groups, eps, Grouping(input.shape[1] // num_groups, each=True))
     result: Tensor = applied(Normalisation, *raised([input, weight, bias]), kernel)
     return result

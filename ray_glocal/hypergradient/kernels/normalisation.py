@@ -23,7 +23,7 @@ Mask = tuple[bool, bool, bool]
 
 
 @dataclass(frozen=True)
-class Layout:
+class Grouping:
     """Where the cells of a tensor are.
 
     Args:
@@ -69,17 +69,17 @@ class Statistics:
     rate: Tensor
 
     @classmethod
-    def of(cls, x: Tensor, layout: Layout, eps: float) -> "Statistics":
+    def of(cls, x: Tensor, grouping: Grouping, eps: float) -> "Statistics":
         """With their graph, of [batch, cells, ...]."""
-        rows = x.transpose(0, 1).reshape(x.shape[1] // layout.group, -1)
+        rows = x.transpose(0, 1).reshape(x.shape[1] // grouping.group, -1)
         variance, mean = torch.var_mean(rows, -1, correction=0)
-        return cls(layout.spread(mean), layout.spread((variance + eps).rsqrt()))
+        return cls(grouping.spread(mean), grouping.spread((variance + eps).rsqrt()))
 
 
 class Kernel(ABC):
     """Torch's fused passes of a normalisation, called as torch calls them."""
 
-    layout: Layout
+    grouping: Grouping
     eps: float
 
     @abstractmethod
@@ -164,21 +164,21 @@ def pulled_back(
     c: Tensor | None,
 ) -> list[Tensor | None]:
     """Cotangents of g, x and gamma from those of the backward pass's results, in the shapes of a model."""
-    layout = kernel.layout
-    cells, *along = (layout.cells(t, x) for t in (x, g, torch.zeros_like(x) if a is None else a))
-    scales = [None if v is None else layout.copied(v, x) for v in (gamma, b, c)]
-    statistics = Statistics(layout.spread(mean.reshape(-1)), layout.spread(rate.reshape(-1)))
+    grouping = kernel.grouping
+    cells, *along = (grouping.cells(t, x) for t in (x, g, torch.zeros_like(x) if a is None else a))
+    scales = [None if v is None else grouping.copied(v, x) for v in (gamma, b, c)]
+    statistics = Statistics(grouping.spread(mean.reshape(-1)), grouping.spread(rate.reshape(-1)))
     if torch.is_grad_enabled() or mean.dtype != cells.dtype:  # the kernel's have no derivative, or are not precise
-        statistics = Statistics.of(cells, layout, kernel.eps)
-    in_g, in_x, in_gamma = curvature(cells, statistics, layout, *along, *scales)
-    in_scale = None if gamma is None else layout.summed(in_gamma, x).to(gamma.dtype)
-    return [layout.back(in_g, g), layout.back(in_x, x), in_scale]
+        statistics = Statistics.of(cells, grouping, kernel.eps)
+    in_g, in_x, in_gamma = curvature(cells, statistics, grouping, *along, *scales)
+    in_scale = None if gamma is None else grouping.summed(in_gamma, x).to(gamma.dtype)
+    return [grouping.back(in_g, g), grouping.back(in_x, x), in_scale]
 
 
 def curvature(
     x: Tensor,
     of_x: Statistics,
-    layout: Layout,
+    grouping: Grouping,
     g: Tensor,
     a: Tensor,
     gamma: Tensor | None,
@@ -190,7 +190,7 @@ def curvature(
     Args:
         x: What is normalised, [batch, cells, ...].
         of_x: Its statistics.
-        layout: Where its cells are.
+        grouping: Where its cells are.
         g: Cotangent of the normalised tensor, of the shape of x.
         a: Cotangent of the cotangent of x, of that shape.
         gamma: Scale, [cells]; ones where None.
@@ -200,7 +200,7 @@ def curvature(
     Returns:
         Cotangents of g and x, of their shape, and of gamma, [cells].
     """
-    mean, rate, total, part = of_x.mean, of_x.rate, layout.totals, 1 / (entries(x) * layout.group)
+    mean, rate, total, part = of_x.mean, of_x.rate, grouping.totals, 1 / (entries(x) * grouping.group)
     one = torch.ones_like(rate)
     gamma, b, c = (d if v is None else v for v, d in ((gamma, one), (b, 0 * one), (c, 0 * one)))
     along_a, sum_a = sums(a, x, mean, rate)
