@@ -161,7 +161,8 @@ class GlocalSession:
     @property
     def at_report(self) -> bool:
         """Whether the step just taken ends a reporting period, or the training."""
-        return self.step_count > 0 and (self.step_count % self.report_period == 0 or self.done)
+        step = self.step_count
+        return step > 0 and (step % self.report_period == 0 or step >= self.total_steps)
 
     def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
         """What inner steps are taken on, from where the session stands to the last step.
@@ -191,11 +192,12 @@ class GlocalSession:
         """
         if self.done:
             raise ArgumentError("total_steps", "not be exceeded", self.total_steps, "Plan for more steps.")
-        self._begin()
-        with self._meter.aside():
-            self._ran = self.values
-            self._foresight.advance()
-            recorded = self._recorder.wants(self.step_count, searching=self._outer.searching)
+        if self._guard.first is None:
+            self._begin()
+        self._meter.aside()
+        self._ran = self.values
+        self._foresight.advance()
+        recorded = self._recorder.wants(self.step_count, searching=self._outer.searching)
         self._meter.start(self._window_kind if recorded else PLAIN)
         if recorded:
             snapshot, loss = self._tape.step(batch, self.values, len(self._recorder.snapshots))
@@ -204,31 +206,28 @@ class GlocalSession:
             loss = self.problem.advance(batch, self.values)
         self._meter.step()
         self.step_count += 1
-        with self._meter.aside():
-            self._schedule.step()  # the user's own part of it is the smaller one
-            self._train_losses.append(loss)
-            self._check()
-        self._after_step()
+        self._schedule.step()  # the user's own part of it is the smaller one
+        self._train_losses.append(loss)
+        self._after_step(recorded)
+        self._meter.back()
         return loss
 
     def _begin(self) -> None:
         """Measure where training starts; the first retreat leads there."""
-        if self._guard.first is None:
-            self._meter.start(REPORT)
-            self.trace.begin()
-            loss = self._validated()
-            self._guard.trust(RestorePoint.take(self.problem, self.step_count, loss, self.values))
-            self._meter.complete(REPORT)
+        self._meter.start(REPORT)
+        self.trace.begin()
+        loss = self._validated()
+        self._guard.trust(RestorePoint.take(self.problem, self.step_count, loss, self.values))
+        self._meter.complete(REPORT)
 
-    def _check(self) -> None:
+    def _after_step(self, recorded: bool) -> None:
+        """What comes after a step, `recorded` or not; after most of them nothing, which must not take long."""
         if self.step_count == 1:
             self._check_read()
         if self.step_count % CHECK_EVERY == 0:
             losses = self.problem.ranks.mean(self._train_losses[-CHECK_EVERY:])
             self._retreat(self._guard.training_jumped(losses), to_first=False)
-
-    def _after_step(self) -> None:
-        if self._recorder.full(searching=self._outer.searching):
+        if recorded and self._recorder.full(searching=self._outer.searching):
             self._close_window()
         if self._outer.searching and not self._recorder.snapshots and self._timetable.exhausted(self.step_count):
             self._end_search()
@@ -236,6 +235,7 @@ class GlocalSession:
             self._meter.start(REPORT)
             self._report()
             self._meter.complete(REPORT)
+            self._meter.aside()
             self._timetable.review(self.step_count)
 
     def _check_read(self) -> None:

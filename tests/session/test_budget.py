@@ -75,9 +75,9 @@ class Training:
 
     def take(self, step):
         searching = self.search > 0
-        with self.meter.aside():
-            wanted = self.recorder.wants(step, searching=searching)
-            self.now += self.upkeep
+        self.meter.aside()
+        wanted = self.recorder.wants(step, searching=searching)
+        self.now += self.upkeep
         kind = SEARCHED if searching else WINDOW
         self.meter.start(kind if wanted else PLAIN)
         self.now += self.plain[step % len(self.plain)]
@@ -92,6 +92,7 @@ class Training:
         if (step + 1) % self.told.period == 0 or step + 1 == self.total:
             self.pay_report()
             self.timetable.review(step + 1)
+        self.meter.back()
 
     def close(self, step, kind):
         known = [k for _, k in self.ends]
