@@ -64,7 +64,7 @@ class Meter:
         if kind == self._kind:
             return
         now = self._end()
-        self._kind, self._since, self._aside = kind, self._now() if now is None else now, 0.0
+        self._kind, self._since, self._aside = kind, self.now() if now is None else now, 0.0
 
     def step(self) -> None:
         """Count a plain step of the open stretch, which ends where it is long enough to be measured, and go aside."""
@@ -104,7 +104,7 @@ class Meter:
         """Book the open stretch, if there is one; the time now."""
         if self._kind is None:
             return None
-        now = self._now()
+        now = self.now()
         if self._left is not None:  # it goes on after the stretch
             self._aside, self._left = self._aside + now - self._left, now
         taken, kind, steps = now - self._since, self._kind, self._steps
@@ -137,7 +137,8 @@ class Meter:
         if kind == SEARCH:
             self.cost.searched += taken - plain
 
-    def _now(self) -> float:
+    def now(self) -> float:
+        """Seconds, when all that was asked for is done; of several ranks by the clock of the first."""
         if self._device.type != "cpu":
             torch.get_device_module(self._device).synchronize()
         return self._clock() if self._ranks is None else self._ranks.agreed(self._clock())

@@ -24,20 +24,20 @@ from ray_glocal.hypergradient import (
     Hyperparameter,
     Problem,
     Randomness,
-    adjoint_trajectory,
-    forward_trajectory,
+    Window,
 )
 from ray_glocal.hypergradient.problem import Loss
 from ray_glocal.hypergradient.state import Values
 from ray_glocal.hypergradient.tape import Tape
-from ray_glocal.hypergradient.window import Trajectory, Window
 from ray_glocal.koopman import forecaster
 from ray_glocal.session import checkpoint
 from ray_glocal.session.adapted import Adapted, Folder
 from ray_glocal.session.buffers import set_transient_buffers, transient_buffers
-from ray_glocal.session.cost import PLAIN, REPORT, SEARCH, WINDOW, Cost, report_steps, window_steps
+from ray_glocal.session.cost import PLAIN, REPORT, SEARCH, WINDOW, Cost, report_steps
 from ray_glocal.session.curve import forecast_final_loss
+from ray_glocal.session.differentiation import Differentiation
 from ray_glocal.session.divergence import EARLY, Guard, RestorePoint
+from ray_glocal.session.engines import Engines
 from ray_glocal.session.foresight import Foresight
 from ray_glocal.session.heat import afforded, warmed
 from ray_glocal.session.meter import Meter
@@ -138,12 +138,13 @@ class GlocalSession:
         self.report_period = report_period(self.settings, report_steps(self.validation.count))
         self._meter = Meter(self.cost, self.problem.parameters[0].device, ranks=self.problem.ranks)
         lengths = {SEARCH: self.settings.search_window, WINDOW: self.settings.window}
-        counted = {kind: self._counted(length, 0.0) for kind, length in lengths.items()}
+        memory = self.settings.memory, self.settings.host_memory
+        self._tape = Tape(self.problem, max(lengths.values()), *memory, products=self.settings.products)
+        self._engines = Engines(self.settings, self.problem.size, self._foresight.annealed)
+        self._differentiation = Differentiation(self.problem, self._tape, self._meter, self._engines)
+        counted = {kind: self._counted(kind, length) for kind, length in lengths.items()}
         self._timetable = timetable(self.settings, total_steps, self.report_period, self.cost, counted)
         self._recorder = Recorder(self.settings, self._timetable)
-        longest = max(self.settings.window, self.settings.search_window)
-        memory = self.settings.memory, self.settings.host_memory
-        self._tape = Tape(self.problem, longest, *memory, products=self.settings.products)
         self._guard = Guard(self.settings)
         self._stream = Stream()
         self._train_losses: list[Tensor] = []
@@ -253,14 +254,13 @@ class GlocalSession:
         """Differentiate the complete window, forecast, judge, and move."""
         kind = self._window_kind
         window = self._recorder.take(self.problem, self.validation.next_few())
-        again = self._tape.keeping.again if self._tape.keeping is not None else 0.0
-        self.cost.extra_steps += self._counted(len(window.snapshots), again)
+        self.cost.extra_steps += self._counted(kind, len(window.snapshots))
         self._heed(window)
         self._meter.complete(kind)
         self._timetable.plan(self.step_count)
 
     def _heed(self, window: Window) -> None:
-        trajectory = self._differentiated(window, self._engine())
+        trajectory = self._differentiation.trajectory(window, self._window_kind)
         series = self.problem.pull_back(window.values, trajectory.derivatives).numpy()
         if self._lost(series[-1], trajectory.loss):
             return
@@ -269,14 +269,6 @@ class GlocalSession:
         else:
             forecast = self._foresight.forecast(window, series, trajectory.kind, self.step_count)
         self._respond(series[-1], forecast, trajectory.loss)
-
-    def _differentiated(self, window: Window, engine: str) -> Trajectory:
-        """A window's trajectory; beneath a schedule that anneals, without the noise that it will take out."""
-        if engine == "forward":
-            return forward_trajectory(self.problem, window)
-        mean = self._foresight.annealed and not self._outer.searching
-        tail = round(self.settings.tail * len(window.snapshots)) if mean else 1
-        return adjoint_trajectory(self.problem, window, max(1, tail), self._tape.products)
 
     def _lost(self, local: Array, loss: float) -> bool:
         """Retreat from a window that ended badly; remember the state it ended in otherwise."""
@@ -348,14 +340,8 @@ class GlocalSession:
     def _window_kind(self) -> str:
         return SEARCH if self._outer.searching else WINDOW
 
-    def _counted(self, length: int, again: float) -> float:
-        """Inner-step equivalents of a window beyond its plain steps, each of which runs `again` so often."""
-        return window_steps(self._engine(), length, again * length, self.problem.size, self.validation.per_window)
-
-    def _engine(self) -> str:
-        if self.settings.engine == "auto":
-            return "forward" if self.problem.size == 1 and not self._foresight.annealed else "adjoint"
-        return self.settings.engine
+    def _counted(self, kind: str, length: int) -> float:
+        return self._differentiation.steps(kind, length, self.validation.per_window)
 
     def _set_values(self, values: Values | None) -> None:
         """Hand new values (or, with none, the start values) to the optimizer and to the schedule."""
@@ -520,6 +506,7 @@ class GlocalSession:
             "metrics": dict(self._metrics),
             "cost": self.cost.as_plain(),
             "timetable": self._timetable.as_plain(),
+            "engines": self._engines.as_plain(),
         }
 
     def _open_window(self) -> list[dict[str, Any]]:
@@ -551,6 +538,7 @@ class GlocalSession:
         self._metrics = plain["metrics"]
         self.cost.load_plain(plain["cost"])
         self._timetable.load_plain(plain["timetable"])
+        self._engines.load_plain(plain["engines"])
         self.problem.reads |= set(self.values)
         Randomness.from_plain(plain["randomness"]).restore()
 
