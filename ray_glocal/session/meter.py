@@ -50,31 +50,32 @@ class Meter:
 
     def back(self) -> None:
         """End it, if there is any."""
-        if self._left is None:
+        left, self._left = self._left, None
+        if left is None:
             return
-        taken, self._left = self._clock() - self._left, None
         if self._kind is None:
-            self.cost.extra_seconds += taken
+            self.cost.extra_seconds += self._clock() - left
         else:
-            self._aside += taken
+            self._aside += self._clock() - left
 
     def start(self, kind: str) -> None:
         """Go over to a stretch of this kind, from the session's own work too; one of another kind ends."""
-        self.back()
         if kind == self._kind:
+            self.back()
             return
+        self.back()
         now = self._end()
         self._kind, self._since, self._aside = kind, self.now() if now is None else now, 0.0
 
     def step(self) -> None:
         """Count a plain step of the open stretch, which ends where it is long enough to be measured, and go aside."""
+        self.aside()
         self._steps += 1
         self.cost.plain_steps += 1
         if self._kind == PLAIN and self._steps >= self._longest:
             now = self._end()
             assert now is not None
             self._kind, self._since = PLAIN, now
-        self.aside()
 
     def stop(self) -> None:
         """End the open stretch; what comes next, a checkpoint say, is not booked.

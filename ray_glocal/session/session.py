@@ -191,11 +191,11 @@ class GlocalSession:
             ArgumentError: All steps are taken, no loss has read a hyperparameter that no optimizer option bears, or
                 the scheduler sets an option that is adapted.
         """
-        if self.done:
+        if self.step_count >= self.total_steps:
             raise ArgumentError("total_steps", "not be exceeded", self.total_steps, "Plan for more steps.")
+        self._meter.aside()
         if self._guard.first is None:
             self._begin()
-        self._meter.aside()
         self._ran = self.values
         self._foresight.advance()
         recorded = self._recorder.wants(self.step_count, searching=self._outer.searching)
@@ -220,6 +220,7 @@ class GlocalSession:
         loss = self._validated()
         self._guard.trust(RestorePoint.take(self.problem, self.step_count, loss, self.values))
         self._meter.complete(REPORT)
+        self._meter.aside()
 
     def _after_step(self, recorded: bool) -> None:
         """What comes after a step, `recorded` or not; after most of them nothing, which must not take long."""
