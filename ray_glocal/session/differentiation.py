@@ -17,8 +17,9 @@ class Differentiation:
     """Differentiates a session's windows.
 
     Where prices decide between the engines, the second window of a kind settles it. The adjoint engine has taken its
-    time for that one anyway. The forward engine takes a validation gradient a step: where these alone are too dear it
-    is not tried, else on the window's first steps. What that takes is booked as extra time, but not as the window's.
+    time for that one anyway. The forward engine takes no fewer products, and a validation gradient a step: where these
+    make it too dear it is not tried, for its first call takes long; else it is on the window's first steps. What that
+    takes is booked as extra time, but not as the window's.
 
     Args:
         problem: The bilevel problem.
@@ -58,7 +59,7 @@ class Differentiation:
         with problem.preserved():
             outer = self._seconds(lambda: problem.outer_gradient(batches, window.values))
         self._meter.cost.extra_steps += len(batches)
-        if not worthwhile(outer * length, adjoint):
+        if not worthwhile(adjoint + (length - 1) * outer, adjoint):
             return "adjoint"
         tried = min(TRIED, length)
         forward_trajectory(problem, beginning(window, 1))
