@@ -4,7 +4,7 @@ import copy
 import inspect
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +103,7 @@ class Problem:
         self.group_of: tuple[int, ...] = tuple(g for _, g in owned)
         ends = np.cumsum([hyper.size for hyper in self.hyperparameters]).tolist()
         self.places = {h.name: slice(end - h.size, end) for h, end in zip(self.hyperparameters, ends, strict=True)}
+        self._read_by_losses = [b.hyperparameter.name for b in self.bindings if b.field is None]
         self.reads: set[str] = set()  # loss hyperparameters that a loss has read so far
         self.substitutes = True  # whether kernels of the model's are replaced inside windows, as far as was seen
         self._sent: dict[tuple[str, torch.dtype], tuple[weakref.ref[Tensor], int, Tensor]] = {}
@@ -212,13 +213,10 @@ class Problem:
 
     def leaves(self, values: Values, *, differentiable: bool) -> dict[str, Tensor]:
         """Fresh tensors of the values that losses read, in the model's precision and on its device."""
-        like = self.parameters[0]
+        dtype = self.parameters[0].dtype
         return {
-            binding.hyperparameter.name: self._near(binding.hyperparameter.name, values, like.dtype)
-            .clone()
-            .requires_grad_(differentiable)
-            for binding in self.bindings
-            if binding.field is None
+            name: self._near(name, values, dtype).clone().requires_grad_(differentiable)
+            for name in self._read_by_losses
         }
 
     def option_leaves(self, values: Values) -> dict[str, Tensor]:
@@ -267,8 +265,7 @@ class Problem:
     ) -> Tensor:
         model = self.model if model is None else model
         if reads:
-            names = [b.hyperparameter.name for b in self.bindings if b.field is None]
-            hyper = HyperValues({name: leaves[name] for name in names})
+            hyper = HyperValues({name: leaves[name] for name in self._read_by_losses})
             value = loss(model, batch, hyper)
             self.reads |= hyper.read
         else:
@@ -302,17 +299,24 @@ class Problem:
     def differentiate(self, batch: Any, leaves: Mapping[str, Tensor]) -> Tensor:
         """Fill the parameters' gradients with those of a step, unscaled and not yet clipped; the detached loss."""
         self.optimizer.zero_grad()
-        losses, parts = [], self.parts(batch)
-        for index, part in enumerate(parts, 1):
-            with nullcontext() if index == len(parts) else self.ranks.apart():
-                loss = self.train(part, leaves)
-                check_graph("train_loss", loss)
-                losses.append(loss.detach())
-                loss = loss if len(parts) == 1 else loss / len(parts)
-                (loss if self.scaler is None else self.scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        if self.accumulate == 1:
+            loss = self._accumulated(batch, leaves)
+        else:
+            *others, last = self.parts(batch)
+            with self.ranks.apart():
+                losses = [self._accumulated(part, leaves) for part in others]
+            loss = torch.stack([*losses, self._accumulated(last, leaves)]).mean()
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
-        return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+        return loss
+
+    def _accumulated(self, part: Any, leaves: Mapping[str, Tensor]) -> Tensor:
+        """Add a micro-batch's share to the parameters' gradients; its detached loss."""
+        loss = self.train(part, leaves)
+        check_graph("train_loss", loss)
+        share = loss if self.accumulate == 1 else loss / self.accumulate
+        (share if self.scaler is None else self.scaler.scale(share)).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
 
     def take_step(self) -> bool:
         """Let the optimizer step by the gradients that the parameters hold; whether it did."""

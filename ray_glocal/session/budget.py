@@ -89,6 +89,19 @@ class Budget:
         doublings = math.floor(math.log2(max(1.0, even / FRONT / window)))
         return window << doublings
 
+    def exceeded(self, prices: Prices) -> str:
+        """The sentence that says that reports alone cost more than the budget allows; empty where they do not."""
+        share = prices.report / (self.report_period * prices.plain) if prices.plain > 0 else 0.0
+        if share <= self.overhead:
+            return ""
+        most, period = self.overhead, self.report_period
+        return (
+            f"Reports alone cost {100 * share:.3g} % of plain training, and `overhead` allows {100 * most:.3g} % for "
+            f"all that a session adds: {prices.report:.3g} s every {period} steps of {prices.plain:.3g} s. No room is "
+            "left for hypergradients. Report less often, by `Settings(report_every=...)`, or hand the session fewer or "
+            "smaller `val_batches`."
+        )
+
     @property
     def last(self) -> int:
         """Step after which no window ends."""

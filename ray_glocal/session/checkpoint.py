@@ -16,7 +16,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Randomness
 from ray_glocal.hypergradient.state import InnerState, Slope, Snapshot
 
-VERSION = 3
+VERSION = 4
 FILE = "session.pt"
 TRACE = "trace.parquet"
 

@@ -116,8 +116,8 @@ class Guard:
         """The sentence that says the training loss has left the range where it began; empty where it has not."""
         if self.first_training_loss is None:
             self.first_training_loss = float(losses[0])
-        recent = float(torch.stack(list(losses)).double().mean())
-        return self._jumped("training", recent, self.first_training_loss, self.first_training_loss)
+        told = _numbers(losses)
+        return self._jumped("training", sum(told) / len(told), self.first_training_loss, self.first_training_loss)
 
     def validation_jumped(self, loss: float) -> str:
         """The sentence that says the validation loss has left the range of the last good one, or an empty one."""
@@ -244,6 +244,14 @@ class Guard:
         self.origin, self.first_training_loss = plain["origin"], plain["first_training_loss"]
         self.first = RestorePoint(**plain["first"]) if plain["first"] else None
         self.good = RestorePoint(**plain["good"]) if plain["good"] else None
+
+
+def _numbers(losses: Sequence[Tensor]) -> list[float]:
+    """Losses as numbers: together from a device, which must be waited for, and one by one where that takes less."""
+    if losses[0].device.type == "cpu":
+        return [loss.item() for loss in losses]
+    numbers: list[float] = torch.stack(list(losses)).tolist()
+    return numbers
 
 
 def _raised(loss: float, share: float) -> float:

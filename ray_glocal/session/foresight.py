@@ -106,7 +106,9 @@ def _annealed(factors: Array) -> bool:
 
 
 def _mean_rate(groups: Sequence[Any]) -> float:
-    rates = [float(group["lr"]) for group in groups]  # no NumPy: asked at every step
+    if len(groups) == 1:  # asked at every step
+        return float(groups[0]["lr"])
+    rates = [float(group["lr"]) for group in groups]  # nor does NumPy pay
     return sum(rates) / len(rates)
 
 

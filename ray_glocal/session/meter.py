@@ -1,8 +1,7 @@
 """The meter: books the time of a training in progress to plain steps or to what the session adds."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 
@@ -20,7 +19,9 @@ class Meter:
     """Times stretches of training as wholes: a device is waited for at their ends, not at every step.
 
     What happens between two steps of a stretch, such as loading batches, belongs to training. A window's plain steps
-    are booked at what a plain step takes typically; the rest of its time is extra.
+    are booked at what a plain step takes typically; the rest of its time is extra. So is the session's own work beside
+    a plain step, from `aside` to `start` and from `step` to `back`: on a CPU, and in one process, for elsewhere calls
+    return before their work is done.
 
     Args:
         cost: Where to book.
@@ -34,32 +35,47 @@ class Meter:
     ) -> None:
         self.cost, self._device, self._clock, self._ranks = cost, device, clock, ranks
         self._alone = ranks is None or ranks.count == 1
+        self._at_once = self._alone and device.type == "cpu"
         self._kind: str | None = None  # of the open stretch
         self._since = self._aside = 0.0
+        self._left: float | None = None  # when the session's own work began, while it lasts
         self._steps = self._warm = 0
+        self._longest = WARM_UP  # stretch of plain steps
         self._met: set[str] = set()  # kinds whose first call is over
 
-    def start(self, kind: str) -> None:
-        """Go over to a stretch of this kind; one of another kind ends."""
-        if kind == self._kind:
+    def aside(self) -> None:
+        """Begin work of the session's own, inside a stretch or between two."""
+        if self._at_once:
+            self._left = self._clock()
+
+    def back(self) -> None:
+        """End it, if there is any."""
+        left, self._left = self._left, None
+        if left is None:
             return
+        if self._kind is None:
+            self.cost.extra_seconds += self._clock() - left
+        else:
+            self._aside += self._clock() - left
+
+    def start(self, kind: str) -> None:
+        """Go over to a stretch of this kind, from the session's own work too; one of another kind ends."""
+        if kind == self._kind:
+            self.back()
+            return
+        self.back()
         now = self._end()
-        self._kind, self._since, self._aside = kind, self._now() if now is None else now, 0.0
+        self._kind, self._since, self._aside = kind, self.now() if now is None else now, 0.0
 
     def step(self) -> None:
-        """Count a plain step of the open stretch, which ends where it is long enough to be measured."""
+        """Count a plain step of the open stretch, which ends where it is long enough to be measured, and go aside."""
+        self.aside()
         self._steps += 1
         self.cost.plain_steps += 1
         if self._kind == PLAIN and self._steps >= self._longest:
             now = self._end()
             assert now is not None
             self._kind, self._since = PLAIN, now
-
-    @property
-    def _longest(self) -> int:
-        if self._warm < LEARN:
-            return (WARM_UP if self._warm < WARM_UP else LEARN) - self._warm
-        return STRETCH
 
     def stop(self) -> None:
         """End the open stretch; what comes next, a checkpoint say, is not booked.
@@ -68,6 +84,7 @@ class Meter:
         """
         if self._alone:
             self._end()
+            self._left = None
 
     def complete(self, kind: str) -> None:
         """End the stretch with which a window or a report is complete."""
@@ -84,24 +101,13 @@ class Meter:
         self._end()
         self.cost.pending.clear()
 
-    @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Book the block as extra also inside a stretch of plain steps, where it waits for no device and no rank."""
-        if self._device.type != "cpu" or not self._alone:
-            yield
-            return
-        start = self._clock()
-        yield
-        taken = self._clock() - start
-        if self._kind is None:
-            self.cost.extra_seconds += taken
-        self._aside += taken
-
     def _end(self) -> float | None:
         """Book the open stretch, if there is one; the time now."""
         if self._kind is None:
             return None
-        now = self._now()
+        now = self.now()
+        if self._left is not None:  # it goes on after the stretch
+            self._aside, self._left = self._aside + now - self._left, now
         taken, kind, steps = now - self._since, self._kind, self._steps
         self._kind = None
         if kind == PLAIN:
@@ -119,6 +125,10 @@ class Meter:
             self.cost.observe(PLAIN, seconds / steps)
             self.cost.observe(UPKEEP, aside / steps)
         self._warm += steps
+        if self._warm < LEARN:
+            self._longest = (WARM_UP if self._warm < WARM_UP else LEARN) - self._warm
+        else:
+            self._longest = STRETCH
 
     def _book_extra(self, kind: str, taken: float, steps: int) -> None:
         plain = self.cost.priced(steps, taken)
@@ -128,7 +138,8 @@ class Meter:
         if kind == SEARCH:
             self.cost.searched += taken - plain
 
-    def _now(self) -> float:
+    def now(self) -> float:
+        """Seconds, when all that was asked for is done; of several ranks by the clock of the first."""
         if self._device.type != "cpu":
             torch.get_device_module(self._device).synchronize()
         return self._clock() if self._ranks is None else self._ranks.agreed(self._clock())

@@ -24,20 +24,20 @@ from ray_glocal.hypergradient import (
     Hyperparameter,
     Problem,
     Randomness,
-    adjoint_trajectory,
-    forward_trajectory,
+    Window,
 )
 from ray_glocal.hypergradient.problem import Loss
 from ray_glocal.hypergradient.state import Values
 from ray_glocal.hypergradient.tape import Tape
-from ray_glocal.hypergradient.window import Trajectory, Window
 from ray_glocal.koopman import forecaster
 from ray_glocal.session import checkpoint
 from ray_glocal.session.adapted import Adapted, Folder
 from ray_glocal.session.buffers import set_transient_buffers, transient_buffers
-from ray_glocal.session.cost import PLAIN, REPORT, SEARCH, WINDOW, Cost, report_steps, window_steps
+from ray_glocal.session.cost import PLAIN, REPORT, SEARCH, WINDOW, Cost, report_steps
 from ray_glocal.session.curve import forecast_final_loss
+from ray_glocal.session.differentiation import Differentiation
 from ray_glocal.session.divergence import EARLY, Guard, RestorePoint
+from ray_glocal.session.engines import Engines
 from ray_glocal.session.foresight import Foresight
 from ray_glocal.session.heat import afforded, warmed
 from ray_glocal.session.meter import Meter
@@ -138,12 +138,13 @@ class GlocalSession:
         self.report_period = report_period(self.settings, report_steps(self.validation.count))
         self._meter = Meter(self.cost, self.problem.parameters[0].device, ranks=self.problem.ranks)
         lengths = {SEARCH: self.settings.search_window, WINDOW: self.settings.window}
-        counted = {kind: self._counted(length, 0.0) for kind, length in lengths.items()}
+        memory = self.settings.memory, self.settings.host_memory
+        self._tape = Tape(self.problem, max(lengths.values()), *memory, products=self.settings.products)
+        self._engines = Engines(self.settings, self.problem.size, self._foresight.annealed)
+        self._differentiation = Differentiation(self.problem, self._tape, self._meter, self._engines)
+        counted = {kind: self._counted(kind, length) for kind, length in lengths.items()}
         self._timetable = timetable(self.settings, total_steps, self.report_period, self.cost, counted)
         self._recorder = Recorder(self.settings, self._timetable)
-        longest = max(self.settings.window, self.settings.search_window)
-        memory = self.settings.memory, self.settings.host_memory
-        self._tape = Tape(self.problem, longest, *memory, products=self.settings.products)
         self._guard = Guard(self.settings)
         self._stream = Stream()
         self._train_losses: list[Tensor] = []
@@ -161,7 +162,8 @@ class GlocalSession:
     @property
     def at_report(self) -> bool:
         """Whether the step just taken ends a reporting period, or the training."""
-        return self.step_count > 0 and (self.step_count % self.report_period == 0 or self.done)
+        step = self.step_count
+        return step > 0 and (step % self.report_period == 0 or step >= self.total_steps)
 
     def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
         """What inner steps are taken on, from where the session stands to the last step.
@@ -189,13 +191,14 @@ class GlocalSession:
             ArgumentError: All steps are taken, no loss has read a hyperparameter that no optimizer option bears, or
                 the scheduler sets an option that is adapted.
         """
-        if self.done:
+        if self.step_count >= self.total_steps:
             raise ArgumentError("total_steps", "not be exceeded", self.total_steps, "Plan for more steps.")
-        self._begin()
-        with self._meter.aside():
-            self._ran = self.values
-            self._foresight.advance()
-            recorded = self._recorder.wants(self.step_count, searching=self._outer.searching)
+        self._meter.aside()
+        if self._guard.first is None:
+            self._begin()
+        self._ran = self.values
+        self._foresight.advance()
+        recorded = self._recorder.wants(self.step_count, searching=self._outer.searching)
         self._meter.start(self._window_kind if recorded else PLAIN)
         if recorded:
             snapshot, loss = self._tape.step(batch, self.values, len(self._recorder.snapshots))
@@ -204,31 +207,29 @@ class GlocalSession:
             loss = self.problem.advance(batch, self.values)
         self._meter.step()
         self.step_count += 1
-        with self._meter.aside():
-            self._schedule.step()  # the user's own part of it is the smaller one
-            self._train_losses.append(loss)
-            self._check()
-        self._after_step()
+        self._schedule.step()  # the user's own part of it is the smaller one
+        self._train_losses.append(loss)
+        self._after_step(recorded)
+        self._meter.back()
         return loss
 
     def _begin(self) -> None:
         """Measure where training starts; the first retreat leads there."""
-        if self._guard.first is None:
-            self._meter.start(REPORT)
-            self.trace.begin()
-            loss = self._validated()
-            self._guard.trust(RestorePoint.take(self.problem, self.step_count, loss, self.values))
-            self._meter.complete(REPORT)
+        self._meter.start(REPORT)
+        self.trace.begin()
+        loss = self._validated()
+        self._guard.trust(RestorePoint.take(self.problem, self.step_count, loss, self.values))
+        self._meter.complete(REPORT)
+        self._meter.aside()
 
-    def _check(self) -> None:
+    def _after_step(self, recorded: bool) -> None:
+        """What comes after a step, `recorded` or not; after most of them nothing, which must not take long."""
         if self.step_count == 1:
             self._check_read()
         if self.step_count % CHECK_EVERY == 0:
             losses = self.problem.ranks.mean(self._train_losses[-CHECK_EVERY:])
             self._retreat(self._guard.training_jumped(losses), to_first=False)
-
-    def _after_step(self) -> None:
-        if self._recorder.full(searching=self._outer.searching):
+        if recorded and self._recorder.full(searching=self._outer.searching):
             self._close_window()
         if self._outer.searching and not self._recorder.snapshots and self._timetable.exhausted(self.step_count):
             self._end_search()
@@ -236,6 +237,7 @@ class GlocalSession:
             self._meter.start(REPORT)
             self._report()
             self._meter.complete(REPORT)
+            self._meter.aside()
             self._timetable.review(self.step_count)
 
     def _check_read(self) -> None:
@@ -253,14 +255,13 @@ class GlocalSession:
         """Differentiate the complete window, forecast, judge, and move."""
         kind = self._window_kind
         window = self._recorder.take(self.problem, self.validation.next_few())
-        again = self._tape.keeping.again if self._tape.keeping is not None else 0.0
-        self.cost.extra_steps += self._counted(len(window.snapshots), again)
+        self.cost.extra_steps += self._counted(kind, len(window.snapshots))
         self._heed(window)
         self._meter.complete(kind)
         self._timetable.plan(self.step_count)
 
     def _heed(self, window: Window) -> None:
-        trajectory = self._differentiated(window, self._engine())
+        trajectory = self._differentiation.trajectory(window, self._window_kind)
         series = self.problem.pull_back(window.values, trajectory.derivatives).numpy()
         if self._lost(series[-1], trajectory.loss):
             return
@@ -269,14 +270,6 @@ class GlocalSession:
         else:
             forecast = self._foresight.forecast(window, series, trajectory.kind, self.step_count)
         self._respond(series[-1], forecast, trajectory.loss)
-
-    def _differentiated(self, window: Window, engine: str) -> Trajectory:
-        """A window's trajectory; beneath a schedule that anneals, without the noise that it will take out."""
-        if engine == "forward":
-            return forward_trajectory(self.problem, window)
-        mean = self._foresight.annealed and not self._outer.searching
-        tail = round(self.settings.tail * len(window.snapshots)) if mean else 1
-        return adjoint_trajectory(self.problem, window, max(1, tail), self._tape.products)
 
     def _lost(self, local: Array, loss: float) -> bool:
         """Retreat from a window that ended badly; remember the state it ended in otherwise."""
@@ -348,14 +341,8 @@ class GlocalSession:
     def _window_kind(self) -> str:
         return SEARCH if self._outer.searching else WINDOW
 
-    def _counted(self, length: int, again: float) -> float:
-        """Inner-step equivalents of a window beyond its plain steps, each of which runs `again` so often."""
-        return window_steps(self._engine(), length, again * length, self.problem.size, self.validation.per_window)
-
-    def _engine(self) -> str:
-        if self.settings.engine == "auto":
-            return "forward" if self.problem.size == 1 and not self._foresight.annealed else "adjoint"
-        return self.settings.engine
+    def _counted(self, kind: str, length: int) -> float:
+        return self._differentiation.steps(kind, length, self.validation.per_window)
 
     def _set_values(self, values: Values | None) -> None:
         """Hand new values (or, with none, the start values) to the optimizer and to the schedule."""
@@ -520,6 +507,7 @@ class GlocalSession:
             "metrics": dict(self._metrics),
             "cost": self.cost.as_plain(),
             "timetable": self._timetable.as_plain(),
+            "engines": self._engines.as_plain(),
         }
 
     def _open_window(self) -> list[dict[str, Any]]:
@@ -551,6 +539,7 @@ class GlocalSession:
         self._metrics = plain["metrics"]
         self.cost.load_plain(plain["cost"])
         self._timetable.load_plain(plain["timetable"])
+        self._engines.load_plain(plain["engines"])
         self.problem.reads |= set(self.values)
         Randomness.from_plain(plain["randomness"]).restore()
 

@@ -23,8 +23,10 @@ class Settings:
         duty_cycle: Share of inner steps that lie in a window once the search is over, in (0, 1], instead of a budget:
             for runs that must be the same on every machine, whatever they cost. None where `overhead` is set.
         engine: `adjoint` (price independent of the number of hyperparameters), `forward` (a validation gradient at
-            every step of the window, and no `tail`), or `auto`: forward for one entry without a schedule that
-            anneals, adjoint otherwise.
+            every step of the window, and no `tail`; better forecasts), or `auto`: forward where it costs a session at
+            most a tenth more than adjoint. The second window of a kind, search or later, settles that; up to it, with
+            more than three entries, where a `tail` is averaged or with `differences` it is adjoint. Under a
+            `duty_cycle` no clock decides: forward for one entry without a schedule that anneals, adjoint otherwise.
         products: `exact` Hessian products, or `differences`: one more gradient a step in their place, by any kernels,
             for smooth models in single precision or better; adjoint only. They are checked against exact ones first.
         memory: Bytes that a window may take on the device of the parameters. Where its graphs fit, they are kept; else

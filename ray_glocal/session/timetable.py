@@ -1,11 +1,14 @@
 """Timetables: which inner steps belong to a window, by a fixed duty cycle or by a budget of time."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ray_glocal.session.budget import Budget, Prices, reports_every
 from ray_glocal.session.cost import PLAIN, REPORT, SEARCH, UPKEEP, WINDOW, Cost
 from ray_glocal.session.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 class Timetable(Protocol):
@@ -28,7 +31,7 @@ class Timetable(Protocol):
         ...
 
     def review(self, step: int) -> None:
-        """Plan anew at a report where no window is planned."""
+        """At a report: plan anew where no window is planned."""
         ...
 
     def windows_left(self, step: int) -> int:
@@ -103,6 +106,7 @@ class Earned:
         self._budget, self._settings, self._cost, self._counted = budget, settings, cost, counted
         self._start: int | None = None  # of the next window
         self._planned = False
+        self._warned = False  # that reports alone are too dear
 
     def searches(self, step: int) -> bool:
         """Short windows follow each other at once, once it is known what a plain step costs."""
@@ -133,7 +137,12 @@ class Earned:
         self._start = None if period is None else step + period - window
 
     def review(self, step: int) -> None:
-        """There may be room where earlier prices were too high."""
+        """There may be room where earlier prices were too high; there is none where reports alone take it all."""
+        if self._learned and not self._warned:
+            told = self._budget.exceeded(self._prices(WINDOW))
+            self._warned = bool(told)
+            if told:
+                logger.warning("%s", told)
         if self._planned and self._start is None:
             self.plan(step)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ray_glocal.session import Settings
 from ray_glocal.session.budget import FRONT, REPORTS, SEARCH, Budget, Prices, reports_every
-from ray_glocal.session.cost import PLAIN, REPORT, WINDOW, Cost, window_steps
+from ray_glocal.session.cost import PLAIN, REPORT, UPKEEP, WINDOW, Cost, window_steps
 from ray_glocal.session.cost import SEARCH as SEARCHED
 from ray_glocal.session.meter import LEARN, WARM_UP, Meter
 from ray_glocal.session.recorder import Recorder
@@ -75,13 +75,14 @@ class Training:
 
     def take(self, step):
         searching = self.search > 0
-        with self.meter.aside():
-            wanted = self.recorder.wants(step, searching=searching)
-            self.now += self.upkeep
+        self.meter.aside()
+        wanted = self.recorder.wants(step, searching=searching)
+        self.now += self.upkeep / 4
         kind = SEARCHED if searching else WINDOW
         self.meter.start(kind if wanted else PLAIN)
         self.now += self.plain[step % len(self.plain)]
         self.meter.step()
+        self.now += self.upkeep * 3 / 4
         if wanted:
             self.recorder.snapshots.append(step)
         if self.recorder.full(searching=searching):
@@ -92,6 +93,7 @@ class Training:
         if (step + 1) % self.told.period == 0 or step + 1 == self.total:
             self.pay_report()
             self.timetable.review(step + 1)
+        self.meter.back()
 
     def close(self, step, kind):
         known = [k for _, k in self.ends]
@@ -164,6 +166,20 @@ def test_slow_validation_leaves_no_room_for_windows():
     run = Training(1600, 0.25, report=60.0).run()
     assert run.ends == []
     assert run.cost.overhead == pytest.approx(run.forced / 1600)
+
+
+@pytest.mark.parametrize(("report", "warned"), [(31.9, False), (32.1, True), (60.0, True)])
+def test_reports_that_alone_exceed_the_budget_are_told_of_once(caplog, report, warned):
+    """128 steps of a second each have 32 seconds to give; a first report that sets things up says nothing."""
+    run = Training(1600, 0.25, report=report, first=3.0).run()
+    assert run.told.period == 128
+    assert len(caplog.messages) == warned
+    if report == 60.0:
+        assert caplog.messages == [
+            "Reports alone cost 46.9 % of plain training, and `overhead` allows 25 % for all that a session adds: 60 s "
+            "every 128 steps of 1 s. No room is left for hypergradients. Report less often, by "
+            "`Settings(report_every=...)`, or hand the session fewer or smaller `val_batches`."
+        ]
 
 
 def test_the_search_borrows_a_share_and_no_more():
@@ -305,6 +321,17 @@ def test_a_window_that_is_dropped_stays_paid_for():
 # ---- in a session ----
 
 
+@pytest.mark.parametrize(("period", "warned"), [(5, 1), (50, 0)])
+def test_a_session_with_a_slow_validation_says_so_once(caplog, period, warned):
+    """Five batches of a second each against steps of three: .33 of plain training, or a tenth of that."""
+    run = Run(total=300, settings=replace(WINDOWS, report_every=period))
+    session, _ = clocked(run.session())
+    drive(session, session.batches(run.loader))
+    assert sum("Reports alone cost" in message for message in caplog.messages) == warned
+    if warned:
+        assert "cost 33.3 % of plain training, and `overhead` allows 25 % for" in caplog.text
+
+
 def clocked(session):
     """The session by a clock that its work moves on: a plain step takes 3 seconds, a validation batch 1."""
     clock = Clock()
@@ -341,6 +368,23 @@ def test_a_session_stays_within_its_budget():
     assert told["cost/seconds"] == pytest.approx(clock.now)
     assert 0.15 < told["cost/overhead"] <= 0.25
     assert len({row.step for row in session.trace.rows}) >= 5
+
+
+def test_all_that_a_session_does_beside_a_plain_step_is_booked():
+    """Before and after it; what the loop does between two steps is training."""
+    run = Run(total=100, settings=replace(WINDOWS, overhead=1e-3))
+    session, clock = clocked(run.session())
+    session._foresight.advance = clock.after(session._foresight.advance, lambda: 0.25)
+    session._schedule.step = clock.after(session._schedule.step, lambda: 0.5)
+    batches = session.batches(run.loader)
+    while not session.done:
+        session.step(next(batches))
+        clock.now += 1.0
+    session._meter.stop()
+    reports = 5.0 * 3
+    assert session.cost.typical(UPKEEP) == 0.75
+    assert session.cost.extra_seconds == 0.75 * 100 + reports
+    assert 4.0 * 100 - 3 <= session.cost.plain_seconds <= 4.0 * 100, "what follows a report is nobody's: checkpoints"
 
 
 def test_a_search_that_has_spent_its_share_ends():

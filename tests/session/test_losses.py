@@ -10,6 +10,7 @@ from torch import nn
 
 from ray_glocal.hypergradient import Hyperparameter, global_hypergradient, module_hyperparameters
 from ray_glocal.session import GlocalSession, Settings
+from ray_glocal.session.cost import WINDOW
 
 from .cases import LIVELY, Run, dataset, differences, drive, rows_of, state_of
 
@@ -131,7 +132,7 @@ def test_both_engines_measure_the_same():
 def test_one_entry_is_carried_forward_and_more_are_pulled_back():
     _, one = smooth_run(HYPER[:1], plain_val)
     _, more = smooth_run(HYPER, smoothed)
-    assert (one._engine(), more._engine()) == ("forward", "adjoint")
+    assert (one._engines.of(WINDOW), more._engines.of(WINDOW)) == ("forward", "adjoint")
 
 
 def test_what_is_foretold_is_the_global_hypergradient():

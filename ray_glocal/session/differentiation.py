@@ -1,0 +1,84 @@
+"""Windows differentiated, and the contest that finds out by which engine."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ray_glocal.hypergradient import Problem, Trajectory, Window, adjoint_trajectory, forward_trajectory
+from ray_glocal.hypergradient.products import EXACT
+from ray_glocal.hypergradient.tape import Tape
+from ray_glocal.session.cost import CONTEST, window_steps
+from ray_glocal.session.engines import Engine, Engines, worthwhile
+from ray_glocal.session.meter import Meter
+
+TRIED = 4  # steps of a window that the forward engine is timed over, after one that sets things up
+
+
+class Differentiation:
+    """Differentiates a session's windows.
+
+    Where prices decide between the engines, the second window of a kind settles it. The adjoint engine has taken its
+    time for that one anyway. The forward engine takes no fewer products, and a validation gradient a step: where these
+    make it too dear it is not tried, for its first call takes long; else it is on the window's first steps. What that
+    takes is booked as extra time, but not as the window's.
+
+    Args:
+        problem: The bilevel problem.
+        tape: What records the windows.
+        meter: Whose clock it goes by: of several ranks the first one's, so that all settle alike.
+        engines: Which engine each kind of window has.
+    """
+
+    def __init__(self, problem: Problem, tape: Tape, meter: Meter, engines: Engines) -> None:
+        self._problem, self._tape, self._meter, self._engines = problem, tape, meter, engines
+
+    def trajectory(self, window: Window, kind: str) -> Trajectory:
+        """The trajectory of a window of some kind; beneath a schedule that anneals, without what it will take out."""
+        if self._engines.of(kind) == "forward":
+            return forward_trajectory(self._problem, window)
+        start = self._meter.now() if self._engines.undecided(kind) else 0.0
+        tail = self._engines.tail(kind, len(window.snapshots))
+        found = adjoint_trajectory(self._problem, window, tail, self._tape.products)
+        if self._engines.undecided(kind):
+            least = self._engines.met(kind, self._meter.now() - start)
+            if least is not None:
+                self._meter.start(CONTEST)
+                self._engines.settle(kind, self._winner(window, least))
+                self._meter.complete(CONTEST)
+                self._meter.start(kind)
+        return found
+
+    def steps(self, kind: str, length: int, val_batches: int) -> float:
+        """Counted cost of a window of some kind beyond its plain steps, in inner-step equivalents."""
+        return self._counted(self._engines.of(kind), length, val_batches)
+
+    def _winner(self, window: Window, adjoint: float) -> Engine:
+        """The engine to go on with where the adjoint one takes so many seconds for a window."""
+        problem, length, batches = self._problem, len(window.snapshots), window.val_batches
+        if self._tape.products is not EXACT or any(snapshot.state is None for snapshot in window.snapshots):
+            return "adjoint"  # the forward engine has no other products, and where memory is short no room
+        with problem.preserved():
+            outer = self._seconds(lambda: problem.outer_gradient(batches, window.values))
+        self._meter.cost.extra_steps += len(batches)
+        if not worthwhile(adjoint + (length - 1) * outer, adjoint):
+            return "adjoint"
+        tried = min(TRIED, length)
+        forward_trajectory(problem, beginning(window, 1))
+        taken = self._seconds(lambda: forward_trajectory(problem, beginning(window, tried)))
+        self._meter.cost.extra_steps += self._counted("forward", 1 + tried, len(batches))
+        return "forward" if worthwhile(taken * length / tried, adjoint) else "adjoint"
+
+    def _counted(self, engine: Engine, steps: int, val_batches: int) -> float:
+        again = self._tape.keeping.again if self._tape.keeping is not None else 0.0
+        return window_steps(engine, steps, again * steps, self._problem.size, val_batches)
+
+    def _seconds(self, action: Callable[[], Any]) -> float:
+        start = self._meter.now()
+        action()
+        return self._meter.now() - start
+
+
+def beginning(window: Window, steps: int) -> Window:
+    """The first steps of a window each of which has its state."""
+    if steps == len(window.snapshots):
+        return window
+    return Window(window.snapshots[:steps], window.snapshots[steps].start, window.val_batches)
