@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ray_glocal.hypergradient.kernels.backward import Backward, applied
+from ray_glocal.hypergradient.kernels.backward import Backward, applied, unseen
 from ray_glocal.hypergradient.kernels.blocks import blockwise, precise
 
 LOG_TWICE_DENSITY = math.log(2 / math.sqrt(2 * math.pi))
@@ -48,6 +48,7 @@ class Pointwise(torch.autograd.Function):
         return activation.forward(x)
 
     @staticmethod
+    @unseen
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
         """The fused kernel, as a function of its own."""
         (g,), (x,) = cotangents, ctx.saved_tensors
@@ -70,6 +71,7 @@ class PointwiseBackward(Backward):
         ctx.set_materialize_grads(False)
 
     @staticmethod
+    @unseen
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
         """From a cotangent v: v f'(x) in g, and v g f''(x) in x."""
         (v,), (g, x) = cotangents, ctx.saved_tensors

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ray_glocal.hypergradient.kernels.autocast import lowered
 from ray_glocal.hypergradient.kernels.backends import fused
-from ray_glocal.hypergradient.kernels.backward import Backward, applied
+from ray_glocal.hypergradient.kernels.backward import Backward, applied, unseen
 from ray_glocal.hypergradient.kernels.blocks import blockwise, precise
 
 
@@ -65,6 +65,7 @@ class Attention(torch.autograd.Function):
         return out.detach()
 
     @staticmethod
+    @unseen
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
         """The fused kernel, as a function of its own."""
         (g,) = cotangents
@@ -92,6 +93,7 @@ class AttentionBackward(Backward):
         ctx.set_materialize_grads(False)
 
     @staticmethod
+    @unseen
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
         """The formula, for one block of heads after the other."""
         g, query, key, value, mask = ctx.saved_tensors

@@ -1,15 +1,37 @@
 """Backward passes as functions of their own."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
 from torch import Tensor
 
+Pass = Callable[..., Any]
+
 
 def applied(function: type[torch.autograd.Function], *inputs: Any) -> Any:
-    """Call an autograd function, whose `apply` torch left without types."""
-    apply: Any = function.apply
+    """Call an autograd function.
+
+    Outside of `torch.func` transforms its `apply` adds to the one it inherits only the reading of a signature, call by
+    call, which takes longer than many a kernel.
+    """
+    transformed = torch._C._are_functorch_transforms_active()
+    apply: Any = function.apply if transformed else super(torch.autograd.Function, function).apply
     return apply(*inputs)
+
+
+def unseen(derivative: Pass) -> Pass:
+    """A function's `backward`, whose operations no mode looks at: ours, where `torch.autograd.grad` is entered, would
+    look at each of them to find nothing.
+    """
+
+    @wraps(derivative)
+    def alone(ctx: Any, *cotangents: Tensor | None) -> Any:
+        with torch._C.DisableTorchFunction():
+            return derivative(ctx, *cotangents)
+
+    return alone
 
 
 class Backward(torch.autograd.Function):
