@@ -165,23 +165,25 @@ def curvature(
     """
     query, a = query * scale, a * scale
     weights = _weights(query, key, bias, masked)
-    # Logits move by `turned` where query and key move by a and b; both are centred within each row.
-    turned = _centred(torch.bmm(a, key.mT).baddbmm(query, b.mT), weights)
+    # Logits move by `turned` where query and key move by a and b; both are centred within each row. What is written
+    # over is needed no more: temporaries are the size of the weights, and fewer of them stay in the cache.
+    turned = _centred(torch.bmm(a, key.mT).baddbmm_(query, b.mT), weights)
     pulled = _centred(torch.bmm(g, value.mT), weights)
     first, moved = weights * pulled, weights * turned
-    second = (turned * pulled).baddbmm(g, c.mT)
+    second = (turned * pulled).baddbmm_(g, c.mT)
     second = torch.ops.aten._softmax_backward_data(second, weights, -1, weights.dtype)
     return [
-        torch.bmm(weights, c).baddbmm(moved, value),
-        torch.bmm(first, b).baddbmm(second, key) * scale,
-        torch.bmm(first.mT, a).baddbmm(second.mT, query),
+        torch.bmm(weights, c).baddbmm_(moved, value),
+        torch.bmm(first, b).baddbmm_(second, key).mul_(scale),
+        torch.bmm(first.mT, a).baddbmm_(second.mT, query),
         torch.bmm(moved.mT, g),
     ]
 
 
 def _centred(rows: Tensor, weights: Tensor) -> Tensor:
-    """Less the mean of each row under its weights."""
-    return rows - (rows * weights).sum(-1, keepdim=True)
+    """Less the mean of each row under its weights; written over the rows, unless a derivative needs them."""
+    means = (rows * weights).sum(-1, keepdim=True)
+    return rows - means if torch.is_grad_enabled() else rows.sub_(means)
 
 
 def _weights(query: Tensor, key: Tensor, bias: Tensor | None, masked: bool) -> Tensor:
