@@ -74,13 +74,13 @@ class Difference:
         leaves = problem.leaves(snapshot.values, differentiable=True)
         step = self._step(cotangents)
         with torch.no_grad():
-            for parameter, cotangent in zip(problem.parameters, cotangents, strict=True):
-                parameter.addcmul_(cotangent, step.to(parameter))
+            torch._foreach_addcmul_(list(problem.parameters), list(cotangents), _like(step, problem.parameters))
         before = [statistic.requires_grad_() for statistic in running(problem.norms)]
         found = loss_gradients(problem, snapshot, leaves, before, [step * s for s in statistics])
         bases = [*self.slope.parameters, *(self.slope.hyper.get(name) for name in leaves), *(None for _ in before)]
         inputs = [*problem.parameters, *leaves.values(), *before]
-        moved = [_change(now, base, x) / step.to(x) for now, base, x in zip(found, bases, inputs, strict=True)]
+        moved = [_change(now, base, x) for now, base, x in zip(found, bases, inputs, strict=True)]
+        torch._foreach_div_(moved, _like(step, moved))
         first, last = len(problem.parameters), len(moved) - len(before)
         return PulledBack(moved[:first], dict(zip(leaves, moved[first:last], strict=True)), moved[last:])
 
@@ -90,14 +90,23 @@ class Difference:
         return self.length * torch.where(along > 0, parameters.clamp_min(1e-3) / along, torch.ones_like(along))
 
 
+def _like(number: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """A number beside each tensor, on its device and of its type."""
+    kinds = {(t.device, t.dtype) for t in tensors}
+    copies = {(device, dtype): number.to(device, dtype) for device, dtype in kinds}
+    return [copies[t.device, t.dtype] for t in tensors]
+
+
 def _change(now: Tensor | None, base: Tensor | None, like: Tensor) -> Tensor:
+    """A tensor of its own."""
     if now is None:
         return torch.zeros_like(like)
-    return now if base is None else now - base
+    return now.clone() if base is None else now - base
 
 
 def _norm(tensors: Sequence[Tensor]) -> Tensor:
-    lengths = [torch.linalg.vector_norm(t, dtype=torch.float64).to(tensors[0].device) for t in tensors]
+    norms = torch._foreach_norm(list(tensors), 2, torch.float64)
+    lengths = [norm.to(tensors[0].device) for norm in norms]
     length: Tensor = torch.linalg.vector_norm(torch.stack(lengths))
     return length
 

@@ -17,13 +17,14 @@ def applied(function: type[torch.autograd.Function], *inputs: Any) -> Any:
     call, which takes longer than many a kernel.
     """
     transformed = torch._C._are_functorch_transforms_active()
-    apply: Any = function.apply if transformed else super(torch.autograd.Function, function).apply
-    return apply(*inputs)
+    holder: Any = function if transformed else super(torch.autograd.Function, function)
+    return holder.apply(*inputs)
 
 
 def unseen(derivative: Pass) -> Pass:
-    """A function's `backward`, whose operations no mode looks at: ours, where `torch.autograd.grad` is entered, would
-    look at each of them to find nothing.
+    """A function's `backward` whose operations no mode looks at.
+
+    Ours, where `torch.autograd.grad` is entered, would look at each of them to find nothing.
     """
 
     @wraps(derivative)

@@ -1,11 +1,13 @@
 """Formulas of many passes, taken over one block of rows after the other: their temporaries stay in the cache."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
 
 BLOCK = 2**17  # entries of a temporary per thread: half a megabyte in single precision
+HEAP = 31 * 2**20  # bytes; glibc learns from what is below 32 MiB
 
 Formula = Callable[..., Sequence[Tensor]]
 
@@ -18,6 +20,7 @@ def blockwise(formula: Formula, tensors: Sequence[Tensor], width: int) -> list[T
         tensors: Each [rows, ...].
         width: Entries of the formula's temporaries per row.
     """
+    _hold_the_heap()
     size = max(1, BLOCK * torch.get_num_threads() // max(1, width))
     if tensors[0].device.type != "cpu" or size >= len(tensors[0]):
         return list(formula(*tensors))
@@ -25,6 +28,17 @@ def blockwise(formula: Formula, tensors: Sequence[Tensor], width: int) -> list[T
     if torch.is_grad_enabled():
         return [torch.cat(column) for column in zip(*(formula(*part) for part in parts), strict=True)]
     return _collected((formula(*part) for part in parts), size, len(tensors[0]))
+
+
+@cache
+def _hold_the_heap() -> None:
+    """Have the C library keep free memory for the next temporaries, up to twice `HEAP`.
+
+    By default glibc returns what lies free at the end of its heap, which is where temporaries are put while graphs fill
+    the rest; getting it back, page by page, takes longer than the passes over it. It returns no less than twice the
+    largest block that it ever mapped and let go, as happens here once a process; the block is never written to.
+    """
+    torch.empty(HEAP, dtype=torch.uint8)
 
 
 def _collected(found: Iterator[Sequence[Tensor]], size: int, rows: int) -> list[Tensor]:
