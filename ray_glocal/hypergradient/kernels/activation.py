@@ -1,7 +1,7 @@
 """Activation functions: f(x) for each entry, pulled back as g f'(x), and once more by f''(x)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,9 +59,9 @@ class Pointwise(torch.autograd.Function):
 
     @staticmethod
     @unseen
-    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+    def backward(ctx: Any, saved: Sequence[Tensor], *cotangents: Tensor | None) -> Any:
         """The fused kernel, as a function of its own."""
-        (g,), (x,) = cotangents, ctx.saved_tensors
+        (g,), (x,) = cotangents, saved
         if g is None:
             return None, None
         if torch.is_grad_enabled() and ctx.slope is None:  # this gradient will be differentiated
@@ -87,9 +87,9 @@ class PointwiseBackward(Backward):
 
     @staticmethod
     @unseen
-    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+    def backward(ctx: Any, saved: Sequence[Tensor], *cotangents: Tensor | None) -> Any:
         """From a cotangent v: v f'(x) in g, and v g f''(x) in x."""
-        (v,), (g, x, slope) = cotangents, ctx.saved_tensors
+        (v,), (g, x, slope) = cotangents, saved
         if v is None:
             return (None,) * 4
         activation, (first, second, *_) = ctx.activation, ctx.needs_input_grad

@@ -5,6 +5,7 @@ to scale S' Q in K, where S = P (G V' - D), entry by entry, and D makes its rows
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -65,9 +66,8 @@ class Attention(torch.autograd.Function):
         return out.detach()
 
     @staticmethod
-    @unseen
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
-        """The fused kernel, as a function of its own."""
+        """The fused kernel, as a function of its own; not `unseen`, for its graph holds saved tensors, too."""
         (g,) = cotangents
         if g is None:
             return (None,) * 6
@@ -94,9 +94,9 @@ class AttentionBackward(Backward):
 
     @staticmethod
     @unseen
-    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+    def backward(ctx: Any, saved: Sequence[Any], *cotangents: Tensor | None) -> Any:
         """The formula, for one block of heads after the other."""
-        g, query, key, value, mask = ctx.saved_tensors
+        g, query, key, value, mask = saved
         needed = ctx.needs_input_grad[:4]
         if all(c is None for c in cotangents) or not any(needed):
             return (None,) * 8

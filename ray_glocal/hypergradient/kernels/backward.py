@@ -22,15 +22,17 @@ def applied(function: type[torch.autograd.Function], *inputs: Any) -> Any:
 
 
 def unseen(derivative: Pass) -> Pass:
-    """A function's `backward` whose operations no mode looks at.
+    """A function's `backward` of its context, the saved tensors and cotangents, at whose operations no mode looks.
 
-    Ours, where `torch.autograd.grad` is entered, would look at each of them to find nothing.
+    Ours, where `torch.autograd.grad` is entered, would look at each of them to find nothing. It must see how saved
+    tensors are fetched, for layers that are checkpointed run once more then.
     """
 
     @wraps(derivative)
     def alone(ctx: Any, *cotangents: Tensor | None) -> Any:
+        saved = ctx.saved_tensors
         with torch._C.DisableTorchFunction():
-            return derivative(ctx, *cotangents)
+            return derivative(ctx, saved, *cotangents)
 
     return alone
 

@@ -45,13 +45,13 @@ class LayerNorm(torch.autograd.Function):
 
     @staticmethod
     @unseen
-    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+    def backward(ctx: Any, saved: Sequence[Tensor], *cotangents: Tensor | None) -> Any:
         """The fused kernel, as a function of its own."""
         (g,) = cotangents
         if g is None:
             return (None,) * 5
         needed = ctx.needs_input_grad[:3]
-        found = applied(LayerNormBackward, g, *ctx.saved_tensors, ctx.shape, ctx.eps, needed)
+        found = applied(LayerNormBackward, g, *saved, ctx.shape, ctx.eps, needed)
         return *found, None, None
 
 
@@ -83,9 +83,9 @@ class LayerNormBackward(Backward):
 
     @staticmethod
     @unseen
-    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+    def backward(ctx: Any, saved: Sequence[Tensor], *cotangents: Tensor | None) -> Any:
         """The formula, row by row."""
-        g, x, gamma, *moments = ctx.saved_tensors
+        g, x, gamma, *moments = saved
         needed = ctx.needs_input_grad[:3]
         if all(c is None for c in cotangents) or not any(needed):
             return (None,) * 9
