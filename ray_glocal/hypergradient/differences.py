@@ -102,7 +102,7 @@ def _norm(tensors: Sequence[Tensor]) -> Tensor:
         rough: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))), dtype=torch.float64)
         if ROUGH < rough < 1 / ROUGH:
             return rough
-    lengths = [torch.linalg.vector_norm(t, dtype=torch.float64) for t in tensors]
+    lengths = [torch.linalg.vector_norm(t, dtype=torch.float64).to(tensors[0].device) for t in tensors]
     length: Tensor = torch.linalg.vector_norm(torch.stack(lengths))
     return length
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient import heap
 from ray_glocal.hypergradient.differences import calibrated
 from ray_glocal.hypergradient.field import GradientField
 from ray_glocal.hypergradient.problem import Problem
@@ -85,6 +86,7 @@ class Tape:
     ) -> None:
         self._problem, self._window, self._memory, self._host = problem, window, memory, host_memory
         self._differences = products == "differences"
+        heap.hold()
         self.keeping: Keeping | None = None  # settled at the first step
 
     @property

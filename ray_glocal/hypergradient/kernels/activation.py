@@ -1,14 +1,14 @@
 """Activation functions: f(x) for each entry, pulled back as g f'(x), and once more by f''(x)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ray_glocal.hypergradient.kernels.backward import Backward, applied
+from ray_glocal.hypergradient.kernels.backward import Backward, applied, unseen
 from ray_glocal.hypergradient.kernels.blocks import blockwise, precise
 
 LOG_TWICE_DENSITY = math.log(2 / math.sqrt(2 * math.pi))
@@ -24,16 +24,26 @@ class Activation:
         forward: f(x).
         backward: g f'(x) of g and x, fused and itself differentiable.
         curvature: f''(x).
+        factored: Whether `backward` computes f'(x) first, whatever g is, so that g times f'(x) has its bits.
     """
 
     forward: Callable[[Tensor], Tensor]
     backward: Callable[[Tensor, Tensor], Tensor]
     curvature: Callable[[Tensor], Tensor]
+    factored: bool = False
 
     def __call__(self, x: Tensor) -> Tensor:
         """f(x), of the shape of x."""
         result: Tensor = applied(Pointwise, x, self)
         return result
+
+    def slope(self, x: Tensor) -> Tensor | None:
+        """f'(x), where it stands for the fused kernel: that rounds only once where it computes in more than it stores.
+
+        A window needs it three times: for the gradient, its derivative, and on the way back through f.
+        """
+        single = self.factored and x.dtype in (torch.float32, torch.float64)
+        return self.backward(torch.ones_like(x), x) if single else None
 
 
 class Pointwise(torch.autograd.Function):
@@ -43,51 +53,59 @@ class Pointwise(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, activation: Activation) -> Tensor:
         """The fused kernel."""
         ctx.save_for_backward(x)
-        ctx.activation = activation
+        ctx.activation, ctx.slope = activation, None
         ctx.set_materialize_grads(False)
         return activation.forward(x)
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+    @unseen
+    def backward(ctx: Any, saved: Sequence[Tensor], *cotangents: Tensor | None) -> Any:
         """The fused kernel, as a function of its own."""
-        (g,), (x,) = cotangents, ctx.saved_tensors
-        return None if g is None else applied(PointwiseBackward, g, x, ctx.activation), None
+        (g,), (x,) = cotangents, saved
+        if g is None:
+            return None, None
+        if torch.is_grad_enabled() and ctx.slope is None:  # this gradient will be differentiated
+            with torch.no_grad():
+                ctx.slope = ctx.activation.slope(x)
+        return applied(PointwiseBackward, g, x, ctx.slope, ctx.activation), None
 
 
 class PointwiseBackward(Backward):
     """g f'(x)."""
 
     @staticmethod
-    def forward(g: Tensor, x: Tensor, activation: Activation) -> Tensor:
-        """The fused kernel."""
-        return activation.backward(g, x)
+    def forward(g: Tensor, x: Tensor, slope: Tensor | None, activation: Activation) -> Tensor:
+        """The fused kernel, or what equals it."""
+        return activation.backward(g, x) if slope is None else g * slope
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         """Keep the inputs."""
-        ctx.save_for_backward(*inputs[:2])
-        ctx.activation = inputs[2]
+        ctx.save_for_backward(*inputs[:3])
+        ctx.activation = inputs[3]
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+    @unseen
+    def backward(ctx: Any, saved: Sequence[Tensor], *cotangents: Tensor | None) -> Any:
         """From a cotangent v: v f'(x) in g, and v g f''(x) in x."""
-        (v,), (g, x) = cotangents, ctx.saved_tensors
+        (v,), (g, x, slope) = cotangents, saved
         if v is None:
-            return None, None, None
-        activation, (first, second, _) = ctx.activation, ctx.needs_input_grad
+            return (None,) * 4
+        activation, (first, second, *_) = ctx.activation, ctx.needs_input_grad
 
         def formula(v: Tensor, g: Tensor, x: Tensor) -> list[Tensor]:
-            return [(activation.curvature(precise(x)) * precise(g) * precise(v)).to(x.dtype)]
+            return [(activation.curvature(precise(x)).mul_(precise(g)) * precise(v)).to(x.dtype)]
 
-        in_g = activation.backward(v, x) if first else None
+        known = slope is not None and not torch.is_grad_enabled()  # as a number, without a derivative of its own
+        in_g = (v * slope if known else activation.backward(v, x)) if first else None
         in_x = blockwise(formula, [t.reshape(-1) for t in (v, g, x)], 1)[0].reshape(x.shape) if second else None
-        return in_g, in_x, None
+        return in_g, in_x, None, None
 
 
 def _gelu(x: Tensor) -> Tensor:
     square = x * x
-    twice = torch.add(x.new_tensor(LOG_TWICE_DENSITY), square, alpha=-0.5).exp_()  # the normal density, twice
+    twice = torch.rsub(square, LOG_TWICE_DENSITY, alpha=0.5).exp_()  # the normal density, twice
     return torch.addcmul(twice, twice, square, value=-0.5)
 
 
@@ -112,11 +130,12 @@ def _silu_backward(g: Tensor, x: Tensor) -> Tensor:
 
 
 _ops = torch.ops.aten
-GELU = Activation(torch.nn.functional.gelu, _ops.gelu_backward, _gelu)
+GELU = Activation(torch.nn.functional.gelu, _ops.gelu_backward, _gelu, factored=True)
 GELU_TANH = Activation(
     lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
     lambda g, x: _ops.gelu_backward(g, x, approximate="tanh"),
     _gelu_tanh,
+    factored=True,
 )
 SILU = Activation(torch.nn.functional.silu, _silu_backward, _silu)
 

@@ -5,6 +5,7 @@ to scale S' Q in K, where S = P (G V' - D), entry by entry, and D makes its rows
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -66,7 +67,7 @@ class Attention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
-        """The fused kernel, as a function of its own."""
+        """The fused kernel, as a function of its own; not `unseen`, for its graph holds saved tensors, too."""
         (g,) = cotangents
         if g is None:
             return (None,) * 6
@@ -92,9 +93,10 @@ class AttentionBackward(Backward):
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+    @unseen
+    def backward(ctx: Any, saved: Sequence[Any], *cotangents: Tensor | None) -> Any:
         """The formula, for one block of heads after the other."""
-        g, query, key, value, mask = ctx.saved_tensors
+        g, query, key, value, mask = saved
         needed = ctx.needs_input_grad[:4]
         if all(c is None for c in cotangents) or not any(needed):
             return (None,) * 8
@@ -132,7 +134,6 @@ def additive(mask: Tensor | None, query: Tensor, key: Tensor, causal: bool) -> T
     return mask.expand(*query.shape[:-2], *shape).reshape(-1, *shape)
 
 
-@unseen
 def curvature(
     g: Tensor,
     query: Tensor,
@@ -164,23 +165,25 @@ def curvature(
     """
     query, a = query * scale, a * scale
     weights = _weights(query, key, bias, masked)
-    # Logits move by `turned` where query and key move by a and b; both are centred within each row.
-    turned = _centred(torch.bmm(a, key.mT).baddbmm(query, b.mT), weights)
+    # Logits move by `turned` where query and key move by a and b; both are centred within each row. What is written
+    # over is needed no more: temporaries are the size of the weights, and fewer of them stay in the cache.
+    turned = _centred(torch.bmm(a, key.mT).baddbmm_(query, b.mT), weights)
     pulled = _centred(torch.bmm(g, value.mT), weights)
     first, moved = weights * pulled, weights * turned
-    second = (turned * pulled).baddbmm(g, c.mT)
+    second = (turned * pulled).baddbmm_(g, c.mT)
     second = torch.ops.aten._softmax_backward_data(second, weights, -1, weights.dtype)
     return [
-        torch.bmm(weights, c).baddbmm(moved, value),
-        torch.bmm(first, b).baddbmm(second, key) * scale,
-        torch.bmm(first.mT, a).baddbmm(second.mT, query),
+        torch.bmm(weights, c).baddbmm_(moved, value),
+        torch.bmm(first, b).baddbmm_(second, key).mul_(scale),
+        torch.bmm(first.mT, a).baddbmm_(second.mT, query),
         torch.bmm(moved.mT, g),
     ]
 
 
 def _centred(rows: Tensor, weights: Tensor) -> Tensor:
-    """Less the mean of each row under its weights."""
-    return rows - (rows * weights).sum(-1, keepdim=True)
+    """Less the mean of each row under its weights; written over the rows, unless a derivative needs them."""
+    means = (rows * weights).sum(-1, keepdim=True)
+    return rows - means if torch.is_grad_enabled() else rows.sub_(means)
 
 
 def _weights(query: Tensor, key: Tensor, bias: Tensor | None, masked: bool) -> Tensor:

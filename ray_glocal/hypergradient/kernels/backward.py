@@ -2,30 +2,37 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Result = TypeVar("Result")
+Pass = Callable[..., Any]
 
 
 def applied(function: type[torch.autograd.Function], *inputs: Any) -> Any:
-    """Call an autograd function, whose `apply` torch left without types."""
-    apply: Any = function.apply
-    return apply(*inputs)
+    """Call an autograd function.
+
+    Outside of `torch.func` transforms its `apply` adds to the one it inherits only the reading of a signature, call by
+    call, which takes longer than many a kernel.
+    """
+    transformed = torch._C._are_functorch_transforms_active()
+    holder: Any = function if transformed else super(torch.autograd.Function, function)
+    return holder.apply(*inputs)
 
 
-def unseen(formula: Callable[..., Result]) -> Callable[..., Result]:
-    """A formula whose calls no mode looks at: a look at each costs as much as a pass over a small tensor.
+def unseen(derivative: Pass) -> Pass:
+    """A function's `backward` of its context, the saved tensors and cotangents, at whose operations no mode looks.
 
-    It must not unpack saved tensors, for which a layer that is checkpointed runs once more, with our kernels.
+    Ours, where `torch.autograd.grad` is entered, would look at each of them to find nothing. It must see how saved
+    tensors are fetched, for layers that are checkpointed run once more then.
     """
 
-    @wraps(formula)
-    def alone(*inputs: Any) -> Result:
+    @wraps(derivative)
+    def alone(ctx: Any, *cotangents: Tensor | None) -> Any:
+        saved = ctx.saved_tensors
         with torch._C.DisableTorchFunction():
-            return formula(*inputs)
+            return derivative(ctx, saved, *cotangents)
 
     return alone
 

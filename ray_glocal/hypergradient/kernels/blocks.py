@@ -1,6 +1,6 @@
 """Formulas of many passes, taken over one block of rows after the other: their temporaries stay in the cache."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -22,7 +22,24 @@ def blockwise(formula: Formula, tensors: Sequence[Tensor], width: int) -> list[T
     if tensors[0].device.type != "cpu" or size >= len(tensors[0]):
         return list(formula(*tensors))
     parts = zip(*(torch.split(tensor, size) for tensor in tensors), strict=True)
-    return [torch.cat(column) for column in zip(*(formula(*part) for part in parts), strict=True)]
+    if torch.is_grad_enabled():
+        return [torch.cat(column) for column in zip(*(formula(*part) for part in parts), strict=True)]
+    return _collected((formula(*part) for part in parts), size, len(tensors[0]))
+
+
+def _collected(found: Iterator[Sequence[Tensor]], size: int, rows: int) -> list[Tensor]:
+    """Results of blocks of `size` rows, `rows` in all, each put in its place while it is in the cache.
+
+    A block may also give one row in place of each of its own, as a sum over them.
+    """
+    whole: list[Tensor] = []
+    for number, block in enumerate(found):
+        if not number:
+            whole = [part.new_empty(rows if len(part) == size else -(-rows // size), *part.shape[1:]) for part in block]
+        for tensor, part in zip(whole, block, strict=True):
+            first = number * (size if len(tensor) == rows else 1)
+            tensor[first : first + len(part)] = part
+    return whole
 
 
 def precise(tensor: Tensor) -> Tensor:

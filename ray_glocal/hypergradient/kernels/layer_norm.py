@@ -44,13 +44,14 @@ class LayerNorm(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+    @unseen
+    def backward(ctx: Any, saved: Sequence[Tensor], *cotangents: Tensor | None) -> Any:
         """The fused kernel, as a function of its own."""
         (g,) = cotangents
         if g is None:
             return (None,) * 5
         needed = ctx.needs_input_grad[:3]
-        found = applied(LayerNormBackward, g, *ctx.saved_tensors, ctx.shape, ctx.eps, needed)
+        found = applied(LayerNormBackward, g, *saved, ctx.shape, ctx.eps, needed)
         return *found, None, None
 
 
@@ -76,14 +77,15 @@ class LayerNormBackward(Backward):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         """Keep what the formula needs."""
-        ctx.save_for_backward(*inputs[:3])
+        ctx.save_for_backward(*inputs[:3], *inputs[4:6])
         ctx.shape, ctx.eps = inputs[6:8]
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+    @unseen
+    def backward(ctx: Any, saved: Sequence[Tensor], *cotangents: Tensor | None) -> Any:
         """The formula, row by row."""
-        g, x, gamma = ctx.saved_tensors
+        g, x, gamma, *moments = saved
         needed = ctx.needs_input_grad[:3]
         if all(c is None for c in cotangents) or not any(needed):
             return (None,) * 9
@@ -91,10 +93,15 @@ class LayerNormBackward(Backward):
         a, b, c = cotangents
         rows = [g.reshape(-1, n), x.reshape(-1, n)]
         rows += [torch.zeros_like(rows[1]) if a is None else a.reshape(-1, n)]
+        rows += [m.reshape(-1, 1) for m in moments]
         scale, in_scale, in_shift = (None if v is None else precise(v).reshape(n) for v in (gamma, b, c))
 
-        def formula(g: Tensor, x: Tensor, a: Tensor) -> list[Tensor]:
-            return curvature(precise(g), precise(x), precise(a), scale, in_scale, in_shift, ctx.eps)
+        def formula(g: Tensor, x: Tensor, a: Tensor, mean: Tensor, rstd: Tensor) -> list[Tensor]:
+            g, x, a = precise(g), precise(x), precise(a)
+            if torch.is_grad_enabled() or mean.dtype != x.dtype:  # those at hand have no derivative, or are too coarse
+                mean = x.mean(-1, keepdim=True)
+                rstd = (x.var(-1, keepdim=True, correction=0) + ctx.eps).rsqrt()
+            return curvature(g, x, a, mean, rstd, scale, in_scale, in_shift)
 
         in_g, in_x, in_gamma = blockwise(formula, rows, n)
         found = [in_g.reshape(g.shape).to(g.dtype), in_x.reshape(x.shape).to(x.dtype), None]
@@ -103,9 +110,15 @@ class LayerNormBackward(Backward):
         return *(f if wanted else None for f, wanted in zip(found, needed, strict=True)), *(None,) * 6
 
 
-@unseen
 def curvature(
-    g: Tensor, x: Tensor, a: Tensor, gamma: Tensor | None, b: Tensor | None, c: Tensor | None, eps: float
+    g: Tensor,
+    x: Tensor,
+    a: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+    gamma: Tensor | None,
+    b: Tensor | None,
+    c: Tensor | None,
 ) -> list[Tensor]:
     """Pull cotangents of the backward pass back.
 
@@ -113,35 +126,36 @@ def curvature(
         g: Cotangent of the normalised rows, [rows, n].
         x: The rows.
         a: Cotangent of the cotangent of x, [rows, n].
+        mean: Of each row, [rows, 1].
+        rstd: One over the standard deviation of each row, [rows, 1].
         gamma: Scale, [n]; ones where None.
         b: Cotangent of the cotangent of gamma, [n]; zero where None.
         c: The same of the shift.
-        eps: What is added to the variance.
 
     Returns:
         Cotangents of g and x, [rows, n], and of gamma summed over the rows, [1, n].
     """
     n = x.shape[-1]
-    y, mean, rstd = torch.native_layer_norm(x, (n,), None, None, eps)
+    y, moments = (x - mean) * rstd, (mean.detach(), rstd.detach())
 
     def project(z: Tensor) -> Tensor:
         """The cotangent z of y in x: r P(z)."""
         mask = (True, False, False)
-        result: Tensor = torch.ops.aten.native_layer_norm_backward(z, x, (n,), mean, rstd, None, None, mask)[0]
+        result: Tensor = torch.ops.aten.native_layer_norm_backward(z, x, (n,), *moments, None, None, mask)[0]
         return result
 
-    rate = rstd
-    if torch.is_grad_enabled():  # the kernel's own has no derivative
-        rate = (x.var(-1, keepdim=True, correction=0) + eps).rsqrt()
-    h = g if gamma is None else g * gamma
+    def total(z: Tensor) -> Tensor:
+        """Sum of each row, weighted by the scale."""
+        return z.sum(-1, keepdim=True) if gamma is None else (z @ gamma)[:, None]
+
+    rate = rstd / -n
     u = project(a)
     w = g * u
-    along = (w.sum(-1) if gamma is None else w @ gamma)[:, None]
-    in_a, in_h = ((z * y).sum(-1, keepdim=True) * (rate / -n) for z in (a, h))
-    inner = torch.addcmul(in_a * h, in_h, a)
-    in_x = project(inner if b is None else torch.addcmul(inner, g, b))
-    in_x = torch.addcmul(in_x, y, along * (rate / -n))
+    in_a, in_h = (a * y).sum(-1, keepdim=True) * rate, total(g * y) * rate
+    # Of what follows, each term is written into the sum of those before it.
+    inner = in_a if gamma is None else in_a * gamma if b is None else torch.addcmul(b, in_a, gamma)
+    in_x = project((inner * g).addcmul_(in_h, a)).addcmul_(y, total(w) * rate)
     in_g = u if gamma is None else u * gamma if c is None else torch.addcmul(c, u, gamma)
     if gamma is not None and b is not None:
-        in_g = torch.addcmul(in_g, y, b)
+        in_g.addcmul_(y, b)
     return [in_g, in_x, w.sum(0, keepdim=True)]

@@ -106,13 +106,14 @@ class Normalisation(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+    @unseen
+    def backward(ctx: Any, saved: Sequence[Tensor], *cotangents: Tensor | None) -> Any:
         """The fused kernel, as a function of its own."""
         (g,) = cotangents
         if g is None:
             return (None,) * 4
         needed = ctx.needs_input_grad[:3]
-        return *applied(NormalisationBackward, g, *ctx.saved_tensors, ctx.kernel, ctx.rest, needed), None
+        return *applied(NormalisationBackward, g, *saved, ctx.kernel, ctx.rest, needed), None
 
 
 class NormalisationBackward(Backward):
@@ -142,16 +143,16 @@ class NormalisationBackward(Backward):
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+    @unseen
+    def backward(ctx: Any, saved: Sequence[Tensor], *cotangents: Tensor | None) -> Any:
         """The formula."""
-        saved, needed = ctx.saved_tensors, ctx.needs_input_grad[:3]
+        needed = ctx.needs_input_grad[:3]
         if all(c is None for c in cotangents) or not any(needed):
             return (None,) * 9
         found = pulled_back(ctx.kernel, *saved, *cotangents)
         return *(f if wanted else None for f, wanted in zip(found, needed, strict=True)), *(None,) * 6
 
 
-@unseen
 def pulled_back(
     kernel: Kernel,
     g: Tensor,

@@ -153,6 +153,24 @@ def test_second_derivatives_do_not_depend_on_blocks(kind, monkeypatch):
     agree(derivatives(ours, inputs)[0], derivatives(torchs, inputs)[0])
 
 
+@pytest.mark.parametrize("size", [60, blocks.BLOCK])
+@pytest.mark.parametrize("kind", KINDS)
+def test_second_derivatives_are_the_same_where_no_third_is_asked_for(kind, size, monkeypatch):
+    """Then temporaries are written over, blocks put in place, and moments and slopes taken from the first sweep."""
+    ours, torchs, inputs = ground(kind)
+    monkeypatch.setattr(blocks, "BLOCK", size)
+    truth = derivatives(torchs, inputs)[0]
+    torch.manual_seed(2)  # the cotangents of `derivatives`
+    inputs = leaves(inputs)
+    out = ours(*inputs)
+    g = normal(*out.shape).requires_grad_()
+    found = torch.autograd.grad(out, inputs, g, create_graph=True)
+    cotangents = [normal(*f.shape) for f in found]
+    kept = [c.clone() for c in (g, *inputs, *cotangents)]
+    agree(torch.autograd.grad(found, [g, *inputs], cotangents, materialize_grads=True), truth)
+    assert all(torch.equal(a, b) for a, b in zip((g, *inputs, *cotangents), kept, strict=True))
+
+
 @pytest.mark.parametrize("kind", ["norm", "batch 2 2", "group 2 2", "causal", "added"])
 def test_a_cotangent_that_is_missing_is_zero(kind):
     ours, torchs, inputs = ground(kind)
