@@ -12,7 +12,7 @@ from ray_glocal.hypergradient.kernels.backward import Backward, applied, unseen
 from ray_glocal.hypergradient.kernels.blocks import blockwise, precise
 
 LOG_TWICE_DENSITY = math.log(2 / math.sqrt(2 * math.pi))
-SMALL = 2**15  # entries up to which torch's passes cost less than calls of ours; the bits are the same
+SMALL = 2**17  # entries up to which torch's passes cost less than calls of ours; the bits are the same
 TANH, CUBE = math.sqrt(2 / math.pi), 0.044715
 
 
