@@ -49,14 +49,16 @@ def adjoint_trajectory(problem: Problem, window: Window, tail: int = 1, products
         share = tuple(gradient / tail for gradient in outer.parameters)
         nothing = tuple({name: torch.zeros_like(t) for name, t in held.items()} for held in window.end.slots)
         own = tuple(copied(share))  # which is overwritten
-        carrier, after, total, lags = Carrier(own, nothing, outer.statistics), window.end, outer.direct, []
+        carrier, after, contributions = Carrier(own, nothing, outer.statistics), window.end, []
         for lag, snapshot in enumerate(_backwards(problem, window.snapshots), 1):
             carrier, contribution = pull_back_step(problem, snapshot, carrier, products, after)
-            after, total = snapshot.start, total + contribution
-            lags.append(total)
+            after = snapshot.start
+            contributions.append(contribution)
             if lag < tail:  # the parameters before this step are one of those averaged
                 torch._foreach_add_(list(carrier.parameters), share)
-    return Trajectory(torch.stack(lags).cpu(), float(outer.loss), "lag")
+        lags = problem.stacked(contributions)
+        lags[0] += outer.direct
+    return Trajectory(lags.cumsum_(0).cpu(), float(outer.loss), "lag")
 
 
 def _backwards(problem: Problem, snapshots: Sequence[Snapshot]) -> Iterator[Snapshot]:

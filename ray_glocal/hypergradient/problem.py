@@ -232,16 +232,14 @@ class Problem:
             sent = self._sent[name, dtype] = weakref.ref(value), value._version, near
         return sent[2]
 
-    def stacked(self, derivatives: Mapping[str, Tensor]) -> Tensor:
-        """Derivatives by name of the hyperparameter, zero where there is none, as one vector [q] of float64."""
-        device = self.parameters[0].device
-        pieces = [
-            derivatives[h.name].detach().to(device, torch.float64).flatten()
-            if h.name in derivatives
-            else torch.zeros(h.size, dtype=torch.float64, device=device)
-            for h in self.hyperparameters
-        ]
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+    def stacked(self, derivatives: Sequence[Mapping[str, Tensor]]) -> Tensor:
+        """Derivatives by name of the hyperparameter, zero where there is none, as rows [n, q] of float64."""
+        device, columns = self.parameters[0].device, []
+        for hyper in self.hyperparameters:
+            none = torch.zeros(hyper.size, dtype=torch.float64, device=device)
+            found = [row[hyper.name].detach().flatten() if hyper.name in row else none for row in derivatives]
+            columns.append(torch.stack([entries.to(device, torch.float64) for entries in found]))
+        return columns[0] if len(columns) == 1 else torch.cat(columns, dim=-1)
 
     def units(self, leaves: Mapping[str, Tensor]) -> list[Tensor]:
         """The q unit vectors, as tangents [q, *shape] of some hyperparameters."""
@@ -438,7 +436,7 @@ class Problem:
                 losses.append(loss.detach())
         loss, *total = self.ranks.mean([torch.stack(losses).mean(), *(t.div_(len(losses)) for t in total)])
         first, last = len(self.parameters), len(wanted) - len(leaves)
-        direct = self.stacked(dict(zip(leaves, total[last:], strict=True)))
+        direct = self.stacked([dict(zip(leaves, total[last:], strict=True))])[0]
         return OuterGradient(loss, tuple(total[:first]), tuple(total[first:last]), direct)
 
 

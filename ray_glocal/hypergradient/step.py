@@ -46,7 +46,7 @@ def pull_back_step(
     carrier: Carrier,
     products: Products = EXACT,
     after: InnerState | None = None,
-) -> tuple[Carrier, Tensor]:
+) -> tuple[Carrier, Mapping[str, Tensor]]:
     """Pull an adjoint back through one inner step.
 
     Args:
@@ -57,10 +57,11 @@ def pull_back_step(
         after: The state after the step, where it is at hand: its buffers need not be computed again.
 
     Returns:
-        Adjoint of the state before the step, and the step's contribution to the hypergradient, shape [q].
+        Adjoint of the state before the step, and the step's contribution to the hypergradient, by name of the
+        hyperparameter; zero where there is none.
     """
     if not snapshot.taken:  # what running statistics saw of an overflow is nothing to be differentiated
-        return carrier, problem.stacked({})
+        return carrier, {}
     slope = products.at(problem, snapshot)
     gradients = _taken_by(snapshot, slope)
     with torch.no_grad():
@@ -73,7 +74,7 @@ def pull_back_step(
     joined = problem.ranks.mean([*back.parameters, *back.hyper.values()])
     with torch.no_grad():
         parameters = _sum(through, joined[:count])
-    contribution = problem.stacked({**through.options, **dict(zip(names, joined[count:], strict=True))})
+    contribution = {**through.options, **dict(zip(names, joined[count:], strict=True))}
     statistics = tuple(s.detach() for s in problem.ranks.shared(back.statistics))
     return Carrier(parameters, tuple(through.slots), statistics), contribution
 

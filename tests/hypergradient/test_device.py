@@ -221,5 +221,6 @@ def test_no_step_waits_for_the_device(way, clipping, device):
     with unwaiting(device):
         for snapshot in reversed(known):
             carrier, contribution = pull_back_step(problem, snapshot, carrier, tape.products)
-    assert contribution.isfinite().all()
+    assert contribution
+    assert all(part.isfinite().all() for part in contribution.values())
     assert len(known) == (2 if way == "few states" else 6)

@@ -86,8 +86,8 @@ def taken(parameter, gradient, slots, age, options, after=None):
 
 
 def copies(weights):
-    """Cotangents of buffers may be overwritten."""
-    return weights[0], {name: tensor.clone() for name, tensor in weights[1].items()}
+    """Cotangents may be overwritten."""
+    return weights[0].clone(), {name: tensor.clone() for name, tensor in weights[1].items()}
 
 
 def compare(rule, start, wanted, *, slot_names=None):
@@ -96,14 +96,14 @@ def compare(rule, start, wanted, *, slot_names=None):
     # SGD holds a buffer after its first step, and none before it.
     names = (slots or {"momentum_buffer": None}) if slot_names is None else slot_names
     weights = torch.randn_like(parameter), {name: torch.randn_like(parameter) for name in names}
-    kept = [tensor.clone() for tensor in (*start[:2], *slots.values(), weights[0], *weights[1].values())]
+    kept = [tensor.clone() for tensor in (*start[:2], *slots.values())]
     tensors = {field: torch.tensor(start[-1][field], dtype=torch.float64) for field in wanted}
     with torch.no_grad():
         later = rule.update(*start[:-1], {**start[-1], **tensors})[1]
         found = rule.pull_back(taken(*start), wanted, *copies(weights))
         informed = rule.pull_back(taken(*start, later), wanted, *copies(weights))
     truth = pull_back(rule, taken(*start), wanted, *weights)
-    for before, after in zip(kept, (*start[:2], *slots.values(), weights[0], *weights[1].values()), strict=True):
+    for before, after in zip(kept, (*start[:2], *slots.values()), strict=True):
         assert torch.equal(before, after)  # arguments are left alone
     pairs = [(found.parameter, truth.parameter), (found.gradient, truth.gradient)]
     assert found.slots.keys() == truth.slots.keys()
@@ -191,7 +191,7 @@ def test_a_rule_without_a_formula_inherits_autograd():
     rule, start = started(torch.optim.SGD, {"momentum": 0.9}, 2)
     weights = torch.ones(5, 3, dtype=torch.float64), {}
     with torch.no_grad():
-        found, truth = (r.pull_back(taken(*start), ["lr"], *weights) for r in (Plain(), rule))
+        found, truth = (r.pull_back(taken(*start), ["lr"], *copies(weights)) for r in (Plain(), rule))
     torch.testing.assert_close(found.gradient, truth.gradient)
     torch.testing.assert_close(found.options, truth.options)
 

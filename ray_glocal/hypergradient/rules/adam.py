@@ -114,7 +114,7 @@ class AdamRule:
         in_direction = torch.mul(direction, in_second, out=scale).mul_(2 * (1 - beta2)).add_(in_first, alpha=1 - beta1)
         in_parameter, in_gradient = through_direction(in_direction, cotangent, options, decays=coupled)
         if decoupled and decay != 0:
-            in_parameter = cotangent * (1 - lr * decay)
+            in_parameter = cotangent.mul_(1 - lr * decay)
 
         def derivative(field: str) -> Tensor:
             if field == "eps":

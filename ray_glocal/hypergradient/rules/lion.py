@@ -60,4 +60,4 @@ class LionRule:
             return -(dot(cotangent, direction) + decay * along)
 
         found = {field: derivative(field) for field in wanted}
-        return Pulled(cotangent * (1 - lr * decay), in_gradient, {"exp_avg": before}, found)
+        return Pulled(cotangent.mul_(1 - lr * decay), in_gradient, {"exp_avg": before}, found)

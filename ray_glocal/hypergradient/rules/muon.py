@@ -76,7 +76,7 @@ class MuonRule:
 
         before: Slots = {"momentum_buffer": in_buffer * momentum}
         found = {field: derivative(field) for field in wanted}
-        return Pulled(cotangent * (1 - lr * decay), in_gradient, before, found)
+        return Pulled(cotangent.mul_(1 - lr * decay), in_gradient, before, found)
 
 
 def orthogonalised(matrix: Tensor, precision: torch.dtype, options: Options) -> Tensor:

@@ -100,7 +100,6 @@ class RMSpropRule:
             before["grad_avg"] = in_mean * alpha
         if buffer is not None:
             before["momentum_buffer"] = in_ratio * momentum
-        in_parameter, in_gradient = through_direction(in_direction, cotangent, options, decays=decays)
 
         def derivative(field: str) -> Tensor:
             if field == "lr":
@@ -117,4 +116,6 @@ class RMSpropRule:
                 through += dot(in_mean, slots["grad_avg"]) - dot(in_mean, direction)
             return through
 
-        return Pulled(in_parameter, in_gradient, before, {field: derivative(field) for field in wanted})
+        found = {field: derivative(field) for field in wanted}
+        in_parameter, in_gradient = through_direction(in_direction, cotangent, options, decays=decays)
+        return Pulled(in_parameter, in_gradient, before, found)

@@ -106,7 +106,7 @@ class UpdateRule(Protocol):
         Args:
             taken: The update.
             wanted: Fields to differentiate in; their branch is taken at zero, too.
-            cotangent: Of the parameter after the step.
+            cotangent: Of the parameter after the step; it may be overwritten.
             slot_cotangents: Of the buffers after the step; one that is missing is zero. They may be overwritten.
         """
         ...
@@ -161,9 +161,12 @@ def direction_of(parameter: Tensor, gradient: Tensor, options: Options, *, decay
 def through_direction(
     in_direction: Tensor, cotangent: Tensor, options: Options, *, decays: bool
 ) -> tuple[Tensor, Tensor]:
-    """Cotangents of parameter and gradient, given those of the direction and what else reaches the parameter."""
+    """Cotangents of parameter and gradient, given those of the direction and what else reaches the parameter.
+
+    The latter is overwritten.
+    """
     decay = options["weight_decay"]
-    in_parameter = torch.add(cotangent, in_direction, alpha=decay) if decays and decay != 0 else cotangent
+    in_parameter = cotangent.add_(in_direction, alpha=decay) if decays and decay != 0 else cotangent
     return in_parameter, -in_direction if options["maximize"] else in_direction
 
 

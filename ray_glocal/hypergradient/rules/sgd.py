@@ -71,7 +71,6 @@ class SGDRule:
         in_direction = in_buffer if share == 1 else in_buffer * share
         if nesterov:
             in_direction = torch.add(in_direction, cotangent, alpha=-lr)
-        in_parameter, in_gradient = through_direction(in_direction, cotangent, options, decays=decays)
 
         def along(tensor: Tensor) -> Tensor:
             """Inner product with the direction."""
@@ -95,5 +94,7 @@ class SGDRule:
                 return through if buffer is None else through + dot(in_buffer, buffer)
             return -(along(cotangent) + momentum * along_buffer()) if nesterov else -along_buffer()
 
+        found = {field: derivative(field) for field in wanted}
         before = {name: torch.zeros_like(t) if buffer is None else in_buffer * momentum for name, t in slots.items()}
-        return Pulled(in_parameter, in_gradient, before, {field: derivative(field) for field in wanted})
+        in_parameter, in_gradient = through_direction(in_direction, cotangent, options, decays=decays)
+        return Pulled(in_parameter, in_gradient, before, found)
