@@ -238,7 +238,7 @@ class Problem:
         for hyper in self.hyperparameters:
             none = torch.zeros(hyper.size, dtype=torch.float64, device=device)
             found = [row[hyper.name].detach().flatten() if hyper.name in row else none for row in derivatives]
-            columns.append(torch.stack([entries.to(device, torch.float64) for entries in found]))
+            columns.append(torch.stack(found).to(device, torch.float64))
         return columns[0] if len(columns) == 1 else torch.cat(columns, dim=-1)
 
     def units(self, leaves: Mapping[str, Tensor]) -> list[Tensor]:
