@@ -5,11 +5,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ray_glocal.hypergradient.layout import Layout
+from ray_glocal.hypergradient.layout import Layout, portions
 from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.state import Snapshot
-
-FULL = 2**26  # entries beyond which an update's temporaries would take more memory than calls take time
 
 
 @dataclass(frozen=True)
@@ -36,28 +34,13 @@ class Bucket:
 def buckets(problem: Problem, snapshot: Snapshot, gradients: Sequence[Tensor | None]) -> Iterator[Bucket]:
     """All parameters that have a gradient."""
     state = snapshot.start
-    together: dict[object, list[int]] = {}
-    for place, (parameter, gradient) in enumerate(zip(state.parameters, gradients, strict=True)):
-        if gradient is None:
-            continue
-        if not problem.rule.elementwise:
-            yield Bucket((place,), None)
-            continue
-        kind = (
-            problem.group_of[place],
-            state.steps[place],
-            tuple(state.slots[place]),
-            parameter.dtype,
-            parameter.device,
-        )
-        places = together.setdefault(kind, [])
-        if places and sum(state.parameters[i].numel() for i in places) + parameter.numel() > FULL:
-            yield _bucket(snapshot, places)
-            places = together[kind] = []
-        places.append(place)
-    for places in together.values():
-        yield _bucket(snapshot, places)
-
-
-def _bucket(snapshot: Snapshot, places: Sequence[int]) -> Bucket:
-    return Bucket(tuple(places), Layout.of([snapshot.start.parameters[place] for place in places]))
+    if not problem.rule.elementwise:
+        yield from (Bucket((place,), None) for place, gradient in enumerate(gradients) if gradient is not None)
+        return
+    ages = zip(problem.group_of, state.steps, state.slots, state.parameters, gradients, strict=True)
+    kinds = [
+        None if gradient is None else (group, age, tuple(slots), parameter.dtype, parameter.device)
+        for group, age, slots, parameter, gradient in ages
+    ]
+    for places in portions(state.parameters, kinds):
+        yield Bucket(tuple(places), Layout.of([state.parameters[place] for place in places]))

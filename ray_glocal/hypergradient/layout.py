@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 ALIGNMENT = 64  # bytes
+FULL = 2**26  # entries beyond which one memory, or one update's temporaries, would take more than calls take time
 
 Form = tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides
 
@@ -85,6 +86,22 @@ class Layout:
                 return False
         # What lies between the ends of one memory lies in it.
         return tensors[0].untyped_storage().data_ptr() == tensors[-1].untyped_storage().data_ptr()
+
+
+def portions(tensors: Sequence[Tensor], kinds: Sequence[object]) -> list[list[int]]:
+    """Places of the tensors of each kind, in portions that one memory is asked for; of kind None there are none."""
+    found: dict[object, list[list[int]]] = {}
+    taken: dict[object, int] = {}
+    for place, (tensor, kind) in enumerate(zip(tensors, kinds, strict=True)):
+        if kind is None:
+            continue
+        every, count = found.setdefault(kind, [[]]), tensor.numel()
+        if every[-1] and taken[kind] + count > FULL:
+            every.append([])
+            taken[kind] = 0
+        every[-1].append(place)
+        taken[kind] = taken.get(kind, 0) + count
+    return [portion for every in found.values() for portion in every]
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ray_glocal.hypergradient.layout import Layout
+from ray_glocal.hypergradient.layout import Layout, portions
 from ray_glocal.hypergradient.randomness import Randomness
 from ray_glocal.hypergradient.rules import Slots
 
@@ -144,7 +144,5 @@ def sent(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
 
 def _alike(tensors: Sequence[Tensor]) -> list[tuple[list[int], Layout]]:
     """Places of tensors of one precision on one device, and how they lie side by side."""
-    found: dict[object, list[int]] = {}
-    for place, tensor in enumerate(tensors):
-        found.setdefault((tensor.dtype, tensor.device), []).append(place)
-    return [(places, Layout.of([tensors[place] for place in places])) for places in found.values()]
+    every = portions(tensors, [(tensor.dtype, tensor.device) for tensor in tensors])
+    return [(places, Layout.of([tensors[place] for place in places])) for places in every]

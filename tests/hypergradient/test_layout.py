@@ -5,8 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ray_glocal.hypergradient.layout import ALIGNMENT, Layout
+from ray_glocal.hypergradient import adjoint_trajectory, forward_trajectory
+from ray_glocal.hypergradient import layout as layouts
+from ray_glocal.hypergradient.layout import ALIGNMENT, Layout, portions
 from ray_glocal.hypergradient.state import copied
+
+from .cases import Case
 
 
 def shapes_from(smallest):
@@ -85,3 +89,44 @@ def test_neighbours_by_chance_are_copied():
     assert torch.equal(flat, torch.cat(tensors))
     one, other = torch.randn(16), torch.randn(16)
     assert torch.equal(layout.whole([one, other]), torch.cat([one, other]))
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_portions_hold_every_place_once_and_no_more_than_they_may(data):
+    sizes = data.draw(st.lists(st.integers(0, 12), max_size=12))
+    kinds = [data.draw(st.sampled_from([None, "a", "b"])) for _ in sizes]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layouts, "FULL", 10)
+        found = portions([torch.empty(size) for size in sizes], kinds)
+    assert sorted(place for portion in found for place in portion) == [
+        i for i, kind in enumerate(kinds) if kind is not None
+    ]
+    for portion in found:
+        assert portion == sorted(portion)
+        assert len({kinds[i] for i in portion}) == 1
+        assert len(portion) == 1 or sum(sizes[i] for i in portion) <= 10
+
+
+def test_copies_in_portions_are_copies(monkeypatch):
+    monkeypatch.setattr(layouts, "FULL", 10)
+    tensors = drawn([(3, 3), (4,), (20,), (), (2, 2)], torch.float32)
+    copies = copied(tensors)
+    assert alike(copies, tensors)
+    assert len({copy.untyped_storage().data_ptr() for copy in copies}) == 4
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_window_in_portions_tells_the_same(optimizer, monkeypatch):
+    def told():
+        case = Case.build("mlp", optimizer)
+        case.warm_up()
+        window = case.window(kept=True)
+        lags = adjoint_trajectory(case.problem, window).derivatives
+        return lags, forward_trajectory(case.problem, window).derivatives[-1]
+
+    truth = told()
+    monkeypatch.setattr(layouts, "FULL", 10)
+    found = told()
+    torch.testing.assert_close(found, truth, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(found[0][-1], found[1], rtol=1e-9, atol=1e-12)
