@@ -123,26 +123,22 @@ def pinned(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _copied(tensors: Sequence[Tensor], *, pinned: bool = False) -> list[Tensor]:
-    copies = list(tensors)
-    for places, layout in _alike(tensors):
-        flat = layout.room(tensors[places[0]], pinned=pinned)
-        for place, part in zip(places, layout.parts(flat), strict=True):
-            copies[place] = part
+    copies = _placed(tensors, lambda layout, some: layout.room(some[0], pinned=pinned))
     write(copies, tensors, non_blocking=pinned)
     return copies
 
 
 def sent(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
     """Copies side by side on another device, on their way when this returns."""
-    copies = list(tensors)
-    for places, layout in _alike(tensors):
-        flat = layout.whole([tensors[place] for place in places]).to(device, non_blocking=True)
-        for place, part in zip(places, layout.parts(flat), strict=True):
-            copies[place] = part
-    return copies
+    return _placed(tensors, lambda layout, some: layout.whole(some).to(device, non_blocking=True))
 
 
-def _alike(tensors: Sequence[Tensor]) -> list[tuple[list[int], Layout]]:
-    """Places of tensors of one precision on one device, and how they lie side by side."""
-    every = portions(tensors, [(tensor.dtype, tensor.device) for tensor in tensors])
-    return [(places, Layout.of([tensors[place] for place in places])) for places in every]
+def _placed(tensors: Sequence[Tensor], memory: Callable[[Layout, list[Tensor]], Tensor]) -> list[Tensor]:
+    """Tensors of the same forms in the memory that is got for some that lie side by side, of one precision each."""
+    made = list(tensors)
+    for places in portions(tensors, [(tensor.dtype, tensor.device) for tensor in tensors]):
+        some = [tensors[place] for place in places]
+        layout = Layout.of(some)
+        for place, part in zip(places, layout.parts(memory(layout, some)), strict=True):
+            made[place] = part
+    return made

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from ray_glocal.hypergradient.kernels.backward import applied
 from ray_glocal.hypergradient.kernels.cells import aligned
-from ray_glocal.hypergradient.kernels.normalisation import Grouping, Kernel, Mask, Normalisation
+from ray_glocal.hypergradient.kernels.normalisation import Grouping, Mask, Normalisation, OfCells
 
 CUDNN = 1  # what torch calls it
 SMALL = 2**14  # entries up to which torch's passes cost less than calls of ours; the bits are the same
 
 
 @dataclass(frozen=True)
-class BatchNorm(Kernel):
+class BatchNorm(OfCells):
     """Torch's choice of kernels; running statistics are updated."""
 
     running_mean: Tensor | None
@@ -35,7 +35,15 @@ class BatchNorm(Kernel):
         return out, mean, rate, (reserve, choice)
 
     def backward(
-        self, g: Tensor, x: Tensor, gamma: Tensor | None, mean: Tensor, rate: Tensor, rest: Any, needed: Mask
+        self,
+        g: Tensor,
+        x: Tensor,
+        gamma: Tensor | None,
+        beta: Tensor | None,
+        mean: Tensor,
+        rate: Tensor,
+        rest: Any,
+        needed: Mask,
     ) -> Sequence[Tensor | None]:
         """The pass that belongs to the choice."""
         reserve, choice = rest

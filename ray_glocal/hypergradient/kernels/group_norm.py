@@ -10,11 +10,11 @@ from torch import Tensor
 from ray_glocal.hypergradient.kernels.autocast import raised
 from ray_glocal.hypergradient.kernels.backward import applied
 from ray_glocal.hypergradient.kernels.cells import aligned
-from ray_glocal.hypergradient.kernels.normalisation import Grouping, Kernel, Mask, Normalisation
+from ray_glocal.hypergradient.kernels.normalisation import Grouping, Mask, Normalisation, OfCells
 
 
 @dataclass(frozen=True)
-class GroupNorm(Kernel):
+class GroupNorm(OfCells):
     """Torch's kernel for inputs [batch, channel, ...], which has its channels last on a CPU alone."""
 
     groups: int
@@ -27,7 +27,15 @@ class GroupNorm(Kernel):
         return *torch.native_group_norm(x, gamma, beta, *_sizes(x), self.groups, self.eps), None
 
     def backward(
-        self, g: Tensor, x: Tensor, gamma: Tensor | None, mean: Tensor, rate: Tensor, rest: Any, needed: Mask
+        self,
+        g: Tensor,
+        x: Tensor,
+        gamma: Tensor | None,
+        beta: Tensor | None,
+        mean: Tensor,
+        rate: Tensor,
+        rest: Any,
+        needed: Mask,
     ) -> Sequence[Tensor | None]:
         """The pass of the plain step; where it is differentiated, torch takes another."""
         g, x = _placed(g, x), _placed(x, x)

@@ -6,14 +6,16 @@ P(z) = z - mean(z) - y mean(z y): a cotangent g of gamma y + beta is pulled back
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ray_glocal.hypergradient.kernels.autocast import raised
-from ray_glocal.hypergradient.kernels.backward import Backward, applied, unseen
+from ray_glocal.hypergradient.kernels.backward import applied
 from ray_glocal.hypergradient.kernels.blocks import blockwise, precise
+from ray_glocal.hypergradient.kernels.normalisation import Kernel, Mask, Normalisation
 
 
 def layer_norm(
@@ -25,89 +27,70 @@ def layer_norm(
     cudnn_enable: bool = True,
 ) -> Tensor:
     """Normalise over the last dimensions, of shape `normalized_shape`, then scale and shift."""
-    result: Tensor = applied(LayerNorm, *raised([input, weight, bias]), tuple(normalized_shape), eps)
+    result: Tensor = applied(LayerNorm, *raised([input, weight, bias]), OfRows(tuple(normalized_shape), eps))
     return result
 
 
-class LayerNorm(torch.autograd.Function):
-    """Layer normalisation."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, gamma: Tensor | None, beta: Tensor | None, shape: tuple[int, ...], eps: float
-    ) -> Tensor:
-        """The fused kernel."""
-        out, mean, rstd = torch.native_layer_norm(x, shape, gamma, beta, eps)
-        ctx.save_for_backward(x, gamma, beta, mean, rstd)
-        ctx.shape, ctx.eps = shape, eps
-        ctx.set_materialize_grads(False)
-        return out
-
-    @staticmethod
-    @unseen
-    def backward(ctx: Any, saved: Sequence[Tensor], *cotangents: Tensor | None) -> Any:
-        """The fused kernel, as a function of its own."""
-        (g,) = cotangents
-        if g is None:
-            return (None,) * 5
-        needed = ctx.needs_input_grad[:3]
-        found = applied(LayerNormBackward, g, *saved, ctx.shape, ctx.eps, needed)
-        return *found, None, None
+class LayerNorm(Normalisation):
+    """A normalisation by that name in graphs and profiles."""
 
 
-class LayerNormBackward(Backward):
-    """Cotangents of input, scale and shift."""
+@dataclass(frozen=True)
+class OfRows(Kernel):
+    """Torch's kernel, over the last dimensions of some shape."""
 
-    @staticmethod
-    def forward(
+    shape: tuple[int, ...]
+    eps: float
+
+    def forward(self, x: Tensor, gamma: Tensor | None, beta: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Any]:
+        """What `torch.layer_norm` returns the first part of."""
+        return *torch.native_layer_norm(x, self.shape, gamma, beta, self.eps), None
+
+    def backward(
+        self,
         g: Tensor,
         x: Tensor,
         gamma: Tensor | None,
         beta: Tensor | None,
         mean: Tensor,
-        rstd: Tensor,
-        shape: tuple[int, ...],
-        eps: float,
-        needed: tuple[bool, bool, bool],
-    ) -> tuple[Tensor | None, ...]:
-        """The fused kernel."""
-        found = torch.ops.aten.native_layer_norm_backward(g, x, shape, mean, rstd, gamma, beta, needed)
-        return tuple(part if wanted else None for part, wanted in zip(found, needed, strict=True))
+        rate: Tensor,
+        rest: Any,
+        needed: Mask,
+    ) -> Sequence[Tensor | None]:
+        """The pass of the plain step."""
+        found: Sequence[Tensor | None] = torch.ops.aten.native_layer_norm_backward(
+            g, x, self.shape, mean, rate, gamma, beta, needed
+        )
+        return found
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Keep what the formula needs."""
-        ctx.save_for_backward(*inputs[:3], *inputs[4:6])
-        ctx.shape, ctx.eps = inputs[6:8]
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    @unseen
-    def backward(ctx: Any, saved: Sequence[Tensor], *cotangents: Tensor | None) -> Any:
+    def pulled_back(
+        self,
+        g: Tensor,
+        x: Tensor,
+        gamma: Tensor | None,
+        mean: Tensor,
+        rate: Tensor,
+        a: Tensor | None,
+        b: Tensor | None,
+        c: Tensor | None,
+    ) -> list[Tensor | None]:
         """The formula, row by row."""
-        g, x, gamma, *moments = saved
-        needed = ctx.needs_input_grad[:3]
-        if all(c is None for c in cotangents) or not any(needed):
-            return (None,) * 9
-        n = math.prod(ctx.shape)
-        a, b, c = cotangents
+        n = math.prod(self.shape)
         rows = [g.reshape(-1, n), x.reshape(-1, n)]
         rows += [torch.zeros_like(rows[1]) if a is None else a.reshape(-1, n)]
-        rows += [m.reshape(-1, 1) for m in moments]
+        rows += [moment.reshape(-1, 1) for moment in (mean, rate)]
         scale, in_scale, in_shift = (None if v is None else precise(v).reshape(n) for v in (gamma, b, c))
 
         def formula(g: Tensor, x: Tensor, a: Tensor, mean: Tensor, rstd: Tensor) -> list[Tensor]:
             g, x, a = precise(g), precise(x), precise(a)
             if torch.is_grad_enabled() or mean.dtype != x.dtype:  # those at hand have no derivative, or are too coarse
                 mean = x.mean(-1, keepdim=True)
-                rstd = (x.var(-1, keepdim=True, correction=0) + ctx.eps).rsqrt()
+                rstd = (x.var(-1, keepdim=True, correction=0) + self.eps).rsqrt()
             return curvature(g, x, a, mean, rstd, scale, in_scale, in_shift)
 
         in_g, in_x, in_gamma = blockwise(formula, rows, n)
-        found = [in_g.reshape(g.shape).to(g.dtype), in_x.reshape(x.shape).to(x.dtype), None]
-        if gamma is not None:
-            found[2] = in_gamma.sum(0).reshape(gamma.shape).to(gamma.dtype)
-        return *(f if wanted else None for f, wanted in zip(found, needed, strict=True)), *(None,) * 6
+        total = None if gamma is None else in_gamma.sum(0).reshape(gamma.shape).to(gamma.dtype)
+        return [in_g.reshape(g.shape).to(g.dtype), in_x.reshape(x.shape).to(x.dtype), total]
 
 
 def curvature(

@@ -77,10 +77,7 @@ class Statistics:
 
 
 class Kernel(ABC):
-    """Torch's fused passes of a normalisation, called as torch calls them."""
-
-    grouping: Grouping
-    eps: float
+    """Torch's fused passes of a normalisation, called as torch calls them, and a formula for the second derivative."""
 
     @abstractmethod
     def forward(self, x: Tensor, gamma: Tensor | None, beta: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Any]:
@@ -88,13 +85,35 @@ class Kernel(ABC):
 
     @abstractmethod
     def backward(
-        self, g: Tensor, x: Tensor, gamma: Tensor | None, mean: Tensor, rate: Tensor, rest: Any, needed: Mask
+        self,
+        g: Tensor,
+        x: Tensor,
+        gamma: Tensor | None,
+        beta: Tensor | None,
+        mean: Tensor,
+        rate: Tensor,
+        rest: Any,
+        needed: Mask,
     ) -> Sequence[Tensor | None]:
         """Cotangents of x, gamma and beta, of which some are needed."""
 
+    @abstractmethod
+    def pulled_back(
+        self,
+        g: Tensor,
+        x: Tensor,
+        gamma: Tensor | None,
+        mean: Tensor,
+        rate: Tensor,
+        a: Tensor | None,
+        b: Tensor | None,
+        c: Tensor | None,
+    ) -> Sequence[Tensor | None]:
+        """Cotangents of g, x and gamma from those of the backward pass's results, in the shapes of a model."""
+
 
 class Normalisation(torch.autograd.Function):
-    """Normalisation of cells."""
+    """Normalisation by a kernel."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gamma: Tensor | None, beta: Tensor | None, kernel: Kernel) -> Tensor:
@@ -132,7 +151,7 @@ class NormalisationBackward(Backward):
         needed: Mask,
     ) -> tuple[Tensor | None, ...]:
         """The fused kernel."""
-        found = kernel.backward(g, x, gamma, mean, rate, rest, needed)
+        found = kernel.backward(g, x, gamma, beta, mean, rate, rest, needed)
         return tuple(part if wanted else None for part, wanted in zip(found, needed, strict=True))
 
     @staticmethod
@@ -149,31 +168,37 @@ class NormalisationBackward(Backward):
         needed = ctx.needs_input_grad[:3]
         if all(c is None for c in cotangents) or not any(needed):
             return (None,) * 9
-        found = pulled_back(ctx.kernel, *saved, *cotangents)
+        found = ctx.kernel.pulled_back(*saved, *cotangents)
         return *(f if wanted else None for f, wanted in zip(found, needed, strict=True)), *(None,) * 6
 
 
-def pulled_back(
-    kernel: Kernel,
-    g: Tensor,
-    x: Tensor,
-    gamma: Tensor | None,
-    mean: Tensor,
-    rate: Tensor,
-    a: Tensor | None,
-    b: Tensor | None,
-    c: Tensor | None,
-) -> list[Tensor | None]:
-    """Cotangents of g, x and gamma from those of the backward pass's results, in the shapes of a model."""
-    grouping = kernel.grouping
-    cells, *along = (grouping.cells(t, x) for t in (x, g, torch.zeros_like(x) if a is None else a))
-    scales = [None if v is None else grouping.copied(v, x) for v in (gamma, b, c)]
-    statistics = Statistics(grouping.spread(mean.reshape(-1)), grouping.spread(rate.reshape(-1)))
-    if torch.is_grad_enabled() or mean.dtype != cells.dtype:  # the kernel's have no derivative, or are not precise
-        statistics = Statistics.of(cells, grouping, kernel.eps)
-    in_g, in_x, in_gamma = curvature(cells, statistics, grouping, *along, *scales)
-    in_scale = None if gamma is None else grouping.summed(in_gamma, x).to(gamma.dtype)
-    return [grouping.back(in_g, g), grouping.back(in_x, x), in_scale]
+class OfCells(Kernel):
+    """A kernel whose means, deviations, scales and shifts are those of cells."""
+
+    grouping: Grouping
+    eps: float
+
+    def pulled_back(
+        self,
+        g: Tensor,
+        x: Tensor,
+        gamma: Tensor | None,
+        mean: Tensor,
+        rate: Tensor,
+        a: Tensor | None,
+        b: Tensor | None,
+        c: Tensor | None,
+    ) -> list[Tensor | None]:
+        """One formula for all of them."""
+        grouping = self.grouping
+        cells, *along = (grouping.cells(t, x) for t in (x, g, torch.zeros_like(x) if a is None else a))
+        scales = [None if v is None else grouping.copied(v, x) for v in (gamma, b, c)]
+        statistics = Statistics(grouping.spread(mean.reshape(-1)), grouping.spread(rate.reshape(-1)))
+        if torch.is_grad_enabled() or mean.dtype != cells.dtype:  # the kernel's have no derivative, or are not precise
+            statistics = Statistics.of(cells, grouping, self.eps)
+        in_g, in_x, in_gamma = curvature(cells, statistics, grouping, *along, *scales)
+        in_scale = None if gamma is None else grouping.summed(in_gamma, x).to(gamma.dtype)
+        return [grouping.back(in_g, g), grouping.back(in_x, x), in_scale]
 
 
 def curvature(
