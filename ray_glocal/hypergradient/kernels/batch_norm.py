@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ray_glocal.hypergradient.kernels.backward import applied
 from ray_glocal.hypergradient.kernels.cells import aligned
-from ray_glocal.hypergradient.kernels.normalisation import Grouping, Mask, Normalisation, OfCells
+from ray_glocal.hypergradient.kernels.normalisation import Grouping, Mask, Normalisation, OfCells, Pass
 
 CUDNN = 1  # what torch calls it
 SMALL = 2**14  # entries up to which torch's passes cost less than calls of ours; the bits are the same
@@ -34,18 +34,9 @@ class BatchNorm(OfCells):
         )
         return out, mean, rate, (reserve, choice)
 
-    def backward(
-        self,
-        g: Tensor,
-        x: Tensor,
-        gamma: Tensor | None,
-        beta: Tensor | None,
-        mean: Tensor,
-        rate: Tensor,
-        rest: Any,
-        needed: Mask,
-    ) -> Sequence[Tensor | None]:
+    def backward(self, given: Pass, rest: Any, needed: Mask) -> Sequence[Tensor | None]:
         """The pass that belongs to the choice."""
+        g, x, gamma, _, mean, rate = given
         reserve, choice = rest
         if choice == CUDNN:  # which takes no other strides, and may write into the reserve
             g, x, reserve = aligned(g, x), aligned(x, x), reserve.clone()

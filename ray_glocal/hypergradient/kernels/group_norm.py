@@ -10,7 +10,7 @@ from torch import Tensor
 from ray_glocal.hypergradient.kernels.autocast import raised
 from ray_glocal.hypergradient.kernels.backward import applied
 from ray_glocal.hypergradient.kernels.cells import aligned
-from ray_glocal.hypergradient.kernels.normalisation import Grouping, Mask, Normalisation, OfCells
+from ray_glocal.hypergradient.kernels.normalisation import Grouping, Mask, Normalisation, OfCells, Pass
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,9 @@ class GroupNorm(OfCells):
         x = _placed(x, x)
         return *torch.native_group_norm(x, gamma, beta, *_sizes(x), self.groups, self.eps), None
 
-    def backward(
-        self,
-        g: Tensor,
-        x: Tensor,
-        gamma: Tensor | None,
-        beta: Tensor | None,
-        mean: Tensor,
-        rate: Tensor,
-        rest: Any,
-        needed: Mask,
-    ) -> Sequence[Tensor | None]:
+    def backward(self, given: Pass, rest: Any, needed: Mask) -> Sequence[Tensor | None]:
         """The pass of the plain step; where it is differentiated, torch takes another."""
+        g, x, gamma, _, mean, rate = given
         g, x = _placed(g, x), _placed(x, x)
         found: Sequence[Tensor | None] = torch.ops.aten.native_group_norm_backward(
             g, x, mean, rate, gamma, *_sizes(x), self.groups, needed

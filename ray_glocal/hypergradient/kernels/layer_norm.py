@@ -15,7 +15,7 @@ from torch import Tensor
 from ray_glocal.hypergradient.kernels.autocast import raised
 from ray_glocal.hypergradient.kernels.backward import applied
 from ray_glocal.hypergradient.kernels.blocks import blockwise, precise
-from ray_glocal.hypergradient.kernels.normalisation import Kernel, Mask, Normalisation
+from ray_glocal.hypergradient.kernels.normalisation import Kernel, Mask, Normalisation, Pass
 
 
 def layer_norm(
@@ -46,35 +46,17 @@ class OfRows(Kernel):
         """What `torch.layer_norm` returns the first part of."""
         return *torch.native_layer_norm(x, self.shape, gamma, beta, self.eps), None
 
-    def backward(
-        self,
-        g: Tensor,
-        x: Tensor,
-        gamma: Tensor | None,
-        beta: Tensor | None,
-        mean: Tensor,
-        rate: Tensor,
-        rest: Any,
-        needed: Mask,
-    ) -> Sequence[Tensor | None]:
+    def backward(self, given: Pass, rest: Any, needed: Mask) -> Sequence[Tensor | None]:
         """The pass of the plain step."""
+        g, x, gamma, beta, mean, rate = given
         found: Sequence[Tensor | None] = torch.ops.aten.native_layer_norm_backward(
             g, x, self.shape, mean, rate, gamma, beta, needed
         )
         return found
 
-    def pulled_back(
-        self,
-        g: Tensor,
-        x: Tensor,
-        gamma: Tensor | None,
-        mean: Tensor,
-        rate: Tensor,
-        a: Tensor | None,
-        b: Tensor | None,
-        c: Tensor | None,
-    ) -> list[Tensor | None]:
+    def pulled_back(self, given: Pass, a: Tensor | None, b: Tensor | None, c: Tensor | None) -> list[Tensor | None]:
         """The formula, row by row."""
+        g, x, gamma, _, mean, rate = given
         n = math.prod(self.shape)
         rows = [g.reshape(-1, n), x.reshape(-1, n)]
         rows += [torch.zeros_like(rows[1]) if a is None else a.reshape(-1, n)]

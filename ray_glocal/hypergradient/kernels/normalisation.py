@@ -10,7 +10,7 @@ pulled back to in turn, is a sum of tensors times one number for each cell, and 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -76,6 +76,17 @@ class Statistics:
         return cls(grouping.spread(mean), grouping.spread((variance + eps).rsqrt()))
 
 
+class Pass(NamedTuple):
+    """What a backward pass is given: a cotangent, what was normalised, by which scale and shift, and its moments."""
+
+    g: Tensor
+    x: Tensor
+    gamma: Tensor | None
+    beta: Tensor | None
+    mean: Tensor
+    rate: Tensor
+
+
 class Kernel(ABC):
     """Torch's fused passes of a normalisation, called as torch calls them, and a formula for the second derivative."""
 
@@ -84,31 +95,11 @@ class Kernel(ABC):
         """The result, mean and one over the deviation of each group, and what else the backward pass takes."""
 
     @abstractmethod
-    def backward(
-        self,
-        g: Tensor,
-        x: Tensor,
-        gamma: Tensor | None,
-        beta: Tensor | None,
-        mean: Tensor,
-        rate: Tensor,
-        rest: Any,
-        needed: Mask,
-    ) -> Sequence[Tensor | None]:
+    def backward(self, given: Pass, rest: Any, needed: Mask) -> Sequence[Tensor | None]:
         """Cotangents of x, gamma and beta, of which some are needed."""
 
     @abstractmethod
-    def pulled_back(
-        self,
-        g: Tensor,
-        x: Tensor,
-        gamma: Tensor | None,
-        mean: Tensor,
-        rate: Tensor,
-        a: Tensor | None,
-        b: Tensor | None,
-        c: Tensor | None,
-    ) -> Sequence[Tensor | None]:
+    def pulled_back(self, given: Pass, a: Tensor | None, b: Tensor | None, c: Tensor | None) -> Sequence[Tensor | None]:
         """Cotangents of g, x and gamma from those of the backward pass's results, in the shapes of a model."""
 
 
@@ -151,7 +142,7 @@ class NormalisationBackward(Backward):
         needed: Mask,
     ) -> tuple[Tensor | None, ...]:
         """The fused kernel."""
-        found = kernel.backward(g, x, gamma, beta, mean, rate, rest, needed)
+        found = kernel.backward(Pass(g, x, gamma, beta, mean, rate), rest, needed)
         return tuple(part if wanted else None for part, wanted in zip(found, needed, strict=True))
 
     @staticmethod
@@ -168,7 +159,8 @@ class NormalisationBackward(Backward):
         needed = ctx.needs_input_grad[:3]
         if all(c is None for c in cotangents) or not any(needed):
             return (None,) * 9
-        found = ctx.kernel.pulled_back(*saved, *cotangents)
+        g, x, gamma, mean, rate = saved
+        found = ctx.kernel.pulled_back(Pass(g, x, gamma, None, mean, rate), *cotangents)
         return *(f if wanted else None for f, wanted in zip(found, needed, strict=True)), *(None,) * 6
 
 
@@ -178,18 +170,9 @@ class OfCells(Kernel):
     grouping: Grouping
     eps: float
 
-    def pulled_back(
-        self,
-        g: Tensor,
-        x: Tensor,
-        gamma: Tensor | None,
-        mean: Tensor,
-        rate: Tensor,
-        a: Tensor | None,
-        b: Tensor | None,
-        c: Tensor | None,
-    ) -> list[Tensor | None]:
+    def pulled_back(self, given: Pass, a: Tensor | None, b: Tensor | None, c: Tensor | None) -> list[Tensor | None]:
         """One formula for all of them."""
+        g, x, gamma, _, mean, rate = given
         grouping = self.grouping
         cells, *along = (grouping.cells(t, x) for t in (x, g, torch.zeros_like(x) if a is None else a))
         scales = [None if v is None else grouping.copied(v, x) for v in (gamma, b, c)]
