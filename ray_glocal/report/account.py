@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ _ENDINGS = {"completed": "done", "errored": "failed", "lost": "lost", "live": "r
 _TUNES = {"TERMINATED": "done", "ERROR": "failed", "RUNNING": "running", "PENDING": "waiting", "PAUSED": "paused"}
 _TEST, _HYPER, _FORECAST = "test_", "hyper/", "forecast/final_loss"
 _SHOWN = 40  # trials in the text
+_NAMED = 4  # trials that a warning names
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,14 @@ class Pruned:
 
 
 @dataclass(frozen=True)
+class Warned:
+    """A warning that sessions gave, and the trials in which they did."""
+
+    text: str
+    trials: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Summary:
     """What an experiment came to.
 
@@ -87,6 +96,7 @@ class Summary:
         tests: Its test metrics, by name, from the result with the best value, or else from the last that has any.
         pruned: Why trials were pruned.
         cost: What all trials cost.
+        warnings: Every warning that a session gave.
         notes: What is not recorded, in sentences.
     """
 
@@ -101,6 +111,7 @@ class Summary:
     tests: Mapping[str, float]
     pruned: tuple[Pruned, ...]
     cost: Cost
+    warnings: tuple[Warned, ...]
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -112,7 +123,8 @@ class Summary:
         Args:
             trials: How many trials to list at most, the best ones.
         """
-        parts = (self._head(), self._table(trials), self._best(), self._pruned(), self._cost(), self._notes())
+        middle = self._best(), self._pruned(), self._cost(), self._warnings()
+        parts = (self._head(), self._table(trials), *middle, self._notes())
         return "\n\n".join(part for part in parts if part)
 
     def _head(self) -> str:
@@ -172,6 +184,10 @@ class Summary:
             f"Cost: {layout.shown(round(cost.steps))} {unit}, {cost.seconds:.1f} trial seconds{share}"
         )
 
+    def _warnings(self) -> str:
+        lines = [layout.paragraph(f"Warning ({_trials(w.trials)}): {w.text}") for w in self.warnings]
+        return "\n".join(lines)
+
     def _notes(self) -> str:
         return "\n".join(layout.paragraph(f"Note: {note}") for note in self.notes)
 
@@ -212,6 +228,7 @@ def summarised(experiment: Experiment) -> Summary:
         tests=_tests(ordered[0], ordered[0].best(key, sign)) if leads else {},
         pruned=_pruned(trials),
         cost=cost,
+        warnings=_warnings(ordered),
         notes=tuple(_notes(experiment, counted=cost.counted)),
     )
 
@@ -295,6 +312,21 @@ def _pruned(trials: tuple[Trial, ...]) -> tuple[Pruned, ...]:
     counts = Counter(trial.rule for trial in trials if trial.rule)
     example = {trial.rule: f"trial {trial.id}: {trial.reason}" for trial in trials}
     return tuple(Pruned(rule, count, example[rule]) for rule, count in counts.most_common())
+
+
+def _warnings(runs: Sequence[Run]) -> tuple[Warned, ...]:
+    given: dict[str, list[str]] = {}
+    for run in runs:
+        for text in run.warnings:
+            given.setdefault(text, []).append(run.id)
+    return tuple(Warned(text, tuple(trials)) for text, trials in given.items())
+
+
+def _trials(ids: Sequence[str]) -> str:
+    """Trials by name, the first few of many."""
+    rest = len(ids) - _NAMED
+    named = ", ".join(ids[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    return f"{'trial' if len(ids) == 1 else 'trials'} {named}"
 
 
 def _notes(experiment: Experiment, *, counted: bool) -> list[str]:

@@ -14,6 +14,7 @@ from ray_glocal.report.folder import Folder
 from ray_glocal.scheduling.ledger import Record
 
 ANCESTOR = "glocal_ancestor"
+_WARNING = "warning"  # key under which a session reports its warnings, a line each
 Row = Mapping[str, Any]
 
 
@@ -58,6 +59,12 @@ class Run:
     def last(self, key: str) -> float | None:
         """The value of `key` that was reported last."""
         return next((value for row in reversed(self.rows) if (value := number(row, key)) is not None), None)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Every warning that its session gave, once, in order; a run that began anew may have lost earlier ones."""
+        told = (str(row.get(_WARNING) or "").splitlines() for row in self.rows)
+        return tuple(dict.fromkeys(text for texts in told for text in texts))
 
 
 def number(row: Row, key: str) -> float | None:

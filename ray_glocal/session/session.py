@@ -1,6 +1,5 @@
 """`GlocalSession`: the training loop's partner."""
 
-import logging
 import math
 import shutil
 import tempfile
@@ -41,6 +40,7 @@ from ray_glocal.session.engines import Engines
 from ray_glocal.session.foresight import Foresight
 from ray_glocal.session.heat import afforded, warmed
 from ray_glocal.session.meter import Meter
+from ray_glocal.session.notices import Notices
 from ray_glocal.session.outer import BACK, Axes, OuterState, Plan, learn, potential, settled
 from ray_glocal.session.recorder import Recorder
 from ray_glocal.session.response import Ending, respond
@@ -51,8 +51,6 @@ from ray_glocal.session.stream import Stream
 from ray_glocal.session.timetable import report_period, timetable
 from ray_glocal.session.trace import Trace
 from ray_glocal.session.validation import Validation
-
-logger = logging.getLogger(__name__)
 
 CHECK_EVERY = 8  # inner steps between looks at the training loss, for each look waits for the device
 
@@ -109,6 +107,7 @@ class GlocalSession:
         if total_steps < 1:
             raise ArgumentError("total_steps", "be at least 1", total_steps)
         self.settings = settings or Settings()
+        self.notices = Notices()
         self.adapted = hyper if isinstance(hyper, Adapted) else Adapted(tuple(hyper))
         self.problem = Problem(
             model,
@@ -143,7 +142,7 @@ class GlocalSession:
         self._engines = Engines(self.settings, self.problem.size, self._foresight.annealed)
         self._differentiation = Differentiation(self.problem, self._tape, self._meter, self._engines)
         counted = {kind: self._counted(kind, length) for kind, length in lengths.items()}
-        self._timetable = timetable(self.settings, total_steps, self.report_period, self.cost, counted)
+        self._timetable = timetable(self.settings, total_steps, self.report_period, self.cost, counted, self.notices)
         self._recorder = Recorder(self.settings, self._timetable)
         self._guard = Guard(self.settings)
         self._stream = Stream()
@@ -398,15 +397,16 @@ class GlocalSession:
         self.cost.extra_steps += report_steps(self.validation.count)
         return self.validation.mean(lambda batch: self.problem.mean_val_loss([batch], self.values, averaged=True))
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, Any]:
         """What the last report measured, with the cost up to now; flat, ready for `tune.report`.
 
         Keys: `val_loss`, `train_loss` (mean since the report before), `step`, `total_steps`, `forecast/final_loss`
         and `forecast/deviation` (NaN while too little is known), `potential`, `rollbacks`, `hyper/<name>`,
         `elasticity/<name>`, and `cost/steps` (inner-step equivalents), `cost/seconds`, `cost/share` (of the
         seconds that went into anything but plain training) and `cost/overhead` (those seconds over plain training's).
+        `warnings` is how many the session has given so far, and `warning` their texts, a line each.
         """
-        return {**self._metrics, **self.cost.metrics()}
+        return {**self._metrics, **self.cost.metrics(), **self.notices.metrics()}
 
     # ---- checkpoints ----
 
@@ -455,7 +455,8 @@ class GlocalSession:
                     with self.adapted.ancestor.as_directory() as folder:
                         self._inherit(Path(folder))
                 except (ArgumentError, OSError) as error:
-                    logger.warning("The ancestor's checkpoint cannot be read: starting afresh. %s", error)
+                    text = f"The ancestor's checkpoint cannot be read: starting afresh. {error}"
+                    self.notices.say("ancestor", text)
             return
         held = nullcontext(str(source)) if isinstance(source, str | Path) else source.as_directory()
         with held as folder:
@@ -508,6 +509,7 @@ class GlocalSession:
             "cost": self.cost.as_plain(),
             "timetable": self._timetable.as_plain(),
             "engines": self._engines.as_plain(),
+            "notices": self.notices.as_plain(),
         }
 
     def _open_window(self) -> list[dict[str, Any]]:
@@ -540,6 +542,7 @@ class GlocalSession:
         self.cost.load_plain(plain["cost"])
         self._timetable.load_plain(plain["timetable"])
         self._engines.load_plain(plain["engines"])
+        self.notices.load_plain(plain["notices"])
         self.problem.reads |= set(self.values)
         Randomness.from_plain(plain["randomness"]).restore()
 

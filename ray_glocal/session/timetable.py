@@ -1,14 +1,12 @@
 """Timetables: which inner steps belong to a window, by a fixed duty cycle or by a budget of time."""
 
-import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ray_glocal.session.budget import Budget, Prices, reports_every
 from ray_glocal.session.cost import PLAIN, REPORT, SEARCH, UPKEEP, WINDOW, Cost
+from ray_glocal.session.notices import Notices
 from ray_glocal.session.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 
 class Timetable(Protocol):
@@ -100,13 +98,16 @@ class Earned:
         settings: Window lengths.
         cost: What was spent, and typical prices.
         counted: Inner-step equivalents of a `search` window and of a later `window`: their prices until measured.
+        notices: Where to say that there is no room for hypergradients.
     """
 
-    def __init__(self, budget: Budget, settings: Settings, cost: Cost, counted: Mapping[str, float]) -> None:
+    def __init__(
+        self, budget: Budget, settings: Settings, cost: Cost, counted: Mapping[str, float], notices: Notices
+    ) -> None:
         self._budget, self._settings, self._cost, self._counted = budget, settings, cost, counted
+        self._notices = notices
         self._start: int | None = None  # of the next window
         self._planned = False
-        self._warned = False  # that reports alone are too dear
 
     def searches(self, step: int) -> bool:
         """Short windows follow each other at once, once it is known what a plain step costs."""
@@ -138,11 +139,9 @@ class Earned:
 
     def review(self, step: int) -> None:
         """There may be room where earlier prices were too high; there is none where reports alone take it all."""
-        if self._learned and not self._warned:
-            told = self._budget.exceeded(self._prices(WINDOW))
-            self._warned = bool(told)
-            if told:
-                logger.warning("%s", told)
+        told = self._budget.exceeded(self._prices(WINDOW)) if self._learned else ""
+        if told:
+            self._notices.say("reports", told)
         if self._planned and self._start is None:
             self.plan(step)
 
@@ -203,7 +202,7 @@ def report_period(settings: Settings, steps: float) -> int:
 
 
 def timetable(
-    settings: Settings, total_steps: int, reports: int, cost: Cost, counted: Mapping[str, float]
+    settings: Settings, total_steps: int, reports: int, cost: Cost, counted: Mapping[str, float], notices: Notices
 ) -> Timetable:
     """The timetable that the settings ask for.
 
@@ -213,7 +212,8 @@ def timetable(
         reports: Inner steps between reports.
         cost: See `Earned`.
         counted: See `Earned`.
+        notices: See `Earned`.
     """
     if settings.overhead is None:
         return DutyCycle(settings, total_steps)
-    return Earned(Budget(settings.overhead, total_steps, reports), settings, cost, counted)
+    return Earned(Budget(settings.overhead, total_steps, reports), settings, cost, counted, notices)

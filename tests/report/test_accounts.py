@@ -232,3 +232,26 @@ def test_names_are_lazy_and_an_unknown_one_is_said():
     assert all(callable(getattr(ray_glocal.report, name)) for name in dir(ray_glocal.report))
     with pytest.raises(AttributeError, match=r"has no attribute 'nothing'; it offers Comparison, Progress"):
         ray_glocal.report.nothing  # noqa: B018
+
+
+def test_every_warning_of_a_session_is_told_with_its_trials(tmp_path):
+    folder = recordings.stock(tmp_path)
+    for name, texts in (("x", ["late", "late\nslow"]), ("y", ["slow"])):
+        file = folder / f"train_{name}_x" / "result.json"
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        padded = ["", *texts, *texts[-1:] * len(rows)]
+        told = [{**row, "warning": text} for row, text in zip(rows, padded, strict=False)]
+        file.write_text("\n".join(json.dumps(row) for row in told))
+    told = summary(folder)
+    assert {w.text: w.trials for w in told.warnings} == {"late": ("x",), "slow": ("x", "y")}
+    text = str(told)
+    assert "Warning (trial x): late\nWarning (trials x, y): slow" in text
+
+
+def test_of_many_trials_that_warn_alike_a_few_are_named(tmp_path):
+    experiment = recordings.Experiment(tmp_path)
+    for name in "abcdef":
+        experiment.add(name)
+        experiment.report(name, 1, 1.0, warning="no windows")
+    text = str(summary(experiment.write()))
+    assert "Warning (trials a, b, c, d and 2 more): no windows" in text

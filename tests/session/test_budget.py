@@ -14,6 +14,7 @@ from ray_glocal.session.budget import FRONT, REPORTS, SEARCH, Budget, Prices, re
 from ray_glocal.session.cost import PLAIN, REPORT, UPKEEP, WINDOW, Cost, window_steps
 from ray_glocal.session.cost import SEARCH as SEARCHED
 from ray_glocal.session.meter import LEARN, WARM_UP, Meter
+from ray_glocal.session.notices import Notices
 from ray_glocal.session.recorder import Recorder
 from ray_glocal.session.timetable import Earned
 
@@ -58,7 +59,7 @@ class Training:
         budget = Budget(self.overhead, self.total, self.told.period)
         self.meter = Meter(self.cost, CPU, lambda: self.now)
         counted = {SEARCHED: window_steps("adjoint", 8, 0, 3, 4), WINDOW: window_steps("adjoint", 16, 0, 3, 4)}
-        self.timetable = Earned(budget, self.told, self.cost, counted)
+        self.timetable = Earned(budget, self.told, self.cost, counted, Notices())
         self.recorder = Recorder(self.told, self.timetable)
 
     def pay_report(self, first=1.0):

@@ -370,12 +370,13 @@ def test_a_checkpoint_is_packaged_as_its_taker_wants(tmp_path):
     session.close()
 
 
-def test_metrics_are_plain_numbers():
+def test_metrics_are_plain_numbers_and_a_text():
     run = Run()
     session = run.session()
     drive(session, session.batches(run.loader), 20)
     metrics = session.metrics()
-    assert {type(value) for value in metrics.values()} <= {int, float}
+    assert {type(value) for name, value in metrics.items() if name != "warning"} <= {int, float}
+    assert type(metrics["warning"]) is str
     json.dumps(metrics)
     assert isinstance(session, GlocalSession)
     assert metrics["cost/steps"] > 20
