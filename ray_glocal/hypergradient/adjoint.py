@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient.influence import carried
 from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.products import EXACT, Products
 from ray_glocal.hypergradient.replay import recalled, stretches
 from ray_glocal.hypergradient.state import Snapshot, copied
 from ray_glocal.hypergradient.step import Carrier, pull_back_step
+from ray_glocal.hypergradient.trouble import WindowError
 from ray_glocal.hypergradient.window import Trajectory, Window
 
 
@@ -34,7 +36,8 @@ def adjoint_trajectory(problem: Problem, window: Window, tail: int = 1, products
         products: Where Hessian products come from: those of the tape that recorded the window.
 
     Returns:
-        Cumulated contributions by lag, shape [K, q]; their last row is the full local hypergradient h_K.
+        Cumulated contributions by lag, shape [K, q]; their last row is the full local hypergradient h_K. Where what was
+        recorded is not what was trained, its `trouble` says so.
 
     Raises:
         ArgumentError: `tail` is out of range, there are no validation batches, or `val_loss` is not a scalar that
@@ -43,21 +46,31 @@ def adjoint_trajectory(problem: Problem, window: Window, tail: int = 1, products
     length = len(window.snapshots)
     if not 1 <= tail <= length:
         raise ArgumentError("tail", f"be 1 to {length}, the steps of the window", tail)
-    with problem.preserved():
-        problem.place(replace(window.end, parameters=_mean_parameters(problem, window, tail)))
-        outer = problem.outer_gradient(window.val_batches, window.values)
-        share = tuple(gradient / tail for gradient in outer.parameters)
-        nothing = tuple({name: torch.zeros_like(t) for name, t in held.items()} for held in window.end.slots)
-        own = tuple(copied(share))  # which is overwritten
-        carrier, after, contributions = Carrier(own, nothing, outer.statistics), window.end, []
-        for lag, snapshot in enumerate(_backwards(problem, window.snapshots), 1):
-            carrier, contribution = pull_back_step(problem, snapshot, carrier, products, after)
-            after = snapshot.start
-            contributions.append(contribution)
-            if lag < tail:  # the parameters before this step are one of those averaged
-                torch._foreach_add_(list(carrier.parameters), share)
-        lags = problem.stacked(contributions)
-        lags[0] += outer.direct
+    trouble = carried(problem, window)
+    if trouble:
+        return Trajectory.refused(problem, window, "lag", trouble)
+    try:
+        with problem.preserved():
+            return _trajectory(problem, window, tail, products)
+    except WindowError as error:
+        return Trajectory.refused(problem, window, "lag", str(error))
+
+
+def _trajectory(problem: Problem, window: Window, tail: int, products: Products) -> Trajectory:
+    problem.place(replace(window.end, parameters=_mean_parameters(problem, window, tail)))
+    outer = problem.outer_gradient(window.val_batches, window.values)
+    share = tuple(gradient / tail for gradient in outer.parameters)
+    nothing = tuple({name: torch.zeros_like(t) for name, t in held.items()} for held in window.end.slots)
+    own = tuple(copied(share))  # which is overwritten
+    carrier, after, contributions = Carrier(own, nothing, outer.statistics), window.end, []
+    for lag, snapshot in enumerate(_backwards(problem, window.snapshots), 1):
+        carrier, contribution = pull_back_step(problem, snapshot, carrier, products, after)
+        after = snapshot.start
+        contributions.append(contribution)
+        if lag < tail:  # the parameters before this step are one of those averaged
+            torch._foreach_add_(list(carrier.parameters), share)
+    lags = problem.stacked(contributions)
+    lags[0] += outer.direct
     return Trajectory(lags.cumsum_(0).cpu(), float(outer.loss), "lag")
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ray_glocal.hypergradient.layout import Layout, portions
 from ray_glocal.hypergradient.problem import Problem
+from ray_glocal.hypergradient.rules import Slots
 from ray_glocal.hypergradient.state import Snapshot
 
 
@@ -25,6 +26,14 @@ class Bucket:
     def flat(self, tensors: Sequence[Tensor]) -> Tensor:
         """Tensors [*lead, *shape], one for each place, as one [*lead, entries]; copied where they lie apart."""
         return tensors[0] if self.layout is None else self.layout.whole(tensors)
+
+    def held(self, slots: Sequence[Slots], name: str) -> Tensor:
+        """Buffers of one name, flat."""
+        return self.flat([slots[place][name] for place in self.places])
+
+    def slots(self, slots: Sequence[Slots]) -> Slots:
+        """All buffers, flat."""
+        return {name: self.held(slots, name) for name in slots[self.places[0]]}
 
     def apart(self, flat: Tensor) -> list[Tensor]:
         """Inverse of `flat`, without a copy."""

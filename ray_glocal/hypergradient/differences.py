@@ -8,16 +8,20 @@ import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.field import PulledBack
+from ray_glocal.hypergradient.graph import once_differentiable
 from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.products import EXACT, Linearised, Products
 from ray_glocal.hypergradient.replay import loss_gradients
 from ray_glocal.hypergradient.state import Slope, Snapshot
 from ray_glocal.hypergradient.statistics import running
+from ray_glocal.hypergradient.trouble import NoSecondDerivativeError
 
 # Of the step, in square roots of the precision; short ones where a table of embeddings makes up the parameters' length.
 LENGTHS = (0.001, 0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -74,7 +78,7 @@ class Difference:
         step = self._step(cotangents)
         problem.place(snapshot.start, cotangents, step)
         leaves = problem.leaves(snapshot.values, differentiable=True)
-        before = [statistic.requires_grad_() for statistic in running(problem.norms)]
+        before = [statistic.requires_grad_() for statistic in running(problem.statistics)]
         found = loss_gradients(problem, snapshot, leaves, before, [step * s for s in statistics])
         bases = [*self.slope.parameters, *(self.slope.hyper.get(name) for name in leaves), *(None for _ in before)]
         inputs = [*problem.parameters, *leaves.values(), *before]
@@ -111,7 +115,8 @@ def calibrated(problem: Problem, snapshot: Snapshot) -> Products:
     """Differences of the best length for a step, where they agree with exact products.
 
     They are checked along the step's gradient and, for beside kinks a short step may agree there by luck, along a
-    random direction in which every parameter moves by its own size.
+    random direction in which every parameter moves by its own size. Where a function has no second derivative there is
+    nothing exact: then differences of several lengths must agree with each other.
 
     Args:
         problem: The bilevel problem; its model may be left placed at the step.
@@ -119,19 +124,29 @@ def calibrated(problem: Problem, snapshot: Snapshot) -> Products:
 
     Returns:
         `EXACT` where no length comes near enough, as beside kinks or in half precision; the log says so.
+
+    Raises:
+        ArgumentError: No length does, and there are no exact products.
     """
     assert snapshot.slope is not None
     unit = torch.finfo(problem.parameters[0].dtype).eps ** 0.5
     pairs = zip(problem.parameters, snapshot.slope.parameters, strict=True)
     gradient = [torch.zeros_like(p) if g is None else g for p, g in pairs]
     lengths = [unit * multiple for multiple in LENGTHS]
-    found = [_errors(problem, snapshot, along, lengths) for along in (gradient, _random(snapshot))]
+    directions = (gradient, _random(snapshot))
+    obstacle = _obstacle(problem, snapshot)
+    measure = _spreads if obstacle else _errors
+    found = [measure(problem, snapshot, along, lengths) for along in directions]
     errors = {length: max(each[length] for each in found) for length in lengths}
     best = min(errors, key=errors.__getitem__)
     error = errors[best]
     if error <= ERROR:
         logger.info("Hessian products by differences of relative length %.1e err by %.1e.", best, error)
         return Differences(best)
+    if obstacle:
+        got = f"differences that err by {error:.2g} at best, beside {obstacle}"
+        remedy = "Use smooth activations (GELU, not ReLU) and single precision or better, or replace the function."
+        raise ArgumentError("products", "be exact where differences are not close", got, remedy)
     logger.warning(
         "Hessian products by differences err by %.2g at best, beyond %.2g; exact ones are used instead. "
         "Differences need smooth activations (GELU, not ReLU) and losses in single precision or better.",
@@ -141,19 +156,53 @@ def calibrated(problem: Problem, snapshot: Snapshot) -> Products:
     return EXACT
 
 
+def _obstacle(problem: Problem, snapshot: Snapshot) -> str:
+    """What has no second derivative in a step; empty where all have one."""
+    field = EXACT.whole(problem, snapshot)
+    names = once_differentiable([field.loss], [g for g in field.gradients if g is not None])
+    if names:
+        return ", ".join(names)
+    pairs = zip(problem.parameters, field.gradients, strict=True)
+    along = [torch.zeros_like(p) if g is None else g.detach() for p, g in pairs]
+    try:
+        with EXACT.kernels(problem):
+            field.pull_back(along, [torch.zeros_like(statistic) for statistic in field.after])
+    except NoSecondDerivativeError as error:
+        return str(error)
+    return ""
+
+
+def _spreads(
+    problem: Problem, snapshot: Snapshot, along: Sequence[Tensor], lengths: Sequence[float]
+) -> dict[float, float]:
+    """Relative distances of products with a direction to those by the next shorter and the next longer step."""
+    still = [torch.zeros_like(statistic) for statistic in running(problem.statistics)]
+    told = [_product(problem, snapshot, along, still, length) for length in lengths]
+    near = [_relative(a, b) for a, b in pairwise(told)]
+    worst = [near[0], *(max(pair) for pair in pairwise(near)), near[-1]]
+    return dict(zip(lengths, worst, strict=True))
+
+
+def _product(
+    problem: Problem, snapshot: Snapshot, along: Sequence[Tensor], still: Sequence[Tensor], length: float
+) -> list[Tensor]:
+    back = Differences(length).at(problem, snapshot).pull_back(along, still)
+    return problem.ranks.mean(back.parameters)
+
+
+def _relative(told: Sequence[Tensor], exact: Sequence[Tensor]) -> float:
+    error = _norm([a - b for a, b in zip(told, exact, strict=True)])
+    return float(error / _norm(exact).clamp_min(1e-300))
+
+
 def _errors(
     problem: Problem, snapshot: Snapshot, along: Sequence[Tensor], lengths: Sequence[float]
 ) -> dict[float, float]:
     """Relative errors of products with a direction, by the length of the step."""
-    still = [torch.zeros_like(statistic) for statistic in running(problem.norms)]
+    still = [torch.zeros_like(statistic) for statistic in running(problem.statistics)]
     with EXACT.kernels(problem):
         exact = problem.ranks.mean(EXACT.at(problem, snapshot).pull_back(along, still).parameters)
-    errors = {}
-    for length in lengths:
-        told = problem.ranks.mean(Differences(length).at(problem, snapshot).pull_back(along, still).parameters)
-        error = _norm([a - b for a, b in zip(told, exact, strict=True)])
-        errors[length] = float(error / _norm(exact).clamp_min(1e-300))
-    return errors
+    return {length: _relative(_product(problem, snapshot, along, still, length), exact) for length in lengths}
 
 
 def _random(snapshot: Snapshot) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,12 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ray_glocal.hypergradient.batch import owned
 from ray_glocal.hypergradient.kernels import twice_differentiable
 from ray_glocal.hypergradient.problem import Problem, check_graph
 from ray_glocal.hypergradient.state import Snapshot
 from ray_glocal.hypergradient.statistics import readings, running, updated
+from ray_glocal.hypergradient.trouble import NoSecondDerivativeError
 
 Gradients = tuple[Tensor | None, ...]
+
+# Of what torch raises where there is no second derivative.
+REFUSALS = ("is not implemented", "once_differentiable", "ouble backward", "does not support", "not supported for")
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +51,25 @@ def vector_jacobian(outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotange
     live = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
     if not live:
         return [torch.zeros_like(x) for x in inputs]
-    found = torch.autograd.grad(
-        [o for o, _ in live], inputs, [c for _, c in live], allow_unused=True, retain_graph=True
-    )
+    outputs, weights = [o for o, _ in live], [c for _, c in live]
+    with refusals():
+        found = torch.autograd.grad(outputs, inputs, weights, allow_unused=True, retain_graph=True)
     return [torch.zeros_like(x) if f is None else f for x, f in zip(inputs, found, strict=True)]
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Say in our words that a function has no second derivative, which torch says in several of its own.
+
+    Raises:
+        NoSecondDerivativeError: It has none.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(words in str(error) for words in REFUSALS):
+            raise
+        raise NoSecondDerivativeError(f"torch cannot differentiate a training loss twice: {error}") from error
 
 
 def hessian_products(
@@ -105,34 +126,31 @@ class GradientField:
     after: Sequence[Tensor]
 
     @classmethod
-    def of(
-        cls, problem: Problem, snapshot: Snapshot, parameters: Sequence[Tensor], parts: Sequence[Any] | None = None
-    ) -> "GradientField":
-        """Differentiate a step's training loss in the parameters that the model holds, graph kept.
+    def of(cls, problem: Problem, snapshot: Snapshot, parts: Sequence[Any] | None = None) -> "GradientField":
+        """Differentiate a step's training loss in the parameters, graph kept.
 
         Args:
             problem: The bilevel problem, its model placed at the snapshot.
             snapshot: The inner step.
-            parameters: Those that the model holds.
-            parts: Some of the step's micro-batches; all by default.
+            parts: Its micro-batches, some or all; by default all of a copy of the snapshot's.
         """
-        leaves = problem.leaves(snapshot.values, differentiable=True)
-        before = [statistic.requires_grad_() for statistic in running(problem.norms)]
-        every = problem.parts(snapshot.batch)
+        parameters, leaves = problem.parameters, problem.leaves(snapshot.values, differentiable=True)
+        before = [statistic.requires_grad_() for statistic in running(problem.statistics)]
+        parts = problem.parts(owned(snapshot.batch)) if parts is None else parts
         kernels = twice_differentiable(problem.model, substituting=problem.substitutes)
-        with kernels as ours, problem.ranks.apart(), readings(problem.norms) as seen:
+        with kernels as ours, problem.ranks.apart(), readings(problem.statistics) as seen:
             losses: list[Tensor] = []
             total: Gradients = (None,) * len(parameters)
-            for part in every if parts is None else parts:
+            for part in parts:
                 loss = problem.train(part, leaves)
                 check_graph("train_loss", loss)
                 losses.append(loss)
-                share = shared(loss, len(every), snapshot.scale)
+                share = shared(loss, problem.accumulate, snapshot.scale)
                 total = added(total, torch.autograd.grad(share, parameters, create_graph=True, allow_unused=True))
         problem.substitutes = ours is not None and ours.used
         total = unscaled(total, snapshot.scale)
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
-        return cls(parameters, leaves, loss, total, before, updated(problem.norms, before, seen))
+        return cls(parameters, leaves, loss, total, before, updated(before, seen))
 
     @property
     def inputs(self) -> list[Tensor]:

@@ -3,16 +3,19 @@
 Franceschi et al. 2017 (arXiv:1703.01785), forward mode.
 """
 
+from collections.abc import Iterator
 from itertools import chain
 
 import torch
 from torch import Tensor
 
+from ray_glocal.hypergradient.influence import carried
 from ray_glocal.hypergradient.problem import OuterGradient, Problem
 from ray_glocal.hypergradient.replay import recalled, stretches
-from ray_glocal.hypergradient.state import InnerState
+from ray_glocal.hypergradient.state import InnerState, Snapshot
 from ray_glocal.hypergradient.statistics import running
 from ray_glocal.hypergradient.step import Carrier, push_forward_step
+from ray_glocal.hypergradient.trouble import WindowError
 from ray_glocal.hypergradient.window import Trajectory, Window
 
 
@@ -29,25 +32,41 @@ def forward_trajectory(problem: Problem, window: Window, precision: torch.dtype 
             parameters by default.
 
     Returns:
-        h_k for k = 1 .. K, shape [K, q].
+        h_k for k = 1 .. K, shape [K, q]. Where what was recorded is not what was trained, its `trouble` says so.
 
     Raises:
         ArgumentError: There are no validation batches, or `val_loss` is not a scalar that depends on the parameters.
     """
-    with problem.preserved():
-        steps = chain.from_iterable(recalled(problem, stretch) for stretch in stretches(window.snapshots))
-        carrier, rows = no_tangents(problem, window.snapshots[0].start), []
-        for place, snapshot in enumerate(steps):
-            if place:
-                problem.place(snapshot.start)
-                rows.append(contract(problem.outer_gradient(window.val_batches, window.values), carrier))
-            carrier = push_forward_step(problem, snapshot, carrier)
-            if precision is not None:
-                carrier = _rested(carrier, precision)
-        problem.place(window.end)
+    trouble = carried(problem, window)
+    if trouble:
+        return Trajectory.refused(problem, window, "forward", trouble)
+    try:
+        with problem.preserved():
+            return _trajectory(problem, window, precision)
+    except WindowError as error:
+        return Trajectory.refused(problem, window, "forward", str(error))
+
+
+def _trajectory(problem: Problem, window: Window, precision: torch.dtype | None) -> Trajectory:
+    carrier, rows = no_tangents(problem, window.snapshots[0].start), []
+    for snapshot, after in _steps(problem, window):
+        carrier = push_forward_step(problem, snapshot, carrier, after)
+        if precision is not None:
+            carrier = _rested(carrier, precision)
+        problem.place(after)
         outer = problem.outer_gradient(window.val_batches, window.values)
         rows.append(contract(outer, carrier))
     return Trajectory(torch.stack(rows).cpu(), float(outer.loss), "forward")
+
+
+def _steps(problem: Problem, window: Window) -> Iterator[tuple[Snapshot, InnerState]]:
+    """The steps of a window, each with the state after it."""
+    steps = chain.from_iterable(recalled(problem, stretch) for stretch in stretches(window.snapshots))
+    last = next(steps)
+    for snapshot in steps:
+        yield last, snapshot.start
+        last = snapshot
+    yield last, window.end
 
 
 def _rested(carrier: Carrier, precision: torch.dtype) -> Carrier:
@@ -66,7 +85,7 @@ def no_tangents(problem: Problem, state: InnerState) -> Carrier:
     return Carrier(
         tuple(p.new_zeros((q, *p.shape)) for p in state.parameters),
         tuple({name: t.new_zeros((q, *t.shape)) for name, t in held.items()} for held in state.slots),
-        tuple(s.new_zeros((q, *s.shape)) for s in running(problem.norms)),
+        tuple(s.new_zeros((q, *s.shape)) for s in running(problem.statistics)),
     )
 
 

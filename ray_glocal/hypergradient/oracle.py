@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.adjoint import adjoint_trajectory
+from ray_glocal.hypergradient.batch import owned
 from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.schedule import Factor, scheduled
 from ray_glocal.hypergradient.state import Values
@@ -70,7 +71,7 @@ def final_loss(
     with problem.rewound():
         problem.write_options(None, values)
         for batch in scheduled(problem, batches, factors):
-            problem.advance(batch, values)
+            problem.advance(owned(batch), values)
         return problem.mean_val_loss(val_batches, values)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient.batch import owned
 from ray_glocal.hypergradient.binding import NEVER_ZERO, bound
 from ray_glocal.hypergradient.clipping import Clipping
 from ray_glocal.hypergradient.hyperparameter import Hyperparameter, HyperValues
@@ -23,7 +24,9 @@ from ray_glocal.hypergradient.randomness import Randomness
 from ray_glocal.hypergradient.ranks import Ranks
 from ray_glocal.hypergradient.rules import rule_for
 from ray_glocal.hypergradient.state import InnerState, Snapshot, Values, copied, write
-from ray_glocal.hypergradient.statistics import read_from, running, tracked
+from ray_glocal.hypergradient.statistics import Readings, read_from, running, tracked
+from ray_glocal.hypergradient.surroundings import Surroundings
+from ray_glocal.hypergradient.trained import check_trained, named, trained
 
 Loss = Callable[..., Tensor]
 
@@ -59,16 +62,18 @@ class Problem:
             of the step is the mean of theirs.
         scaler: Scales losses whose gradients would underflow in half precision; steps that it leaves out are no steps.
         averaged: Weights that are averaged over training beside the model's, updated after each step.
+        constants: Names, or patterns of them, of tensors that training changes and derivatives may take for constants.
 
     A model wrapped in `DistributedDataParallel` trains on all ranks together, and so is differentiated: the losses are
     the means of the ranks' own.
 
-    The parameters that train and the batch normalisations are read once, here. Derivatives pass through the running
-    statistics of the latter; any other module buffer is restored and replayed, but taken for a constant.
+    Derivatives pass through parameters, the optimizer's buffers and the running statistics of normalisations. All else
+    that a step may change, buffers and what hangs on the model and the losses, is put back where a step is run again.
 
     Raises:
-        ArgumentError: An unsupported optimizer, one that trains nothing or another model, no or unknown
-            hyperparameters, names or options twice, groups out of range, or a learning rate or momentum of zero.
+        ArgumentError: An unsupported optimizer, one that trains nothing, another model or not all of it, parameters
+            or gradients of unsupported kinds, no or unknown hyperparameters, names or options twice, groups out of
+            range, or a learning rate or momentum of zero.
     """
 
     def __init__(
@@ -83,6 +88,7 @@ class Problem:
         accumulate: int = 1,
         scaler: torch.amp.GradScaler | None = None,
         averaged: AveragedModel | None = None,
+        constants: Sequence[str] = (),
     ) -> None:
         if accumulate < 1:
             raise ArgumentError("accumulate", "be at least 1", accumulate, "It counts micro-batches of a step.")
@@ -90,7 +96,8 @@ class Problem:
         self.ranks = Ranks(model)
         self.clipping, self.accumulate, self.averaged = clipping, accumulate, averaged
         self.scaler = scaler if scaler is not None and scaler.is_enabled() else None
-        self.norms = tracked(model)
+        self.statistics = tracked(model)
+        self.constants = tuple(constants)
         self.optimizer = optimizer
         self.rule = rule_for(optimizer)
         self.train_loss, self._train_reads = train_loss, _takes_hyper(train_loss)
@@ -98,34 +105,53 @@ class Problem:
         self.hyperparameters = tuple(hyperparameters)
         read = self._train_reads or self._val_reads
         self.bindings = bound(self.hyperparameters, optimizer, self.rule, read=read)
-        owned = [(p, g) for g, group in enumerate(optimizer.param_groups) for p in group["params"] if p.requires_grad]
-        self.parameters: tuple[Tensor, ...] = tuple(p for p, _ in owned)
-        self.group_of: tuple[int, ...] = tuple(g for _, g in owned)
+        self.parameters, self.group_of = trained(optimizer)
         ends = np.cumsum([hyper.size for hyper in self.hyperparameters]).tolist()
         self.places = {h.name: slice(end - h.size, end) for h, end in zip(self.hyperparameters, ends, strict=True)}
         self._read_by_losses = [b.hyperparameter.name for b in self.bindings if b.field is None]
         self.reads: set[str] = set()  # loss hyperparameters that a loss has read so far
         self.substitutes = True  # whether kernels of the model's are replaced inside windows, as far as was seen
+        self.judged: dict[frozenset[str], str] = {}  # what was found of sets of tensors that training changes
         self._sent: dict[tuple[str, torch.dtype], tuple[weakref.ref[Tensor], int, Tensor]] = {}
-        self._check_parameters()
+        check_trained(model, optimizer)
+        self.surroundings = self._surroundings()
         for group in optimizer.param_groups:  # what an earlier problem wrote says nothing about this one
             group.pop(ADAPTED_LR, None)
 
-    def _check_parameters(self) -> None:
-        kind = type(self.optimizer).__name__
-        if not self.parameters:
-            remedy = "Set `requires_grad` on what should train."
-            raise ArgumentError("optimizer", "hold at least one parameter that requires a gradient", kind, remedy)
-        if any(type(parameter).__name__ == "DTensor" for parameter in self.parameters):  # its import takes long
-            remedy = "Wrap the model in DistributedDataParallel."
-            raise ArgumentError("model", "hold its parameters whole on every rank", "parts of them", remedy)
-        if any(isinstance(module, nn.SyncBatchNorm) for module in self.model.modules()):
-            remedy = "Use BatchNorm as it is, or a normalisation without statistics."
-            raise ArgumentError("model", "have layers with a second derivative", "SyncBatchNorm", remedy)
-        known = {id(parameter) for parameter in self.model.parameters()}
-        if not any(id(parameter) in known for parameter in self.parameters):
-            remedy = "Build it from `model.parameters()`, after the model has its final parameters."
-            raise ArgumentError("optimizer", "train parameters of `model`", f"{kind} of another model's", remedy)
+    # ---- what a step depends on ----
+
+    def name_of(self, parameter: Tensor) -> str:
+        """How a parameter is spoken of."""
+        return named(self.model, parameter)
+
+    def follow(self) -> bool:
+        """Take over which of the optimizer's parameters require gradients now; whether others did before.
+
+        Raises:
+            ArgumentError: See the class; the model may have changed in the meantime.
+        """
+        found, groups = trained(self.optimizer)
+        if len(found) == len(self.parameters) and all(a is b for a, b in zip(found, self.parameters, strict=True)):
+            return False
+        check_trained(self.model, self.optimizer)
+        self.parameters, self.group_of = found, groups
+        self.surroundings = self._surroundings()
+        return True
+
+    def explore(self, batch: Any, leaves: Mapping[str, Tensor]) -> Tensor:
+        """A plain step's gradients, as `differentiate` fills them in, with an eye on what the step depends on."""
+        with Readings(self.statistics) as mode:
+            loss = self.differentiate(batch, leaves)
+        found = {id(pair.mean): pair for pair in mode.unknown}
+        buffers = {id(buffer) for buffer in self.model.buffers()}
+        self.statistics += [pair for pair in found.values() if id(pair.mean) in buffers]
+        self.surroundings = self._surroundings()  # a first step may have made some of them
+        return loss
+
+    def _surroundings(self) -> Surroundings:
+        apart = [*self.parameters, *(t for pair in self.statistics for t in (pair.mean, pair.variance))]
+        losses = {"train_loss": self.train_loss, "val_loss": self.val_loss}
+        return Surroundings({"model": self.model, **losses}, apart)
 
     # ---- values ----
 
@@ -319,7 +345,7 @@ class Problem:
     def take_step(self) -> bool:
         """Let the optimizer step by the gradients that the parameters hold; whether it did."""
         if self.clipping is not None:
-            self.clipping.clip(self.parameters)
+            self.clipping.clip([p for group in self.optimizer.param_groups for p in group["params"]])
         taken = True
         if self.scaler is None:
             self.optimizer.step()
@@ -334,11 +360,12 @@ class Problem:
 
     # ---- states ----
 
-    def capture(self, keep: Callable[[Sequence[Tensor]], list[Tensor]] = copied) -> InnerState:
+    def capture(self, keep: Callable[[Sequence[Tensor]], list[Tensor]] = copied, *, again: bool = True) -> InnerState:
         """A copy of everything the next inner step depends on.
 
         Args:
             keep: Copies tensors, to wherever copies are to lie.
+            again: Whether the step may be run again: else its surroundings are left out.
         """
         slots, steps = [], []
         for parameter, group, state in zip(self.parameters, self.group_of, self._optimizer_states(), strict=True):
@@ -347,7 +374,8 @@ class Problem:
             slots.append(held)
             steps.append(step)
         live = self.parameters, tuple(slots), tuple(steps), tuple(self.model.buffers())
-        return InnerState(*live, Randomness.capture()).moved(keep)
+        around = self.surroundings.capture() if again else None
+        return InnerState(*live, Randomness.capture(), around).moved(keep)
 
     def _optimizer_states(self) -> list[Mapping[str, Any]]:
         """What the optimizer holds of each parameter; counts of steps that lie on a device are fetched together."""
@@ -364,7 +392,7 @@ class Problem:
         """Record the inner step that is about to be taken."""
         options = tuple(self.rule.options(group) for group in self.optimizer.param_groups)
         scale = 1.0 if self.scaler is None else self.scaler.get_scale()
-        return Snapshot(state, batch, options, values, scale=scale)
+        return Snapshot(state, owned(batch), options, values, scale=scale)
 
     @torch.no_grad()
     def place(self, state: InnerState, along: Sequence[Tensor] | None = None, step: Tensor | None = None) -> None:
@@ -380,6 +408,8 @@ class Problem:
         else:
             for parameter, start, direction in zip(self.parameters, state.parameters, along, strict=True):
                 torch.addcmul(start, direction, step.to(start), out=parameter)
+        if state.surroundings is not None:
+            state.surroundings.restore()
         write(list(self.model.buffers()), state.buffers)
         state.randomness.restore()
 
@@ -423,10 +453,10 @@ class Problem:
     def outer_gradient(self, batches: Sequence[Any], values: Values) -> OuterGradient:
         """Mean validation loss over `batches`, and over the ranks', and its derivatives, the model in eval mode."""
         leaves = self.leaves(values, differentiable=True)
-        statistics = [statistic.requires_grad_() for statistic in running(self.norms)]
+        statistics = [statistic.requires_grad_() for statistic in running(self.statistics)]
         wanted = [*self.parameters, *statistics, *leaves.values()]
         losses, total = [], [torch.zeros_like(leaf) for leaf in wanted]
-        with differentiable_in_eval(self.model), read_from(self.norms, statistics), evaluating(self.model):
+        with differentiable_in_eval(self.model), read_from(self.statistics, statistics), evaluating(self.model):
             for batch in _some(batches):  # one graph at a time
                 with self.ranks.apart():
                     loss = self.validate(batch, leaves).reshape(())

@@ -7,10 +7,12 @@ from typing import Protocol
 
 from torch import Tensor
 
+from ray_glocal.hypergradient.batch import owned
 from ray_glocal.hypergradient.field import GradientField, PulledBack
 from ray_glocal.hypergradient.kernels import twice_differentiable
 from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.state import Snapshot
+from ray_glocal.hypergradient.verification import same_step
 
 
 class Linearised(Protocol):
@@ -44,7 +46,7 @@ class Exact:
 
     def at(self, problem: Problem, snapshot: Snapshot) -> Linearised:
         """The graph that was kept, or else that of the step run again: micro-batch by micro-batch where possible."""
-        alone = len(problem.parts(snapshot.batch)) == 1 or bool(problem.norms)  # statistics chain micro-batches
+        alone = len(problem.parts(snapshot.batch)) == 1 or bool(problem.statistics)  # statistics chain micro-batches
         if snapshot.field is not None or snapshot.slope is None or alone:
             return self.whole(problem, snapshot)
         problem.place(snapshot.start)
@@ -60,7 +62,7 @@ class Exact:
             kept: GradientField = snapshot.field
             return kept
         problem.place(snapshot.start)
-        return GradientField.of(problem, snapshot, problem.parameters)
+        return same_step(snapshot, GradientField.of(problem, snapshot))
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,8 @@ class PartByPart:
         """Sum of the cotangents that come back through each micro-batch's gradient."""
         problem, snapshot = self.problem, self.snapshot
         first, *others = (
-            GradientField.of(problem, snapshot, problem.parameters, [part]).pull_back(cotangents, statistics)
-            for part in problem.parts(snapshot.batch)
+            GradientField.of(problem, snapshot, [part]).pull_back(cotangents, statistics)
+            for part in problem.parts(owned(snapshot.batch))
         )
         return sum(others, first)
 

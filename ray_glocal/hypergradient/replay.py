@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ray_glocal.hypergradient.batch import owned
 from ray_glocal.hypergradient.field import Gradients, added, shared, unscaled
 from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.randomness import Randomness
@@ -54,7 +55,8 @@ def advanced(problem: Problem, snapshot: Snapshot) -> tuple[Slope, InnerState]:
             parameters[place], slots[place] = updated
             steps[place] += 1
     buffers = tuple(buffer.detach().clone() for buffer in problem.model.buffers())
-    return slope, InnerState(tuple(parameters), tuple(slots), tuple(steps), buffers, Randomness.capture())
+    held = tuple(parameters), tuple(slots), tuple(steps), buffers
+    return slope, InnerState(*held, Randomness.capture(), problem.surroundings.capture())
 
 
 def first_derivatives(problem: Problem, snapshot: Snapshot) -> Slope:
@@ -86,15 +88,15 @@ def loss_gradients(
         before: Running statistics ahead of the step, leaves of a graph.
         weights: What those after it are multiplied by and added to the loss; none to leave them out.
     """
-    inputs, parts = [*problem.parameters, *leaves.values(), *before], problem.parts(snapshot.batch)
+    inputs, parts = [*problem.parameters, *leaves.values(), *before], problem.parts(owned(snapshot.batch))
     total: Gradients = (None,) * len(inputs)
     # Statistics chain the micro-batches: then they are one graph.
     for chunk in [parts] if before else [[part] for part in parts]:
-        with problem.ranks.apart(), readings(problem.norms if before else ()) as seen:
+        with problem.ranks.apart(), readings(problem.statistics if before else ()) as seen:
             losses = [problem.train(part, leaves) for part in chunk]
             loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
         loss = shared(loss, len(parts), snapshot.scale)
-        after = updated(problem.norms, before, seen) if before else []
+        after = updated(before, seen) if before else []
         for weight, statistic in zip(weights, after, strict=True):
             loss = loss + (snapshot.scale * weight * statistic).sum()
         total = added(total, torch.autograd.grad(loss, inputs, allow_unused=True))

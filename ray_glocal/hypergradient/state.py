@@ -12,6 +12,7 @@ from torch import Tensor
 from ray_glocal.hypergradient.layout import Layout, portions
 from ray_glocal.hypergradient.randomness import Randomness
 from ray_glocal.hypergradient.rules import Slots
+from ray_glocal.hypergradient.surroundings import Captured
 
 Values = Mapping[str, Tensor]  # float64 on the CPU, by name of the hyperparameter
 
@@ -25,6 +26,7 @@ class InnerState:
     steps: tuple[int, ...]
     buffers: tuple[Tensor, ...]
     randomness: Randomness
+    surroundings: Captured | None = None  # where the step may be run again
 
     @property
     def nbytes(self) -> int:
@@ -75,12 +77,15 @@ class Snapshot:
 
     Args:
         state: Where it started; None where that can be had by running the steps before it again.
-        batch: On what.
+        batch: On what: a copy that nobody else writes to.
         options: The optimizer's options of each parameter group.
         values: Hyperparameter values.
         slope: Its first derivatives, where the way it is differentiated needs them.
         scale: What the loss was multiplied by ahead of its backward pass.
         taken: Whether the optimizer stepped: a gradient scaler leaves out steps whose gradients overflow.
+        loss: Its training loss, as it was when the step was taken; None where nobody took it down.
+        trouble: The sentence that says why its window cannot be differentiated; empty as a rule.
+        marks: Of the tensors around the model when a window began, by its first step.
         field: Its gradient with its graph, where that was kept.
     """
 
@@ -91,6 +96,9 @@ class Snapshot:
     slope: Slope | None = None
     scale: float = 1.0
     taken: bool = True
+    loss: Tensor | None = None
+    trouble: str = ""
+    marks: Any = field(default=None, compare=False, repr=False)
     field: Any = field(default=None, compare=False, repr=False)
 
     @property

@@ -1,94 +1,163 @@
-"""Running statistics of batch normalisation: torch updates and reads them outside the graph; here both are inside it.
+"""Running statistics of batch and instance normalisation: torch updates and reads them outside the graph.
 
-They belong to the inner state like parameters do: where validation reads them, a hypergradient without their part can
-have the wrong sign.
+Here both are inside it. They belong to the inner state like parameters do: where validation reads them, a hypergradient
+without their part can have the wrong sign. They are known by the buffers that torch's functions are called with, so
+that it does not matter who calls them: a module of torch's, a subclass, or a model's own forward.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from ray_glocal.hypergradient.kernels import moments
+from ray_glocal.hypergradient.kernels.substitution import entered
+
+ARGUMENTS = ("input", "weight", "bias", "running_mean", "running_var", "use_input_stats", "momentum", "eps")
+FUNCTIONS = frozenset({torch.batch_norm, torch.instance_norm})
+COMPOSITES = frozenset({F.batch_norm, F.instance_norm, torch.autograd.grad})  # which call them
+
+
+@dataclass(frozen=True)
+class Running:
+    """A running mean and a running variance, buffers of a model."""
+
+    mean: Tensor
+    variance: Tensor
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One batch that a normalisation saw in training, and the weight it has in the running statistics."""
+    """One batch that a normalisation saw in training, and the weight that it has in the running statistics.
 
-    module: _BatchNorm
+    Args:
+        place: Which of the running statistics.
+        batch: What was normalised, [batch, channel, ...].
+        weight: Of the batch's moments in the statistics after it.
+        each: Whether every example has moments of its own, whose means are taken.
+    """
+
+    place: int
     batch: Tensor
     weight: float
+    each: bool
 
 
-def tracked(model: nn.Module) -> list[_BatchNorm]:
-    """Modules of a model that keep running statistics."""
-    return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+def tracked(model: nn.Module) -> list[Running]:
+    """Running statistics of a model's modules, by the names that all of torch's give them, each once."""
+    pairs = [(module._buffers.get("running_mean"), module._buffers.get("running_var")) for module in model.modules()]
+    found = {id(mean): Running(mean, var) for mean, var in pairs if mean is not None and var is not None}
+    return list(found.values())
 
 
-def running(norms: Sequence[_BatchNorm]) -> list[Tensor]:
-    """Copies of all running means and variances, module after module."""
-    found = [t for m in norms for t in (m.running_mean, m.running_var)]
-    return [t.detach().clone() for t in found if t is not None]
+def running(statistics: Sequence[Running]) -> list[Tensor]:
+    """Copies of all means and variances, pair after pair."""
+    return [t.detach().clone() for pair in statistics for t in (pair.mean, pair.variance)]
+
+
+class _Normalisations(TorchFunctionMode):
+    """Sees every call of a normalisation with running statistics, from whatever function of torch's it comes."""
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in COMPOSITES:
+            with self:
+                return entered(func)(*args, **kwargs)
+        if func not in FUNCTIONS:
+            return func(*args, **kwargs)
+        told = dict(zip(ARGUMENTS, args, strict=False)) | kwargs
+        told["use_input_stats"] = told.pop("training", told.get("use_input_stats"))
+        if told["running_mean"] is None:
+            return func(*args, **kwargs)
+        return self.called(func, told, lambda: func(*args, **kwargs))
+
+    def called(self, func: Any, told: Mapping[str, Any], usual: Any) -> Any:
+        """What the call returns."""
+        raise NotImplementedError
+
+
+class Readings(_Normalisations):
+    """Collects what enters the running statistics while a model runs.
+
+    Args:
+        statistics: Those that are known.
+    """
+
+    def __init__(self, statistics: Sequence[Running]) -> None:
+        super().__init__()
+        self._places = {id(pair.mean): place for place, pair in enumerate(statistics)}
+        self.seen: list[Reading] = []
+        self.unknown: list[Running] = []
+
+    def called(self, func: Any, told: Mapping[str, Any], usual: Any) -> Any:
+        """The usual result; in training, a reading."""
+        place = self._places.get(id(told["running_mean"]))
+        if not told["use_input_stats"]:
+            return usual()
+        if place is None:
+            self.unknown.append(Running(told["running_mean"], told["running_var"]))
+        else:
+            each = func is torch.instance_norm
+            self.seen.append(Reading(place, told["input"], float(told["momentum"]), each))
+        return usual()
 
 
 @contextmanager
-def readings(norms: Sequence[_BatchNorm]) -> Iterator[list[Reading]]:
-    """Collect what enters the running statistics while the model runs."""
-    seen: list[Reading] = []
-
-    def record(module: nn.Module, args: tuple[Any, ...], _: Tensor) -> None:
-        assert isinstance(module, _BatchNorm)
-        if module.training:
-            assert module.num_batches_tracked is not None
-            # Without a momentum all batches so far count alike.
-            weight = 1.0 / float(module.num_batches_tracked) if module.momentum is None else module.momentum
-            seen.append(Reading(module, args[0], weight))
-
-    with _hooked(norms, record):
-        yield seen
+def readings(statistics: Sequence[Running]) -> Iterator[list[Reading]]:
+    """Collect what enters running statistics while the model runs; of a model that has none, nothing."""
+    if not statistics:
+        yield []
+        return
+    with Readings(statistics) as mode:
+        yield mode.seen
 
 
-def updated(norms: Sequence[_BatchNorm], before: Sequence[Tensor], seen: Sequence[Reading]) -> list[Tensor]:
+def updated(before: Sequence[Tensor], seen: Sequence[Reading]) -> list[Tensor]:
     """Running statistics after the readings, with their graph, from those before."""
-    place = {module: 2 * index for index, module in enumerate(norms)}
     after = list(before)
     for reading in seen:
-        i = place[reading.module]
-        variance, mean = moments(reading.batch.to(before[0].dtype))
+        i = 2 * reading.place
+        variance, mean = _moments(reading, before[0].dtype)
         after[i] = (1 - reading.weight) * after[i] + reading.weight * mean
         after[i + 1] = (1 - reading.weight) * after[i + 1] + reading.weight * variance
     return after
 
 
-@contextmanager
-def read_from(norms: Sequence[_BatchNorm], leaves: Sequence[Tensor]) -> Iterator[None]:
-    """Let normalisations in eval mode read `leaves` in place of their buffers, so that derivatives reach them."""
-    place = {module: 2 * index for index, module in enumerate(norms)}
+def _moments(reading: Reading, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    batch = reading.batch.to(dtype)
+    if not reading.each:
+        return moments(batch)
+    variance, mean = torch.var_mean(batch.flatten(2), -1)
+    return variance.mean(0), mean.mean(0)
 
-    def normalise(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-        assert isinstance(module, _BatchNorm)
-        if module.training:
-            return output
-        batch, i = args[0], place[module]
+
+class _Leaves(_Normalisations):
+    """Lets normalisations that read running statistics read leaves of a graph in their place."""
+
+    def __init__(self, statistics: Sequence[Running], leaves: Sequence[Tensor]) -> None:
+        super().__init__()
+        self._leaves = {id(pair.mean): (leaves[2 * i], leaves[2 * i + 1]) for i, pair in enumerate(statistics)}
+
+    def called(self, func: Any, told: Mapping[str, Any], usual: Any) -> Any:
+        """The same, differentiable in the statistics."""
+        leaves = self._leaves.get(id(told["running_mean"]))
+        if told["use_input_stats"] or leaves is None:
+            return usual()
+        batch, weight, bias = told["input"], told["weight"], told["bias"]
         shape = (-1, *(1 for _ in range(batch.ndim - 2)))
-        scale = (leaves[i + 1] + module.eps).rsqrt() * (1.0 if module.weight is None else module.weight)
-        result = (batch - leaves[i].reshape(shape)) * scale.reshape(shape)
-        shifted: Tensor = result if module.bias is None else result + module.bias.reshape(shape)
-        return shifted.to(output.dtype)
-
-    with _hooked(norms, normalise):
-        yield
+        scale = (leaves[1] + told["eps"]).rsqrt() * (1.0 if weight is None else weight)
+        result = (batch - leaves[0].reshape(shape)) * scale.reshape(shape)
+        shifted: Tensor = result if bias is None else result + bias.reshape(shape)
+        return shifted.to(batch.dtype)
 
 
-@contextmanager
-def _hooked(norms: Sequence[_BatchNorm], hook: Any) -> Iterator[None]:
-    handles = [module.register_forward_hook(hook) for module in norms]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def read_from(statistics: Sequence[Running], leaves: Sequence[Tensor]) -> AbstractContextManager[object]:
+    """Let normalisations in eval mode read `leaves` in place of their buffers, so that derivatives reach them."""
+    return _Leaves(statistics, leaves) if statistics else nullcontext()

@@ -19,6 +19,7 @@ from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.products import EXACT, Linearised, Products
 from ray_glocal.hypergradient.rules import Slots, Update
 from ray_glocal.hypergradient.state import InnerState, Snapshot
+from ray_glocal.hypergradient.verification import check_step
 
 
 @dataclass(frozen=True)
@@ -54,18 +55,25 @@ def pull_back_step(
         snapshot: The inner step.
         carrier: Adjoint of the state after the step; it may be overwritten.
         products: Where Hessian products come from.
-        after: The state after the step, where it is at hand: its buffers need not be computed again.
+        after: The state after the step, where it is at hand: then it is checked that the step led to it, and its
+            buffers need not be computed again.
 
     Returns:
         Adjoint of the state before the step, and the step's contribution to the hypergradient, by name of the
         hyperparameter; zero where there is none.
+
+    Raises:
+        WindowError: The step is not one that the optimizer took by the loss's gradient.
     """
     if not snapshot.taken:  # what running statistics saw of an overflow is nothing to be differentiated
         return carrier, {}
     slope = products.at(problem, snapshot)
     gradients = _taken_by(snapshot, slope)
+    clipped = _clipped(problem, gradients)
+    if after is not None:
+        check_step(problem, snapshot, clipped, after)
     with torch.no_grad():
-        through = _pull_back_rule(problem, snapshot, _clipped(problem, gradients), carrier, after)
+        through = _pull_back_rule(problem, snapshot, clipped, carrier, after)
         if problem.clipping is not None:
             through.gradients = problem.clipping.pull_back(gradients, through.gradients)
     with products.kernels(problem):
@@ -117,13 +125,13 @@ def _pull_back_rule(
         taken = Update(
             bucket.flat([state.parameters[i] for i in bucket.places]),
             partial(bucket.flat, [g for i in bucket.places if (g := gradients[i]) is not None]),
-            _held(bucket, state.slots),
+            bucket.slots(state.slots),
             state.steps[first],
             snapshot.options[group],
-            None if after is None else _held(bucket, after.slots),
+            None if after is None else bucket.slots(after.slots),
         )
         wanted = frozenset(field for field, _ in adapted.values())
-        cotangents = bucket.flat([carrier.parameters[i] for i in bucket.places]), _held(bucket, carrier.slots)
+        cotangents = bucket.flat([carrier.parameters[i] for i in bucket.places]), bucket.slots(carrier.slots)
         pulled = problem.rule.pull_back(taken, wanted, *cotangents)
         apart = [bucket.apart(flat) for flat in (pulled.parameter, pulled.gradient, *pulled.slots.values())]
         for i, parameter, gradient, *held in zip(bucket.places, *apart, strict=True):
@@ -133,11 +141,6 @@ def _pull_back_rule(
             part = pulled.options[option] * factor
             through.options[name] = part + through.options[name] if name in through.options else part
     return through
-
-
-def _held(bucket: Bucket, slots: Sequence[Slots]) -> Slots:
-    """Buffers of a bucket, flat."""
-    return {name: bucket.flat([slots[i][name] for i in bucket.places]) for name in slots[bucket.places[0]]}
 
 
 def _adapted(problem: Problem, snapshot: Snapshot, group: int) -> Iterator[tuple[str, tuple[str, float]]]:
@@ -167,8 +170,20 @@ def _schedule_factor(options: Mapping[str, Any], rate: Tensor) -> float:
     return float(options["lr"]) / float(rate)
 
 
-def push_forward_step(problem: Problem, snapshot: Snapshot, carrier: Carrier) -> Carrier:
-    """Push the q tangents of the state, stacked in the first dimension, forward through one inner step."""
+def push_forward_step(
+    problem: Problem, snapshot: Snapshot, carrier: Carrier, after: InnerState | None = None
+) -> Carrier:
+    """Push the q tangents of the state, stacked in the first dimension, forward through one inner step.
+
+    Args:
+        problem: The bilevel problem.
+        snapshot: The inner step.
+        carrier: Tangents of the state before it.
+        after: The state after it, where it is at hand: then it is checked that the step led to it.
+
+    Raises:
+        WindowError: It did not.
+    """
     if not snapshot.taken:
         return carrier
     carrier = _awake(problem, carrier)
@@ -178,6 +193,8 @@ def push_forward_step(problem: Problem, snapshot: Snapshot, carrier: Carrier) ->
         moved = problem.ranks.mean(slope.push_forward(problem, carrier.parameters))
         statistics = slope.push_statistics(problem, carrier.parameters, carrier.statistics)
     clipped = _clipped(problem, gradients)
+    if after is not None:
+        check_step(problem, snapshot, clipped, after)
     if problem.clipping is not None:
         moved = problem.clipping.push_forward(gradients, moved)
     parameters, slots = list(carrier.parameters), list(carrier.slots)

@@ -1,13 +1,12 @@
 """Records the inner steps of windows: what is kept of each, and so what differentiating them will cost.
 
-The optimizer writes into the parameters that a graph would need, and batch normalisation into its buffers. So a step
-whose graph is kept is taken on copies in their place: of the parameters those that the snapshot holds anyway.
+A window's first step is taken plainly, and run a second time: with a graph, where graphs are kept or may be. So at
+every window the plain step is what counts, and what it is compared with is what will be differentiated.
 """
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -17,17 +16,23 @@ from torch.utils.checkpoint import CheckpointError
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import heap
+from ray_glocal.hypergradient.batch import owned, tensors
 from ray_glocal.hypergradient.differences import calibrated
 from ray_glocal.hypergradient.field import GradientField
+from ray_glocal.hypergradient.graph import nodes, once_differentiable
 from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.products import EXACT, Products
 from ray_glocal.hypergradient.replay import first_derivatives
+from ray_glocal.hypergradient.saved import Saved
 from ray_glocal.hypergradient.state import Slope, Snapshot, Values, copied, pinned
+from ray_glocal.hypergradient.trained import check_dense, listed
+from ray_glocal.hypergradient.trouble import NoSecondDerivativeError
 
 MEMORY = 2**30  # bytes; on a GPU half of what is free
 HOST_MEMORY = 2**33
 SLACK = {torch.float64: 1e-8, torch.float32: 1e-3}  # by which a model that runs eagerly may differ from itself compiled
 HALF_SLACK = 5e-2
+CLOSE = 1e-4  # relative difference up to which two runs of a step are one and the same but for rounding
 
 logger = logging.getLogger(__name__)
 
@@ -60,10 +65,9 @@ class Tape:
     """Takes the inner steps of windows, and decides at the first of them what is kept.
 
     Graphs are, where they fit the memory and change nothing: loss and gradients are compared with those of the plain
-    step, bit for bit. They differ where a kernel that can be differentiated twice takes the place of a fused one, or
-    where parameters hide from the model's modules; such steps are taken plainly and run again. Where not even a
-    window's states fit, they go to the host, and where that is too small as well, all but every so many are given up
-    and computed again.
+    step, bit for bit, at the first step of every window. They differ where a kernel that can be differentiated twice
+    takes the place of a fused one; such steps are taken plainly and run again. Where not even a window's states fit,
+    they go to the host, and where that is too small as well, all but every so many are given up and computed again.
 
     Args:
         problem: The bilevel problem.
@@ -103,21 +107,96 @@ class Tape:
             place: Steps of the window that were taken before.
 
         Raises:
-            ArgumentError: `train_loss` is not a scalar that depends on the parameters, or a compiled model computes
-                something else than the same one run eagerly.
+            ArgumentError: `train_loss` is not a scalar that depends on the parameters and can be differentiated as
+                often as is needed, or a compiled model computes something else than the same one run eagerly.
         """
-        problem = self._problem
-        if self.keeping is None:
-            self.keeping = self._settled(problem.snapshot(batch, values, problem.capture()))
-        keep = pinned if self.keeping.pinned else copied
-        state = problem.capture(keep) if place % self.keeping.stride == 0 else None
+        problem, keeping = self._problem, self.keeping
+        changed = problem.follow()
+        graphs = keeping is not None and keeping.graphs and place > 0 and not hooked(problem.parameters)
+        keep = pinned if keeping is not None and keeping.pinned else copied
+        stride = 1 if keeping is None else keeping.stride
+        state = problem.capture(keep, again=not graphs) if place % stride == 0 else None
         snapshot = problem.snapshot(batch, values, state)
-        return self._kept(snapshot) if self.keeping.graphs else self._plain(snapshot, self.keeping.slopes)
+        if place == 0:
+            return self._first(snapshot, batch)
+        if changed:
+            snapshot = replace(snapshot, trouble="other parameters train than when the window began")
+        if graphs:
+            return self._kept(snapshot, batch)
+        assert keeping is not None
+        return self._plain(snapshot, batch, slopes=keeping.slopes)
 
-    def _kept(self, snapshot: Snapshot) -> tuple[Snapshot, Tensor]:
+    def _first(self, snapshot: Snapshot, batch: Any) -> tuple[Snapshot, Tensor]:
+        """Take a window's first step plainly, run it again, and compare."""
         problem = self._problem
-        field = taped(problem, snapshot)
+        if problem.surroundings.unrepeatable:
+            trouble = (
+                f"a loss or the model holds an iterator, {listed(problem.surroundings.unrepeatable)}: no step that "
+            )
+            trouble += "draws from it can be run a second time. Draw from a list, or from a generator of random numbers"
+            recorded, loss = self._plain(snapshot, batch, slopes=True)
+            self.keeping = self.keeping or Keeping(graphs=False)
+            return replace(recorded, trouble=trouble), loss
+        first, loss = self._derived(snapshot, batch)
+        assert first.slope is not None
+        with problem.preserved():
+            if self.keeping is None:
+                self.keeping, trouble = self._settled(first)
+                field = None
+            else:
+                field, trouble = self._again(first)
+        slope = first.slope if self.keeping.slopes or problem.ranks.count > 1 else None
+        recorded = replace(first, slope=slope, field=field, trouble=trouble, taken=problem.take_step())
+        return replace(recorded, marks=problem.surroundings.marks()), loss
+
+    def _again(self, first: Snapshot) -> tuple[GradientField | None, str]:
+        """The step's graph, where graphs are kept and it says the same; or why it cannot be run a second time."""
+        problem, keeping = self._problem, self.keeping
+        assert keeping is not None
+        assert first.slope is not None
+        problem.place(first.start)
+        plain = [g for g in first.slope.parameters if g is not None]
+        if not keeping.graphs:
+            if keeping.products is EXACT:
+                return None, ""  # it is compared when it is differentiated
+            return None, self._differ(first, first_derivatives(problem, first).parameters)
+        field = taped(problem, first, owned(first.batch))
+        again = problem.ranks.mean([g.detach() for g in field.gradients if g is not None])
+        if len(again) == len(plain) and problem.ranks.unanimous(_same(again, plain)) and not others(problem, field):
+            return field, ""
+        trouble = self._differ(first, [None if g is None else g.detach() for g in field.gradients])
+        if not trouble:
+            logger.info("Windows are run a second time to be differentiated from now on: kernels differ.")
+            memory = self._room()
+            self.keeping = self._stored(first, memory, EXACT, slopes=self._several)
+        return None, trouble
+
+    def _differ(self, first: Snapshot, again: Sequence[Tensor | None]) -> str:
+        """The sentence that says that a step run a second time is another one; empty where it is the same."""
+        problem = self._problem
+        assert first.slope is not None
+        pairs = list(zip(problem.parameters, first.slope.parameters, again, strict=True))
+        present = [p for p, a, b in pairs if (a is None) != (b is None)]
+        if present:
+            name = problem.name_of(present[0])
+            return f"the loss depends on {name!r} in one of two runs of the same step only"
+        both = [(p, a, b) for p, a, b in pairs if a is not None and b is not None]
+        off = [(_apart([b], [a]), p) for p, a, b in both]
+        plain, second = [a for _, a, _ in both], [b for _, _, b in both]
+        alike = problem.ranks.unanimous(_same(second, plain) or _apart(second, plain) < CLOSE)
+        if alike:
+            return ""
+        worst, parameter = max(off, key=lambda each: each[0] if each[0] == each[0] else math.inf)
+        return (
+            f"two runs of one step differ: the gradient of {problem.name_of(parameter)!r} by {worst:.2g} of its "
+            "length. The loss draws on something that cannot be put back, or a hook changes gradients after the "
+            "backward pass"
+        )
+
+    def _kept(self, snapshot: Snapshot, batch: Any) -> tuple[Snapshot, Tensor]:
+        problem = self._problem
         problem.optimizer.zero_grad()
+        field = taped(problem, snapshot, batch)
         gradients = [None if g is None else g.detach() for g in field.gradients]
         slope = None
         if problem.ranks.count > 1:
@@ -128,39 +207,60 @@ class Tape:
             # Clipping writes into gradients, and the graph needs its own.
             parameter.grad = gradient if gradient is None or problem.clipping is None else gradient.clone()
         problem.take_step()
-        return replace(snapshot, field=field, slope=slope), field.loss.detach()
+        return replace(snapshot, field=field, slope=slope, loss=field.loss.detach()), field.loss.detach()
 
-    def _plain(self, snapshot: Snapshot, slopes: bool) -> tuple[Snapshot, Tensor]:
+    def _plain(self, snapshot: Snapshot, batch: Any, *, slopes: bool) -> tuple[Snapshot, Tensor]:
         problem = self._problem
-        leaves = problem.leaves(snapshot.values, differentiable=slopes)
-        loss, slope = problem.differentiate(snapshot.batch, leaves), None
         if slopes:
-            gradients = tuple(None if p.grad is None else p.grad.clone() for p in problem.parameters)
-            names = [name for name, leaf in leaves.items() if leaf.grad is not None]
-            scaled = [g / snapshot.scale for name in names if (g := leaves[name].grad) is not None]
-            slope = Slope(gradients, dict(zip(names, problem.ranks.mean(scaled), strict=True)))
-        return replace(snapshot, slope=slope, taken=problem.take_step()), loss
+            recorded, loss = self._derived(snapshot, batch)
+            return replace(recorded, taken=problem.take_step()), loss
+        loss = problem.differentiate(batch, problem.leaves(snapshot.values, differentiable=False))
+        return replace(snapshot, loss=loss, taken=problem.take_step()), loss
 
-    def _settled(self, snapshot: Snapshot) -> Keeping:
-        """Try the step in every way, leave everything as it was, and choose."""
+    def _derived(self, snapshot: Snapshot, batch: Any) -> tuple[Snapshot, Tensor]:
+        """A plain step with its slope and its loss, the optimizer's part left out."""
         problem = self._problem
-        memory = self._memory if self._memory is not None else _free(problem.parameters[0].device)
-        memory = int(problem.ranks.agreed(memory))
-        several = problem.accumulate > 1 or problem.ranks.count > 1
-        with problem.preserved():
-            slope = first_derivatives(problem, snapshot)
+        leaves = problem.leaves(snapshot.values, differentiable=True)
+        loss = problem.explore(batch, leaves) if self.keeping is None else problem.differentiate(batch, leaves)
+        gradients = tuple(None if p.grad is None else p.grad.clone() for p in problem.parameters)
+        check_dense(problem.model, problem.parameters, gradients)
+        names = [name for name, leaf in leaves.items() if leaf.grad is not None]
+        scaled = [g / snapshot.scale for name in names if (g := leaves[name].grad) is not None]
+        slope = Slope(gradients, dict(zip(names, problem.ranks.mean(scaled), strict=True)))
+        return replace(snapshot, slope=slope, loss=loss), loss
+
+    def _settled(self, first: Snapshot) -> tuple[Keeping, str]:
+        """Try the step in every way, and choose; why it cannot be run a second time, where it cannot."""
+        problem, memory = self._problem, self._room()
+        assert first.slope is not None
+        problem.place(first.start)
+        again = first_derivatives(problem, first).parameters
+        trouble = self._differ(first, again)
+        if trouble:
+            return self._stored(first, memory, EXACT, slopes=self._several), trouble
         if self._differences:
             with problem.preserved():
-                products = calibrated(problem, replace(snapshot, slope=slope))
+                products = calibrated(problem, first)
             if products is not EXACT:
-                return self._stored(snapshot, memory, products, slopes=True)
-        alike, graph = self._compared(snapshot, slope)
-        size = (graph + snapshot.start.nbytes) * self._window
+                return self._stored(first, memory, products, slopes=True), ""
+        pairs = [(a, b) for a, b in zip(again, first.slope.parameters, strict=True) if a is not None and b is not None]
+        repeats = _same([a for a, _ in pairs], [b for _, b in pairs])
+        alike, graph = self._compared(first, first.slope, repeats=repeats)
+        size = (graph + first.start.nbytes) * self._window
         if problem.ranks.unanimous(alike and size <= memory and problem.scaler is None):
-            return Keeping(graphs=True)
+            return Keeping(graphs=True), ""
         why = f"{self._window} graphs of {graph:.3g} bytes exceed {memory:.3g}" if alike else "kernels differ"
         logger.info("Windows are run a second time to be differentiated: %s.", why)
-        return self._stored(snapshot, memory, EXACT, slopes=several)
+        return self._stored(first, memory, EXACT, slopes=self._several), ""
+
+    @property
+    def _several(self) -> bool:
+        """Whether a step's gradient is put together from several."""
+        return self._problem.accumulate > 1 or self._problem.ranks.count > 1
+
+    def _room(self) -> int:
+        memory = self._memory if self._memory is not None else _free(self._problem.parameters[0].device)
+        return int(self._problem.ranks.agreed(memory))
 
     def _stored(self, snapshot: Snapshot, memory: int, products: Products, slopes: bool) -> Keeping:
         """Where the states of a window go that keeps no graphs."""
@@ -174,24 +274,31 @@ class Tape:
         logger.info("Windows of %.3g bytes exceed the memory: %d steps are run again at a time.", size, stride)
         return Keeping(graphs=False, stride=stride, products=products, slopes=slopes)
 
-    def _compared(self, snapshot: Snapshot, slope: Slope) -> tuple[bool, int]:
-        """Whether the step is the same with a graph as without, and what its graph takes, in bytes."""
+    def _compared(self, first: Snapshot, slope: Slope, *, repeats: bool) -> tuple[bool, int]:
+        """Whether the step is the same with a graph as without, and what its graph takes, in bytes.
+
+        Args:
+            first: The step, taken plainly.
+            slope: Its gradient.
+            repeats: Whether another plain run gave the same gradient, bit for bit.
+        """
         problem = self._problem
-        with problem.preserved(), measured() as held:
-            field = taped(problem, snapshot)
-            kept = {parameter.untyped_storage().data_ptr() for parameter in field.parameters}
-        size = sum(count for place, count in held.items() if place not in kept)
-        if not problem.ranks.unanimous(_outlives(problem, field)):
+        problem.place(first.start)
+        saved = saving(problem, first)
+        with saved.hooks():
+            field = GradientField.of(problem, first)
+        size = sum(saved.held.values())
+        check_twice(problem, field)
+        if not problem.ranks.unanimous(_outlives(problem, field)) or others(problem, field):
             return False, size
         with_graph = problem.ranks.mean([g.detach() for g in field.gradients if g is not None])
         without = [g for g in slope.parameters if g is not None]
         if len(with_graph) != len(without):
             return False, size
         self._check_alike(with_graph, without)
-        with problem.preserved():
-            again = [g for g in first_derivatives(problem, snapshot).parameters if g is not None]
         # Where not even two plain runs agree, as with atomic additions on a GPU, rounding is no difference.
-        return _same(with_graph, without) or (not _same(again, without) and _apart(with_graph, without) < 1e-4), size
+        rounding = not repeats and _apart(with_graph, without) < CLOSE
+        return _same(with_graph, without) or rounding, size
 
     def _check_alike(self, with_graph: Sequence[Tensor], without: Sequence[Tensor]) -> None:
         dtype = self._problem.parameters[0].dtype
@@ -228,59 +335,58 @@ def _free(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else MEMORY
 
 
-def taped(problem: Problem, snapshot: Snapshot) -> GradientField:
-    """The gradient of an inner step that is about to be taken, with a graph that outlives the step."""
-    with standing_in(problem, snapshot) as copies:
-        return GradientField.of(problem, snapshot, copies)
+def hooked(parameters: Sequence[Tensor]) -> bool:
+    """Whether hooks wait for accumulated gradients, which only a plain backward pass calls."""
+    return any(getattr(parameter, "_post_accumulate_grad_hooks", None) for parameter in parameters)
 
 
-@contextmanager
-def standing_in(problem: Problem, snapshot: Snapshot) -> Iterator[tuple[Tensor, ...]]:
-    """Put a snapshot's parameters, and copies of the buffers, into the modules; the buffers keep what is written."""
-    copies = tuple(nn.Parameter(kept) for kept in snapshot.start.parameters)
-    own: dict[int, Tensor] = {id(live): copy for live, copy in zip(problem.parameters, copies, strict=True)}
-    places = [
-        (module, name, live, held is module._buffers)
-        for module in problem.model.modules()
-        for held in (module._parameters, module._buffers)
-        for name, live in held.items()
-        if live is not None and (id(live) in own or held is module._buffers)
-    ]
-    buffers = [live for _, _, live, buffer in places if buffer]
-    own |= {id(live): live.clone() for live in buffers}
-    for module, name, live, buffer in places:
-        _hang(module, name, own[id(live)], buffer=buffer)
-    try:
-        yield copies
-    finally:
-        for module, name, live, buffer in places:
-            _hang(module, name, live, buffer=buffer)
-        for live in buffers:
-            live.copy_(own[id(live)])
+def others(problem: Problem, field: GradientField) -> bool:
+    """Whether a plain backward pass would leave gradients where somebody else may look for them."""
+    own = {id(tensor) for tensor in field.inputs}
+    known = {id(item.tensor) for item in problem.surroundings.items()}
+    found = [node.variable for node in nodes([field.loss]) if hasattr(node, "variable")]
+    return any(isinstance(v, nn.Parameter) or id(v) in known for v in found if id(v) not in own)
 
 
-def _hang(module: nn.Module, name: str, tensor: Tensor, *, buffer: bool) -> None:
-    """Set a parameter or buffer that a module has, past the checks of `nn.Module`, which take longer than a copy."""
-    if type(module).__setattr__ is not nn.Module.__setattr__:
-        setattr(module, name, tensor)
-    else:
-        held: dict[str, Any] = module._buffers if buffer else module._parameters
-        held[name] = tensor
+def saving(problem: Problem, snapshot: Snapshot, batch: Any = None) -> Saved:
+    """What a graph of a step on a batch that others write to holds, that it outlives the step."""
+    copies = list(zip(problem.parameters, snapshot.start.parameters, strict=True))
+    if batch is not None:
+        copies += zip(tensors(batch), tensors(snapshot.batch), strict=True)
+    return Saved(copies, [*problem.model.buffers(), *problem.surroundings.moving])
 
 
-@contextmanager
-def measured() -> Iterator[dict[int, int]]:
-    """Bytes that graphs hold of each storage, by its place in memory."""
-    held: dict[int, int] = {}
+def taped(problem: Problem, snapshot: Snapshot, batch: Any) -> GradientField:
+    """The gradient of an inner step on a batch, with a graph that outlives the step."""
+    with saving(problem, snapshot, batch).hooks():
+        return GradientField.of(problem, snapshot, problem.parts(batch))
 
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        held[storage.data_ptr()] = storage.nbytes()
-        return tensor
 
-    unpack: Callable[[Tensor], Tensor] = lambda tensor: tensor  # noqa: E731
-    with torch.autograd.graph.saved_tensors_hooks(keep, unpack):
-        yield held
+def check_twice(problem: Problem, field: GradientField) -> None:
+    """Check that a step's gradient can be differentiated.
+
+    Raises:
+        ArgumentError: A function has no second derivative.
+    """
+    names = once_differentiable([field.loss], [g for g in field.gradients if g is not None])
+    if names:
+        raise not_twice(f"{', '.join(names)} is differentiable once")
+    pairs = zip(problem.parameters, field.gradients, strict=True)
+    along = [torch.zeros_like(p) if g is None else g.detach() for p, g in pairs]
+    with EXACT.kernels(problem), problem.preserved():
+        try:
+            field.pull_back(along, [torch.zeros_like(statistic) for statistic in field.after])
+        except NoSecondDerivativeError as error:
+            raise not_twice(str(error)) from error
+
+
+def not_twice(got: str) -> ArgumentError:
+    """The complaint about a training loss that has no second derivative."""
+    remedy = (
+        "Replace the function by one that has, or set `Settings(products='differences')`, which takes one more "
+        "gradient in place of a second derivative."
+    )
+    return ArgumentError("train_loss", "be made of functions that can be differentiated twice", got, remedy)
 
 
 def _same(found: Sequence[Tensor], plain: Sequence[Tensor]) -> bool:

@@ -1,12 +1,15 @@
 """A recorded window of inner steps, and the trajectory of hypergradients it yields."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient.batch import owned
 from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.schedule import Factor, scheduled
 from ray_glocal.hypergradient.state import InnerState, Snapshot, Values
@@ -35,13 +38,22 @@ class Trajectory:
         derivatives: Shape [K, q], float64 on the CPU. Row k - 1 of a `forward` trajectory is h_k, the effect on the
             loss after k steps of having changed the hyperparameters from the window's start; of a `lag` trajectory,
             the effect on the loss at the window's end of having changed them over the last k steps. Both end in h_K.
-        loss: Validation loss after the window.
+        loss: Validation loss after the window; NaN where there is trouble.
         kind: Which of the two.
+        trouble: The sentence that says why the derivatives, NaN then, are not to be had: what was recorded is not what
+            was trained. Empty as a rule.
     """
 
     derivatives: Tensor
     loss: float
     kind: Literal["forward", "lag"]
+    trouble: str = ""
+
+    @classmethod
+    def refused(cls, problem: Problem, window: Window, kind: Literal["forward", "lag"], trouble: str) -> "Trajectory":
+        """One that carries nothing but the reason."""
+        nothing = torch.full((len(window.snapshots), problem.size), math.nan, dtype=torch.float64)
+        return cls(nothing, math.nan, kind, trouble)
 
 
 def record_window(
@@ -73,12 +85,13 @@ def record_window(
     problem.write_options(None, values)
     snapshots = []
     for place, batch in enumerate(scheduled(problem, batches, factors)):
+        own = owned(batch)
         if tape is not None:
-            snapshots.append(tape.step(batch, values, place)[0])
+            snapshots.append(tape.step(own, values, place)[0])
             continue
-        snapshot = problem.snapshot(batch, values, problem.capture())
-        problem.differentiate(batch, problem.leaves(values, differentiable=False))
-        snapshots.append(replace(snapshot, taken=problem.take_step()))
+        snapshot = problem.snapshot(own, values, problem.capture())
+        loss = problem.differentiate(own, problem.leaves(values, differentiable=False))
+        snapshots.append(replace(snapshot, loss=loss, taken=problem.take_step()))
     if not snapshots:
         raise ArgumentError("batches", "hold at least one batch", snapshots, "A window is one inner step or more.")
     return Window(tuple(snapshots), problem.capture(), val_batches)

@@ -79,6 +79,9 @@ class GlocalSession:
         averaged: A `torch.optim.swa_utils.AveragedModel` of the model; the session updates it after each inner step,
             reports its validation loss, and takes it along on retreats and in checkpoints. Hypergradients are those
             of the model itself: read at averaged weights, they would drive rates up until training breaks.
+        constants: Names, or patterns such as `"teacher.*"`, of tensors that training changes, that losses read and that
+            derivatives may take for constants all the same: a network that follows the model, a hidden state that is
+            handed on. Without it their windows are dropped, and the session says so.
         trace: Folder for the trace's parquet parts; without it the trace stays in memory and in checkpoints.
         settings: Window length, time budget or duty cycle, forecaster, gate and trust region.
 
@@ -101,6 +104,7 @@ class GlocalSession:
         accumulate: int = 1,
         scaler: torch.amp.GradScaler | None = None,
         averaged: AveragedModel | None = None,
+        constants: Sequence[str] = (),
         trace: str | Path | None = None,
         settings: Settings | None = None,
     ) -> None:
@@ -119,6 +123,7 @@ class GlocalSession:
             accumulate=accumulate,
             scaler=scaler,
             averaged=averaged,
+            constants=constants,
         )
         self.validation = Validation(val_batches, self.settings.val_batches)
         self.total_steps = total_steps
@@ -202,6 +207,7 @@ class GlocalSession:
         if recorded:
             snapshot, loss = self._tape.step(batch, self.values, len(self._recorder.snapshots))
             self._recorder.snapshots.append(snapshot)
+            recorded = not self._dropped(snapshot.trouble)
         else:
             loss = self.problem.advance(batch, self.values)
         self._meter.step()
@@ -261,6 +267,8 @@ class GlocalSession:
 
     def _heed(self, window: Window) -> None:
         trajectory = self._differentiation.trajectory(window, self._window_kind)
+        if self._dropped(trajectory.trouble):
+            return
         series = self.problem.pull_back(window.values, trajectory.derivatives).numpy()
         if self._lost(series[-1], trajectory.loss):
             return
@@ -326,6 +334,16 @@ class GlocalSession:
         self._set_values(self.problem.to_values(line + back))
         reason = "the search is over: back to the first weights, with half the learning rate"
         self.trace.append(return_rows(self.step_count, self.problem, self.values, "restart", reason))
+
+    def _dropped(self, trouble: str) -> bool:
+        """Drop a window that cannot be differentiated, if there is trouble, and say why; training goes on plainly."""
+        if not trouble:
+            return False
+        self.notices.say("window", f"A window was dropped: {trouble}.")
+        if self._recorder.snapshots:
+            self._meter.forget()
+        self._recorder.drop()
+        return True
 
     def _forget(self) -> None:
         """Drop what was seen on a path that is given up."""

@@ -187,7 +187,7 @@ def test_steps_that_the_scaler_leaves_out_are_no_steps():
 
     def train_loss(model, batch, hyper):
         value = plain(model, batch, hyper)
-        return value * float("inf") if batch is odd else value
+        return value * float("inf") if torch.equal(batch[0], odd[0]) else value
 
     case.problem.train_loss = train_loss
     values = case.problem.start_values()

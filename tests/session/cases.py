@@ -152,6 +152,7 @@ class Run:
             "lr_scheduler": self.scheduler,
             "trace": self.trace,
             "settings": self.settings,
+            "constants": ("scale",),  # it depends on the parameters, and derivatives do not follow it
         }
         return GlocalSession(self.model, self.optimizer, self.train, val_loss, **{**arguments, **changed})
 

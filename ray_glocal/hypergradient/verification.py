@@ -1,0 +1,107 @@
+"""Whether what a window's derivatives are of is what was trained: recorded steps held against each other.
+
+From the state that a step started in and the gradient that is differentiated the update rule gives a state, and that
+must be the one in which the next step started. It is not where anything else writes to parameters or gradients: a hook
+after the backward pass, a clamp between steps, another optimizer, a loss that computes something else the second time.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ray_glocal.hypergradient.buckets import Bucket, buckets
+from ray_glocal.hypergradient.problem import Problem
+from ray_glocal.hypergradient.state import InnerState, Snapshot
+from ray_glocal.hypergradient.trouble import WindowError
+
+if TYPE_CHECKING:
+    from ray_glocal.hypergradient.field import GradientField
+
+ULPS = 8.0  # of a tensor, by which an update may be off: fused optimizers round otherwise than the rules
+SHARE = 1e-4  # of a step: gradients by other kernels differ in their last bits
+ROUGH = 2e-2  # the same where a rule rounds to bfloat16 in between, as Muon's does
+LOSS = 1e-4  # of a loss, likewise
+
+
+def same_step(snapshot: Snapshot, field: "GradientField") -> "GradientField":
+    """A step's gradient, run again, if its loss is the one that was taken down.
+
+    Raises:
+        WindowError: It is another one.
+    """
+    if snapshot.loss is None:
+        return field
+    first, again = snapshot.loss.double(), field.loss.detach().double()
+    if bool((again - first).abs() > LOSS * first.abs() + 1e-9) or bool(again.isnan() ^ first.isnan()):
+        raise WindowError(
+            f"a step's loss was {float(first):.6g}, and {float(again):.6g} when it was run again from the same state: "
+            "it depends on something that could not be put back"
+        )
+    return field
+
+
+def check_step(problem: Problem, snapshot: Snapshot, gradients: Sequence[Tensor | None], after: InnerState) -> None:
+    """Check that a step led from its state to the next one.
+
+    Args:
+        problem: The bilevel problem.
+        snapshot: The inner step, with its state.
+        gradients: By which it was taken, clipped.
+        after: The state in which the step after it started, or the window ended.
+
+    Raises:
+        WindowError: It did not; the first parameter that is elsewhere is named.
+    """
+    with torch.no_grad():
+        for bucket in buckets(problem, snapshot, gradients):
+            for place, off in _differing(problem, snapshot, bucket, gradients, after):
+                raise WindowError(_told(problem, place, off))
+        start = snapshot.start
+        for place, gradient in enumerate(gradients):
+            if gradient is None and not torch.equal(start.parameters[place], after.parameters[place]):
+                raise WindowError(_told(problem, place, 1.0))
+
+
+def _told(problem: Problem, place: int, off: float) -> str:
+    name = problem.name_of(problem.parameters[place])
+    return (
+        f"the step that {name!r} took is off by {off:.2g} of its length from what the optimizer makes of the loss's "
+        "gradient: something else writes to it or to its gradient (a hook, a clamp between steps, another optimizer)"
+    )
+
+
+def _differing(
+    problem: Problem, snapshot: Snapshot, bucket: Bucket, gradients: Sequence[Tensor | None], after: InnerState
+) -> Iterator[tuple[int, float]]:
+    """Parameters of a bucket that are elsewhere than they should be, and by what share of their step."""
+    start, first = snapshot.start, bucket.places[0]
+    before = bucket.slots(start.slots)
+    parameter = bucket.flat([start.parameters[i] for i in bucket.places])
+    gradient = bucket.flat([g for i in bucket.places if (g := gradients[i]) is not None])
+    options = snapshot.options[problem.group_of[first]]
+    told, slots = problem.rule.update(parameter, gradient, before, start.steps[first], options)
+    found = bucket.flat([after.parameters[i] for i in bucket.places])
+    names = [name for name in slots if all(name in after.slots[i] for i in bucket.places)]
+    if torch.equal(told, found) and all(torch.equal(slots[n], bucket.held(after.slots, n)) for n in names):
+        return
+    share = SHARE if problem.rule.elementwise else ROUGH
+    checked = [(told, found, parameter)]
+    checked += [
+        (s, bucket.held(after.slots, n), before.get(n, torch.zeros_like(s))) for n, s in slots.items() if n in names
+    ]
+    for triple in checked:
+        for place, *parts in zip(bucket.places, *map(bucket.apart, triple), strict=True):
+            if (off := _off(parts, share)) > 0:
+                yield place, off
+
+
+def _off(parts: Sequence[Tensor], share: float) -> float:
+    """By what share of its step a tensor is elsewhere than told, as it was found after a start; 0 within rounding."""
+    told, found, start = parts
+    error, step, size = (float(torch.linalg.vector_norm(t.double())) for t in (told - found, found - start, found))
+    rounding = ULPS * torch.finfo(found.dtype).eps * size
+    if error <= share * step + rounding or (error != error and told.isnan().equal(found.isnan())):
+        return 0.0
+    return error / step if step > 0 else float("inf")
