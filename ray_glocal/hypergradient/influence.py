@@ -29,7 +29,8 @@ def carried(problem: Problem, window: Window) -> str:
         problem: The bilevel problem, its model as the window left it.
         window: A window that has just ended.
     """
-    marks, trouble = window.snapshots[0].marks, next((s.trouble for s in window.snapshots if s.trouble), "")
+    marks = next((snapshot.marks for snapshot in window.snapshots if snapshot.marks), None)
+    trouble = next((snapshot.trouble for snapshot in window.snapshots if snapshot.trouble), "")
     if trouble or marks is None:
         return trouble
     moved = [item for item in problem.surroundings.moved(marks) if _counts(item, problem.constants)]

@@ -117,13 +117,12 @@ class Tape:
         stride = 1 if keeping is None else keeping.stride
         state = problem.capture(keep, again=not graphs) if place % stride == 0 else None
         snapshot = problem.snapshot(batch, values, state)
-        if place == 0:
+        if place == 0 or keeping is None:  # a resumed run may begin inside a window
             return self._first(snapshot, batch)
         if changed:
             snapshot = replace(snapshot, trouble="other parameters train than when the window began")
         if graphs:
             return self._kept(snapshot, batch)
-        assert keeping is not None
         return self._plain(snapshot, batch, slopes=keeping.slopes)
 
     def _first(self, snapshot: Snapshot, batch: Any) -> tuple[Snapshot, Tensor]:

@@ -111,6 +111,7 @@ def test_a_start_value_is_the_base_that_a_schedule_could_have_been_built_with(na
 def test_only_the_adapted_group_leaves_its_schedule():
     run = Run("sgd", settings=LIVELY)
     head, body = list(run.model.last.parameters()), list(run.model.first.parameters())
+    run.model.norm.requires_grad_(False)  # nothing trains it
     run.optimizer = torch.optim.SGD([{"params": head, "lr": 0.1}, {"params": body, "lr": 0.05}])
     run.scheduler = torch.optim.lr_scheduler.ExponentialLR(run.optimizer, 0.9)
     session = run.session(hyper=[Hyperparameter("rate", 0.2, 1e-4, 1.0, "log", field="lr", groups=(0,))])
