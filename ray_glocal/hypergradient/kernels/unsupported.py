@@ -47,11 +47,17 @@ class Unsupported:
         return None
 
 
-def _renormalises(
-    input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None, *_: Any, **__: Any
+def _bent(
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
 ) -> bool:
-    """Rows of an embedding are cut in place, which no derivative sees."""
-    return max_norm is not None
+    """Rows are cut in place, or their gradients divided, which no second derivative sees."""
+    return max_norm is not None or scale_grad_by_freq
 
 
 def _odd(x1: Tensor, x2: Tensor, p: float = 2.0, *_: Any, **__: Any) -> bool:
@@ -71,7 +77,7 @@ UNSUPPORTED: Mapping[Any, Unsupported] = {
     F.pdist: Unsupported("pdist with `p` other than 1 and 2", MISSING),
     torch.cdist: Unsupported("cdist with `p` other than 1 and 2", MISSING, _odd),
     F.embedding_bag: Unsupported("embedding_bag other than by sum or mean, dense and unscaled", MISSING),
-    F.embedding: Unsupported("embedding with `max_norm`", WRONG, _renormalises),
+    F.embedding: Unsupported("embedding with `max_norm` or `scale_grad_by_freq`", WRONG, _bent),
     torch.segment_reduce: Unsupported("segment_reduce", MISSING),
     torch.as_strided_scatter: Unsupported("as_strided_scatter", WRONG),
     torch._standard_gamma: Unsupported("Gamma.rsample in its shape", MISSING),

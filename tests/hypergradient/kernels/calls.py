@@ -160,8 +160,8 @@ def distances() -> dict[str, Call]:
 def layers() -> dict[str, Call]:
     words, image = torch.tensor([[0, 1], [1, 3]]), normal(2, 4, 5, 5)
     grid = torch.rand(1, 3, 3, 2, dtype=torch.float64) * 1.6 - 0.8
-    bags, offsets = torch.tensor([0, 2, 1, 3, 3]), torch.tensor([0, 2])
-    row = normal(1, 4, 5)
+    bags, offsets, gaps = torch.tensor([0, 2, 1, 3, 3]), torch.tensor([0, 2]), torch.tensor([0, 2, 2, 5])
+    row, kept = normal(1, 4, 5), torch.tensor([1.0, 1, 1, 0]).double()[:, None]
     return {
         "affine_grid": (lambda t: F.affine_grid(t, [1, 1, 3, 3], align_corners=False), (normal(1, 2, 3),)),
         "batch_norm": (lambda x, w, b: F.batch_norm(x, None, None, w, b, True), (image, normal(4), normal(4))),
@@ -190,13 +190,18 @@ def layers() -> dict[str, Call]:
             }.items()
         },
         "dropout, alpha": (partial(F.alpha_dropout, training=True), (normal(3, 4),)),
-        "embedding": (partial(F.embedding, words, padding_idx=3, scale_grad_by_freq=True), (normal(4, 3),)),
+        "embedding": (partial(F.embedding, words), (normal(4, 3),)),
+        "embedding, padded": (lambda w: F.embedding(words, w * kept, padding_idx=3), (normal(4, 3),)),
+        "embedding, scaled": (
+            partial(F.embedding, torch.tensor([[0, 0], [0, 1]]), scale_grad_by_freq=True),
+            (normal(4, 3),),
+        ),
         "embedding, max_norm": (lambda w: F.embedding(words, w * 1, max_norm=0.5), (normal(4, 3),)),
         "embedding, sparse": (partial(F.embedding, words, sparse=True), (normal(4, 3),)),
         "embedding_bag": (partial(F.embedding_bag, words), (normal(4, 3),)),
         "embedding_bag, max": (lambda w: F.embedding_bag(bags, w, offsets, mode="max"), (normal(4, 3),)),
         "embedding_bag, padded": (
-            lambda w: F.embedding_bag(bags, w, torch.tensor([0, 2, 2, 5]), include_last_offset=True, padding_idx=1),
+            lambda w: F.embedding_bag(bags, w * kept, gaps, include_last_offset=True, padding_idx=3),
             (normal(4, 3),),
         ),
         "embedding_bag, sum": (lambda w: F.embedding_bag(bags, w, offsets, mode="sum"), (normal(4, 3),)),

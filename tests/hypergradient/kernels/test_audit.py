@@ -56,6 +56,7 @@ REFUSED = {
     "indexing: segment_reduce, mean": MISSING,
     "indexing: segment_reduce, sum": MISSING,
     "layers: embedding, max_norm": WRONG,
+    "layers: embedding, scaled": WRONG,
     "layers: embedding_bag, max": MISSING,
     "losses: ctc_loss": MISSING,
     "losses: multi_margin_loss, averaged": MISSING,
@@ -85,12 +86,14 @@ def parts(out):
 
 
 def loss_of(call, tensors, bent):
-    """A sum of the call's results with fixed weights, and of their squares where the loss is bent."""
+    """A sum of the call's results with fixed weights, and where it is bent a function that has no diagonal Hessian."""
     torch.manual_seed(3)
-    weights, total = torch.Generator().manual_seed(7), 0
+    draws, total = torch.Generator().manual_seed(7), torch.zeros((), dtype=torch.float64)
     for out in parts(call(*tensors)):
-        plain, square = (torch.randn(out.shape, generator=weights, dtype=torch.float64) for _ in "12")
-        total = total + (plain * out).sum() + (square * out.square()).sum() * (0.5 if bent else 0)
+        plain, square, mixed = (torch.randn(out.shape, generator=draws, dtype=torch.float64) for _ in "123")
+        total = total + (plain * out).sum()
+        if bent:
+            total = total + (square * out.square()).sum() / 2 + (mixed * out).sum().square() / 2
     return total
 
 
@@ -103,8 +106,8 @@ def filled(found, like):
     return torch.cat([(torch.zeros_like(x) if f is None else f.to_dense()).flatten() for f, x in pairs])
 
 
-def directions(inputs):
-    draws = torch.Generator().manual_seed(11)
+def directions(inputs, seed=11):
+    draws = torch.Generator().manual_seed(seed)
     return [torch.randn(x.shape, generator=draws, dtype=torch.float64) for x in inputs]
 
 
@@ -122,11 +125,11 @@ def product(call, inputs, bent):
     return filled(torch.autograd.grad([g for g, _ in live], x, [v for _, v in live], allow_unused=True), x)
 
 
-def difference(call, inputs, bent):
-    """The same by central differences."""
+def difference(call, inputs, bent, seed=11):
+    """How the gradient moves in a direction, by central differences: that product, for the Hessian is symmetric."""
 
     def moved(length):
-        x = leaves([x + length * v for x, v in zip(inputs, directions(inputs), strict=True)])
+        x = leaves([x + length * v for x, v in zip(inputs, directions(inputs, seed), strict=True)])
         return filled(gradients(call, x, bent), x)
 
     return (moved(STEP) - moved(-STEP)) / (2 * STEP)
@@ -143,9 +146,13 @@ def inside(call):
 
 
 def error(call, inputs, bent):
-    truth = difference(call, inputs, bent)
+    """Of a product with a direction, and of its part along another: two, where a gradient is not one (padding)."""
+    found, truth = product(call, inputs, bent), difference(call, inputs, bent)
     assert torch.isfinite(truth).all()
-    return float((product(call, inputs, bent) - truth).norm() / truth.norm().clamp_min(1e-2))
+    scale = truth.norm().clamp_min(1e-2)
+    other = filled(directions(inputs, 12), inputs)
+    across = filled(directions(inputs), inputs) @ difference(call, inputs, bent, 12) - found @ other
+    return max(float((found - truth).norm() / scale), float(abs(across) / (scale * other.norm())))
 
 
 @pytest.mark.parametrize("name", RIGHT)
@@ -156,13 +163,13 @@ def test_products_are_right(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize("name", [name for name in RIGHT if "sparse" not in name])  # gradcheck takes no such gradients
 def test_all_second_derivatives_are_right(name):
     call, inputs = EVERY[name]
 
     def seeded(*tensors):
         torch.manual_seed(3)
-        return tuple(part for part in parts(inside(call)(*tensors)) if part.requires_grad)
+        return tuple(parts(inside(call)(*tensors)))
 
     options = {"check_fwd_over_rev": False, "check_batched_grad": False, "fast_mode": True}
     assert torch.autograd.gradgradcheck(seeded, leaves(inputs), atol=1e-4, rtol=1e-3, **options)
