@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable as marked
 from torch.autograd.graph import Node
 
 COMPLAINT = "torch::autograd::Error"  # the node that raises where a marked function is differentiated twice
+UNMARKED = ("torch.nn.modules._functions.CrossMapLRN2d",)  # torch's own that is one, and whose gradient has no graph
 OURS = ("torch", "ray_glocal")
 REGISTERED = "torch._library."  # where torch makes the classes of operators that were registered by others
 
@@ -38,7 +39,7 @@ def once_differentiable(losses: Sequence[Tensor], gradients: Sequence[Tensor] = 
         gradients: What came of it by `create_graph=True`. Of marks that no class in the graph of the losses shows they
             show that there is one, not whose.
     """
-    named = {_name(function) for function in _functions(losses) if _marked(function.backward)}
+    named = {_name(function) for function in _functions(losses) if _marked(function)}
     if not named and any(node.name() == COMPLAINT for node in nodes(gradients)):
         return [COMPLAINT]
     return sorted(named)
@@ -63,8 +64,11 @@ def _foreign(module: str) -> bool:
     return module.partition(".")[0] not in OURS or module.startswith(REGISTERED)
 
 
-def _marked(backward: Any) -> bool:
-    """Whether a backward pass was wrapped by torch's decorator, on whichever floor."""
+def _marked(function: type[Function]) -> bool:
+    """Whether the backward pass of a function was wrapped by torch's decorator, on whichever floor."""
+    if _name(function) in UNMARKED:
+        return True
+    backward: Any = function.backward
     while backward is not None:
         if getattr(backward, "__code__", None) is MARK:
             return True

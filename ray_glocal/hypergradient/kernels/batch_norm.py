@@ -59,7 +59,8 @@ def batch_norm(
     cudnn_enabled: bool,
 ) -> Tensor | None:
     """Normalise channels [batch, channel, ...] over all other dimensions, in training; update running statistics."""
-    if not training or not input.numel() or input.numel() < SMALL:
+    known = weight is not None or bias is None  # to torch's second derivative, which fails for a shift alone
+    if not training or not input.numel() or (known and input.numel() < SMALL):
         return None
     kernel = BatchNorm(running_mean, running_var, momentum, eps, cudnn_enabled)
     result: Tensor = applied(Normalisation, input, weight, bias, kernel)

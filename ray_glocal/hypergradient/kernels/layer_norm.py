@@ -120,7 +120,8 @@ def curvature(
     # Of what follows, each term is written into the sum of those before it.
     inner = in_a if gamma is None else in_a * gamma if b is None else torch.addcmul(b, in_a, gamma)
     in_x = project((inner * g).addcmul_(in_h, a)).addcmul_(y, total(w) * rate)
-    in_g = u if gamma is None else u * gamma if c is None else torch.addcmul(c, u, gamma)
+    scaled = u if gamma is None else u * gamma
+    in_g = scaled if c is None else scaled + c
     if gamma is not None and b is not None:
         in_g.addcmul_(y, b)
     return [in_g, in_x, w.sum(0, keepdim=True)]

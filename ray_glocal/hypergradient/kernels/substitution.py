@@ -4,21 +4,34 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from ray_glocal.hypergradient.kernels import activation, autocast, backends, batch_norm, group_norm, layer_norm
+from ray_glocal.hypergradient.kernels import (
+    activation,
+    autocast,
+    backends,
+    batch_norm,
+    distance,
+    group_norm,
+    layer_norm,
+)
 from ray_glocal.hypergradient.kernels.attention import attention
 from ray_glocal.hypergradient.kernels.eager import differentiable_in_eval
+from ray_glocal.hypergradient.kernels.embedding_bag import embedding_bag
+from ray_glocal.hypergradient.kernels.hard import hardsigmoid
+from ray_glocal.hypergradient.kernels.margin import multi_margin_loss
+from ray_glocal.hypergradient.kernels.unsupported import UNSUPPORTED
+from ray_glocal.hypergradient.kernels.weight_norm import weight_norm
 
 Kernel = Callable[..., Tensor | None]
 
 # A kernel answers None to arguments that it does not cover.
-KERNELS: Mapping[Any, Kernel] = {
+REPLACED: Mapping[Any, Kernel] = {
     F.gelu: activation.gelu,
     F.silu: activation.silu,
     F.layer_norm: layer_norm.layer_norm,
@@ -27,6 +40,29 @@ KERNELS: Mapping[Any, Kernel] = {
     torch.batch_norm: batch_norm.batch_norm,
     torch.group_norm: group_norm.group_norm,
     torch.instance_norm: batch_norm.instance_norm,
+    torch._weight_norm: weight_norm,
+    torch.cdist: distance.cdist,
+    F.pdist: distance.pdist,
+    F.hardsigmoid: hardsigmoid,
+    F.multi_margin_loss: multi_margin_loss,
+    F.embedding_bag: embedding_bag,
+}
+
+
+def covered(kernel: Kernel | None, refusal: Kernel | None) -> Kernel:
+    """A kernel, and a refusal of what it does not cover."""
+    if kernel is None or refusal is None:
+        return cast(Kernel, kernel or refusal)
+
+    def call(*args: Any, **kwargs: Any) -> Tensor | None:
+        found = kernel(*args, **kwargs)
+        return refusal(*args, **kwargs) if found is None else found
+
+    return call
+
+
+KERNELS: Mapping[Any, Kernel] = {
+    function: covered(REPLACED.get(function), UNSUPPORTED.get(function)) for function in {**REPLACED, **UNSUPPORTED}
 }
 
 

@@ -7,12 +7,15 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ray_glocal.hypergradient.kernels import batch_norm, blocks
+from ray_glocal.hypergradient.kernels import batch_norm, blocks, distance
 from ray_glocal.hypergradient.kernels.activation import GELU, GELU_TANH, SILU
 from ray_glocal.hypergradient.kernels.attention import attention
+from ray_glocal.hypergradient.kernels.embedding_bag import embedding_bag
 from ray_glocal.hypergradient.kernels.group_norm import group_norm
 from ray_glocal.hypergradient.kernels.layer_norm import layer_norm
+from ray_glocal.hypergradient.kernels.margin import multi_margin_loss
 from ray_glocal.hypergradient.kernels.moments import moments
+from ray_glocal.hypergradient.kernels.weight_norm import weight_norm
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -64,6 +67,30 @@ def normal(*shape, dtype=torch.float64):
     return torch.randn(shape, dtype=dtype)
 
 
+NAMES, LABELS = torch.tensor([[0, 1], [1, 3]]), torch.tensor([0, 2, 1])
+# What stays torch's, beside the same by hand, and the shapes that it takes.
+OTHERS = {
+    "weight-norm": (
+        weight_norm,
+        lambda v, g: v * (g / v.square().sum((1, 2), keepdim=True).sqrt()),
+        [(4, 3, 2), (4, 1, 1)],
+    ),
+    "cdist": (distance.cdist, lambda a, b: (a[:, None] - b).square().sum(-1).sqrt(), [(4, 3), (2, 3)]),
+    "pdist": (distance.pdist, lambda x: (x[[0, 0, 1]] - x[[1, 2, 2]]).square().sum(-1).sqrt(), [(3, 4)]),
+    "margins": (
+        lambda x: multi_margin_loss(x, LABELS, 2, reduction="none"),
+        lambda x: ((1 - x[[0, 1, 2], LABELS, None] + x).clamp_min(0).square() * (F.one_hot(LABELS) == 0)).mean(1),
+        [(3, 3)],
+    ),
+    "bags": (lambda w: embedding_bag(NAMES, w), lambda w: w[NAMES].mean(1), [(4, 3)]),
+    "bags, weighted": (
+        lambda w, s: embedding_bag(NAMES, w, mode="sum", per_sample_weights=s),
+        lambda w, s: (w[NAMES] * s[..., None]).sum(1),
+        [(4, 3), (2, 2)],
+    ),
+}
+
+
 def masks():
     seen = torch.rand(5, 6) > 0.4
     seen[2] = False  # a query that sees no key
@@ -87,11 +114,16 @@ def ground(kind):
         "gelu-tanh": (GELU_TANH, lambda x: F.gelu(x, approximate="tanh")),
         "silu": (SILU, F.silu),
     }
+    if kind in OTHERS:
+        *pair, shapes = OTHERS[kind]
+        return *pair, [normal(*shape) for shape in shapes]
     if kind in pointwise:
         return *pointwise[kind], [normal(3, 4) * 2]
     if kind.startswith("norm"):
         inputs = [normal(2, 3, 4, 5), *([normal(4, 5), normal(4, 5)] if kind == "norm" else [])]
-        inputs += [normal(4, 5)] if kind == "norm-scale" else []
+        inputs += [normal(4, 5)] if kind in ("norm-scale", "norm-shift") else []
+        if kind == "norm-shift":
+            return (lambda x, b: layer_norm(x, (4, 5), None, b)), (lambda x, b: plain_norm(x, None, b)), inputs
         return (lambda x, *r: layer_norm(x, (4, 5), *r)), plain_norm, inputs
     if kind.partition(" ")[0] in CHANNELS:
         name, dimensions, scales = kind.split()
@@ -103,7 +135,7 @@ def ground(kind):
 
 NORMS = [f"{name} {d} 2" for name in CHANNELS for d in SHAPES if d or name != "instance"]
 NORMS += [f"{name} 2 {scales}" for name in CHANNELS for scales in (0, 1)]
-KINDS = ["gelu", "gelu-tanh", "silu", "norm", "norm-scale", "norm-bare", *NORMS, *masks()]
+KINDS = ["gelu", "gelu-tanh", "silu", "norm", "norm-scale", "norm-shift", "norm-bare", *NORMS, *masks(), *OTHERS]
 
 
 def leaves(inputs):
@@ -300,7 +332,9 @@ def test_moments_equal_torchs(shape, batched):
     assert torch.autograd.gradgradcheck(ours, leaves(inputs))
 
 
-@pytest.mark.parametrize("kind", ["gelu", "gelu-tanh", "silu", "norm", "batch 2 2", "group 2 2", "causal", "boolean"])
+@pytest.mark.parametrize(
+    "kind", ["gelu", "gelu-tanh", "silu", "norm", "batch 2 2", "group 2 2", "causal", "boolean", "weight-norm"]
+)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
 def test_lower_precision_is_near(kind, dtype, tolerance):
     ours, torchs, inputs = ground(kind)
