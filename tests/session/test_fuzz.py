@@ -1,0 +1,106 @@
+"""Random training loops: weights are the plain loop's bit for bit, and no derivative is wrong without a word.
+
+One draw alone, with all that it found: `python -m tests.session.fuzz SEED`.
+"""
+
+from collections import Counter
+from functools import cache
+from itertools import count
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .fuzz import judging
+from .fuzz.draws import draw
+from .fuzz.judging import NO_LOOP, RAW, RETREAT, RIGHT, UNJUDGED, WEIGHTS, WRONG, judge
+from .fuzz.loops import Loop, Trial, rate
+
+DRAWS = 60
+MORE, CHUNK = 520, 20
+
+
+@cache
+def outcome_of(seed):
+    return judge(draw(seed).trial())
+
+
+def fault_of(seed):
+    """What is wrong with a draw, or an empty text."""
+    outcome = outcome_of(seed)
+    excused = outcome.kind in (RIGHT, UNJUDGED, NO_LOOP, RETREAT) or not draw(seed).followed
+    return "" if excused and not outcome.fault else str(outcome)
+
+
+@pytest.mark.parametrize("seed", range(DRAWS))
+def test_a_draw_is_right_or_refused(seed):
+    assert fault_of(seed) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(DRAWS, DRAWS + MORE, CHUNK))
+def test_more_draws_are_right_or_refused(first):
+    faults = [fault for seed in range(first, first + CHUNK) if (fault := fault_of(seed))]
+    assert not faults, "\n".join(faults)
+
+
+def test_most_draws_are_judged():
+    """Where differences of several lengths disagree, as at kinks, nothing is said of the derivative."""
+    ended = Counter(outcome_of(seed).kind for seed in range(DRAWS) if not draw(seed).single)
+    assert ended[NO_LOOP] <= 0.1 * ended.total(), ended
+    assert ended[RETREAT] <= 0.02 * ended.total(), ended
+    assert ended[UNJUDGED] <= 0.15 * ended.total(), ended
+    assert ended[RIGHT] >= 0.4 * ended.total(), ended
+
+
+def test_a_draw_is_the_same_for_the_same_seed():
+    assert str(draw(5)) == str(draw(5))
+    one, other = (judging.trained(draw(1).trial(), {"lr": 0.01}, 3) for _ in range(2))
+    assert judging.differing(one, other) == []
+
+
+# ---- the judge itself ----
+
+
+def smooth(loss=None):
+    model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+    generator = torch.Generator().manual_seed(1)
+    batches = [
+        (torch.randn(16, 5, generator=generator, dtype=torch.double), torch.randint(0, 3, (16,), generator=generator))
+        for _ in range(18)
+    ]
+    entropy = lambda model, batch: F.cross_entropy(model(batch[0]), batch[1])  # noqa: E731
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    return Loop(model, optimizer, loss or entropy, entropy, lambda step: batches[step], batches[16:])
+
+
+def test_the_judge_finds_a_plain_network_right_in_both_windows():
+    outcome = judge(Trial("smooth", smooth, (rate(0.1),), steps=16, tolerance=1e-6))
+    assert outcome.kind == RIGHT, str(outcome)
+    assert [found.step for found in outcome.derivatives] == [8, 16]
+
+
+def test_the_judge_sees_other_weights():
+    calls = count()
+
+    def other_each_time(model, batch):
+        return F.cross_entropy(model(batch[0]), batch[1]) * (1 + 1e-9 * next(calls))
+
+    assert judge(Trial("other", lambda: smooth(other_each_time), (rate(0.1),))).kind == WEIGHTS
+
+
+def test_the_judge_sees_a_wrong_derivative(monkeypatch):
+    monkeypatch.setattr(judging, "moved_by", lambda scale, value, by: value * (1 + 1.02 * by))
+    assert judge(Trial("two hundredths", smooth, (rate(0.1),))).kind == WRONG
+
+
+def test_the_judge_sees_a_raw_error():
+    calls = count()
+
+    def fails(model, batch):
+        if next(calls) >= 8:  # the plain loop is through
+            raise ZeroDivisionError("of its own")
+        return F.cross_entropy(model(batch[0]), batch[1])
+
+    assert judge(Trial("fails", lambda: smooth(fails), (rate(0.1),))).kind == RAW
