@@ -76,7 +76,7 @@ def smooth(loss=None):
 
 
 def test_the_judge_finds_a_plain_network_right_in_both_windows():
-    outcome = judge(Trial("smooth", smooth, (rate(0.1),), steps=16, tolerance=1e-6))
+    outcome = judge(Trial("smooth", smooth, (rate(0.1, windows=2),), steps=16, tolerance=1e-6))
     assert outcome.kind == RIGHT, str(outcome)
     assert [found.step for found in outcome.derivatives] == [8, 16]
 

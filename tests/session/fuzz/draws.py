@@ -48,7 +48,7 @@ REFUSABLE = frozenset(
         "running scale",
         "cdist",
         "Hardsigmoid",
-        "RReLU",
+        "Embedding by frequency",
         "detached weights",
         "multi-margin",
     }
@@ -108,7 +108,16 @@ class Case:
 
     def trial(self) -> Trial:
         """What the judge takes."""
-        known = {h.name: h for h in (PENALTY, DECAY, MOMENTUM, BETA, rate(OPTIMIZERS[self.optimizer][0]))}
+        known = {
+            h.name: h
+            for h in (
+                PENALTY,
+                DECAY,
+                MOMENTUM,
+                BETA,
+                rate(OPTIMIZERS[self.optimizer][0], windows=2 if self.steps > 8 else 1),
+            )
+        }
         hyper = tuple(known[name] for name in self.hyper)
         return Trial(str(self), self.build, hyper, self.seed, self.steps, self.settings, not self.single)
 

@@ -29,8 +29,7 @@ STILL: Mapping[str, Any] = {
     "jump": 1e9,
 }
 SHIFTS = (1e-4, 1e-5, 1e-3)  # of a coordinate, to either side; the last where the first two disagree
-AGREE = 1e-3  # relative difference of two differences that makes them credible
-FLOOR = 1e-7  # of the loss: what differences resolve
+AGREE = 0.1  # of the tolerance: how close two differences must lie to be credible
 
 RIGHT, REFUSED, SAID, UNJUDGED = "right", "refused", "said", "unjudged"
 NO_LOOP, RETREAT = "no loop", "retreat"
@@ -40,15 +39,16 @@ FAULTS = (WEIGHTS, WRONG, SILENT, RAW)
 
 @dataclass(frozen=True)
 class Derivative:
-    """What a session says of one hyperparameter in one window (None: nothing), and what is true of it.
+    """What a session says of one hyperparameter in one window, and what is true of it.
 
     Args:
         name: Of the hyperparameter.
         step: The window's last step.
-        got: The session's local hypergradient.
+        got: The session's local hypergradient; None where it says nothing.
         truth: The difference of whole loops.
-        spread: By how much differences of other lengths lie apart from it.
-        scale: The validation loss.
+        spread: By how much a difference of another length lies apart from it.
+        tolerance: Relative error that is allowed.
+        floor: Error that is allowed beside it.
     """
 
     name: str
@@ -56,29 +56,18 @@ class Derivative:
     got: float | None
     truth: float
     spread: float
-    scale: float
+    tolerance: float
+    floor: float
 
     @property
     def credible(self) -> bool:
         """Whether differences of several lengths agree."""
-        return math.isfinite(self.truth) and self.spread <= AGREE * abs(self.truth) + FLOOR * self.scale
-
-    @property
-    def faint(self) -> bool:
-        """Whether the floor of the differences hides an error of a hundredth."""
-        return abs(self.truth) < 1e3 * FLOOR * self.scale
-
-    @property
-    def error(self) -> float:
-        """Relative error."""
-        if self.got is None:
-            return math.nan
-        return abs(self.got - self.truth) / max(abs(self.truth), 1e-300)
+        return math.isfinite(self.truth) and self.spread <= AGREE * self.tolerance * abs(self.truth) + self.floor
 
     def holds(self, tolerance: float) -> bool:
         """Whether the session is right."""
         assert self.got is not None
-        return abs(self.got - self.truth) <= tolerance * abs(self.truth) + FLOOR * self.scale
+        return abs(self.got - self.truth) <= tolerance * abs(self.truth) + self.floor
 
     def __str__(self) -> str:
         got = "nothing" if self.got is None else f"{self.got:+.8f}"
@@ -233,11 +222,11 @@ def derivatives(trial: Trial, session: GlocalSession) -> Iterator[Derivative]:
     rows = {(row.step, row.hyperparameter): row.local for row in session.trace.rows}
     start = {h.name: float(h.value) for h in trial.hyper}
     for end in range(WINDOW, trial.steps + 1, WINDOW):
-        scale = abs(validated(trained(trial, start, end), start))
+        scale = max(abs(validated(trained(trial, start, end), start)), 0.1)
         for hyper in trial.hyper:
             slopes = (_difference(trial, start, hyper.name, end, shift) for shift in SHIFTS)
             got, middle, fine = rows.get((end, hyper.name)), next(slopes), next(slopes)
-            found = Derivative(hyper.name, end, got, fine, abs(middle - fine), max(scale, 0.1))
+            found = Derivative(hyper.name, end, got, fine, abs(middle - fine), trial.tolerance, trial.floor * scale)
             if not found.credible and abs((coarse := next(slopes)) - middle) < found.spread:
                 found = replace(found, truth=middle, spread=abs(coarse - middle))
             yield found

@@ -57,6 +57,7 @@ class Trial:
         settings: Settings of the session, beyond those that hold it still.
         exact: Whether derivatives are judged; in single precision differences are too coarse.
         tolerance: Relative error that a derivative may have.
+        floor: Error that it may have beside that, as a share of the loss: what differences resolve.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Trial:
     settings: Mapping[str, Any] = field(default_factory=dict)
     exact: bool = True
     tolerance: float = 0.01
+    floor: float = 1e-7
 
 
 def seed_all(seed: int) -> None:
@@ -76,8 +78,14 @@ def seed_all(seed: int) -> None:
     random.seed(seed)
 
 
-def rate(lr: float) -> Hyperparameter:
-    """A learning rate between bounds that leave it nowhere to go: the search raises cold ones whatever the gate says."""
+def rate(lr: float, *, windows: int = 1) -> Hyperparameter:
+    """A learning rate whose bounds leave it nowhere to go.
+
+    At its lower bound no trouble can cut it, so a session never goes back; but the search raises cold ones, whatever
+    the gate says, so beyond one window it stands at its upper bound.
+    """
+    if windows == 1:
+        return Hyperparameter("lr", lr, lr, 1e3 * lr, "log")
     return Hyperparameter("lr", lr, math.nextafter(lr, 0.0), lr, "log")
 
 
