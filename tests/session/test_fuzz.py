@@ -4,6 +4,7 @@ One draw alone, with all that it found: `python -m tests.session.fuzz SEED`.
 """
 
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from itertools import count
 
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .fuzz import judging
-from .fuzz.draws import draw
+from .fuzz.draws import alone, draw
 from .fuzz.judging import NO_LOOP, RAW, RETREAT, RIGHT, UNJUDGED, WEIGHTS, WRONG, judge
 from .fuzz.loops import Loop, Trial, rate
 
@@ -28,8 +29,11 @@ def outcome_of(seed):
 
 def fault_of(seed):
     """What is wrong with a draw, or an empty text."""
-    outcome = outcome_of(seed)
-    excused = outcome.kind in (RIGHT, UNJUDGED, NO_LOOP, RETREAT) or not draw(seed).followed
+    return fault_in(outcome_of(seed), followed=draw(seed).followed)
+
+
+def fault_in(outcome, *, followed):
+    excused = outcome.kind in (RIGHT, UNJUDGED, NO_LOOP, RETREAT) or not followed
     return "" if excused and not outcome.fault else str(outcome)
 
 
@@ -43,6 +47,15 @@ def test_a_draw_is_right_or_refused(seed):
 def test_more_draws_are_right_or_refused(first):
     faults = [fault for seed in range(first, first + CHUNK) if (fault := fault_of(seed))]
     assert not faults, "\n".join(faults)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", alone())
+def test_a_part_alone_is_right_or_refused(name):
+    """To a ten-thousandth: an error below a hundredth grows in other hands."""
+    case = alone()[name]
+    outcome = judge(replace(case.trial(), tolerance=1e-4, floor=1e-8))
+    assert fault_in(outcome, followed=case.followed) == ""
 
 
 def test_most_draws_are_judged():

@@ -8,7 +8,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from ..fuzz import layers as own
-from ..fuzz import losses
+from ..fuzz import losses, wrappers
 from ..fuzz.loops import Loop
 from .networks import LR, SGD, looped, mlp
 
@@ -276,14 +276,14 @@ def pseudo_labelled() -> Loop:
 
 
 def straight_through() -> Loop:
-    return looped(mlp(own.Function(lambda x: x + ((4 * x).round() / 4 - x).detach())))
+    return looped(wrappers.StraightThrough(mlp()).double())
 
 
 FOLLOWED = {
     "function differentiable twice": squared(TwiceSquare),
     "complex weights as real pairs": lambda: looped(RealPairs().double()),
     "complex buffer": complex_buffer,
-    "Fourier transforms": inside(lambda x: torch.fft.irfft(torch.fft.rfft(x).tanh(), 8)),
+    "Fourier transforms": inside(lambda x: torch.fft.irfft(torch.fft.rfft(x).cos(), 8).tanh()),
     "validation loss that differentiates": both(_residual),
     "gradient penalty in both losses": both(_penalised),
     "adversarial training": both(_attacked),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ray_glocal import Hyperparameter
 
 from . import losses, models, wrappers
-from .loops import Loop, Trial, rate
+from .loops import Loop, Trial, rate, unrounded
 
 Optimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
@@ -23,10 +23,10 @@ OPTIMIZERS: Mapping[str, tuple[float, Optimizer]] = {
     "SGD with momentum": (0.05, lambda p: torch.optim.SGD(p, 0.05, momentum=0.7)),
     "SGD, dampened": (0.08, lambda p: torch.optim.SGD(p, 0.08, momentum=0.6, dampening=0.2, weight_decay=0.01)),
     "SGD of Nesterov": (0.05, lambda p: torch.optim.SGD(p, 0.05, momentum=0.6, nesterov=True)),
-    "Adam": (0.01, lambda p: torch.optim.Adam(p, 0.01, eps=1e-4)),
-    "AdamW": (0.01, lambda p: torch.optim.AdamW(p, 0.01, eps=1e-4)),
-    "RMSprop": (0.01, lambda p: torch.optim.RMSprop(p, 0.01, eps=1e-3)),
-    "Adagrad": (0.05, lambda p: torch.optim.Adagrad(p, 0.05, eps=1e-3)),
+    "Adam": (0.005, lambda p: torch.optim.Adam(p, 0.005, eps=1e-4)),
+    "AdamW": (0.005, lambda p: torch.optim.AdamW(p, 0.005, eps=1e-4)),
+    "RMSprop": (0.003, lambda p: torch.optim.RMSprop(p, 0.003, eps=1e-2)),
+    "Adagrad": (0.02, lambda p: torch.optim.Adagrad(p, 0.02, eps=1e-3)),
 }
 # What a session may refuse, or say that it does not follow: no second derivative, one that torch has wrong, state that
 # depends on the parameters, and constants that do.
@@ -53,10 +53,10 @@ REFUSABLE = frozenset(
         "multi-margin",
     }
 )
-PENALTY = Hyperparameter("penalty", 0.02, 1e-6, 1e3, "log")
-DECAY = Hyperparameter("weight_decay", 0.01, 1e-6, 1.0, "log")
-MOMENTUM = Hyperparameter("momentum", 0.6, 0.0, 0.99, "logit")
-BETA = Hyperparameter("beta1", 0.8, 0.0, 0.99, "logit")
+PENALTY = unrounded(Hyperparameter("penalty", 0.02, 1e-6, 1e3, "log"))
+DECAY = unrounded(Hyperparameter("weight_decay", 0.01, 1e-6, 1.0, "log"))
+MOMENTUM = unrounded(Hyperparameter("momentum", 0.6, 0.0, 0.99, "logit"))
+BETA = unrounded(Hyperparameter("beta1", 0.8, 0.0, 0.99, "logit"))
 
 
 @dataclass(frozen=True)
@@ -136,10 +136,10 @@ class Case:
         return loop
 
     def batch(self, step: int) -> dict[str, Any]:
-        """The batch of a step: inputs, labels, and a number."""
+        """The batch of a step: inputs, labels that can be learnt, and a number."""
         generator = torch.Generator().manual_seed(1000 * self.seed + step + 10)
         x = models.inputs(self.family, generator)
-        y = torch.randint(models.CLASSES, x.shape[:1], generator=generator)
+        y = models.labels(x)
         weight = 0.5 + float(torch.rand((), generator=generator))
         return {"x": x.to(self.dtype) if x.is_floating_point() else x, "y": y, "weight": weight}
 
@@ -192,3 +192,28 @@ def _hyper(rng: np.random.Generator, optimizer: str) -> tuple[str, ...]:
         options += ["beta1", "weight_decay"] if optimizer.startswith("Adam") else ["weight_decay"]
     more = rng.choice(options, size=min(len(options), int(rng.integers(0, 3))), replace=False)
     return ("lr", *(str(name) for name in more))
+
+
+def alone() -> dict[str, Case]:
+    """Every part by itself, on the plainest of loops."""
+    plain = Case(
+        1, models.VECTORS, ("Tanh", "Linear"), (), (), "cross entropy", "SGD with momentum", ("lr",), 8, False, {}
+    )
+    found = {}
+    for family, blocks in models.BLOCKS.items():
+        found |= {
+            f"{family}: {name}": replace(plain, family=family, layers=_after_text(family, name)) for name in blocks
+        }
+    found |= {f"{name} alone": replace(plain, layers=(name,)) for name in models.ACTIVATIONS}
+    found |= {
+        f"{models.TEXTS}: {name}": replace(plain, family=models.TEXTS, layers=(name, "LayerNorm"))
+        for name in models.EMBEDDINGS
+    }
+    found |= {f"loss: {name}": replace(plain, criterion=name) for name in losses.LOSSES}
+    found |= {f"optimizer: {name}": replace(plain, optimizer=name) for name in OPTIMIZERS}
+    found |= {f"model: {name}": replace(plain, around=(name,)) for name in wrappers.MODELS}
+    return found | {f"loop: {name}": replace(plain, beside=(name,)) for name in wrappers.LOOPS}
+
+
+def _after_text(family: str, name: str) -> tuple[str, ...]:
+    return ("Embedding", name) if family == models.TEXTS else (name,)

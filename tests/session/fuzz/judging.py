@@ -151,8 +151,14 @@ def _verdict(trial: Trial, found: Sequence[Derivative], words: Sequence[str]) ->
 # ---- runs ----
 
 
-def trained(trial: Trial, values: Values, steps: int, shifted: Values | None = None, since: int = 0) -> Loop:
-    """The plain loop, with other hyperparameters from step `since` on."""
+def trained(
+    trial: Trial, values: Values, steps: int, shifted: Values | None = None, since: int = 0, *, whole: bool = True
+) -> Loop:
+    """The plain loop, with other hyperparameters from step `since` on.
+
+    Where it is not `whole` it ends with the optimizer's last step, as a window does: what a loop does after the step
+    comes when `GlocalSession.step` has returned.
+    """
     seed_all(trial.seed)
     loop = trial.build()
     for step in range(steps):
@@ -162,7 +168,7 @@ def trained(trial: Trial, values: Values, steps: int, shifted: Values | None = N
         loop.optimizer.zero_grad()
         loss(loop.batch(step)).backward()
         loop.optimizer.step()
-        for action in loop.after:
+        for action in loop.after if whole or step < steps - 1 else ():
             action()
     return loop
 
@@ -222,7 +228,7 @@ def derivatives(trial: Trial, session: GlocalSession) -> Iterator[Derivative]:
     rows = {(row.step, row.hyperparameter): row.local for row in session.trace.rows}
     start = {h.name: float(h.value) for h in trial.hyper}
     for end in range(WINDOW, trial.steps + 1, WINDOW):
-        scale = max(abs(validated(trained(trial, start, end), start)), 0.1)
+        scale = max(abs(validated(trained(trial, start, end, whole=False), start)), 0.1)
         for hyper in trial.hyper:
             slopes = (_difference(trial, start, hyper.name, end, shift) for shift in SHIFTS)
             got, middle, fine = rows.get((end, hyper.name)), next(slopes), next(slopes)
@@ -236,7 +242,7 @@ def _difference(trial: Trial, start: Values, name: str, end: int, shift: float) 
     def loss(by: float) -> float:
         hyper = next(h for h in trial.hyper if h.name == name)
         moved = {**start, name: moved_by(hyper.scale, start[name], by)}
-        return validated(trained(trial, start, end, moved, end - WINDOW), moved)
+        return validated(trained(trial, start, end, moved, end - WINDOW, whole=False), moved)
 
     return (loss(shift) - loss(-shift)) / (2 * shift)
 

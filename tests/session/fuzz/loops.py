@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,17 @@ def rate(lr: float, *, windows: int = 1) -> Hyperparameter:
     if windows == 1:
         return Hyperparameter("lr", lr, lr, 1e3 * lr, "log")
     return Hyperparameter("lr", lr, math.nextafter(lr, 0.0), lr, "log")
+
+
+def unrounded(hyper: Hyperparameter) -> Hyperparameter:
+    """The same with a start value near by that comes back from its line bit for bit: a cold rate moves all of them."""
+    value = hyper.value
+    for _ in range(100):
+        back = hyper.coordinate.to_value(hyper.coordinate.to_line(value))
+        if torch.equal(back, value):
+            break
+        value = back
+    return replace(hyper, start=float(value))
 
 
 def write(optimizer: torch.optim.Optimizer, values: Values) -> None:

@@ -150,7 +150,7 @@ _SIGNALS: Mapping[str, Layer] = {
     "AdaptiveMaxPool1d and back": lambda: own.Pooled(nn.AdaptiveMaxPool1d(4), "linear", (8,)),
     "GLU": lambda: own.Gated(nn.Conv1d(4, 8, 1), 1),
     "Dropout1d": lambda: nn.Dropout1d(0.2),
-    "fft": lambda: own.Function(lambda x: torch.fft.irfft(0.7 * torch.fft.rfft(x).tanh(), x.shape[-1])),
+    "fft": lambda: own.Function(lambda x: torch.fft.irfft(torch.fft.rfft(x) * 0.5, x.shape[-1]).tanh()),
     "cumsum": lambda: own.Function(lambda x: x.cumsum(-1) / 8),
 }
 
@@ -199,7 +199,7 @@ _SEQUENCES: Mapping[str, Layer] = {
     "weight_norm": lambda: parametrizations.weight_norm(nn.Linear(WIDTH, WIDTH)),
 }
 
-_EMBEDDINGS: Mapping[str, Layer] = {
+EMBEDDINGS: Mapping[str, Layer] = {
     "Embedding": lambda: nn.Embedding(TOKENS, WIDTH),
     "Embedding padded": lambda: nn.Embedding(TOKENS, WIDTH, padding_idx=0),
     "Embedding by frequency": lambda: nn.Embedding(TOKENS, WIDTH, scale_grad_by_freq=True),
@@ -229,7 +229,7 @@ def drawn(rng: np.random.Generator) -> tuple[str, tuple[str, ...]]:
         names.append(block)
         if rng.random() < 0.6:
             names.append(str(rng.choice(sorted(ACTIVATIONS))))
-    first = [str(rng.choice(sorted(_EMBEDDINGS)))] if family == TEXTS else []
+    first = [str(rng.choice(sorted(EMBEDDINGS)))] if family == TEXTS else []
     return family, (*first, *names)
 
 
@@ -238,7 +238,7 @@ def built(family: str, names: Sequence[str]) -> nn.Sequential:
     made: list[nn.Module] = []
     names = list(names)
     if family == TEXTS:
-        made.append(_EMBEDDINGS[names.pop(0)]())
+        made.append(EMBEDDINGS[names.pop(0)]())
     else:
         made.append(_stem(family))
     made += [(BLOCKS[family].get(name) or ACTIVATIONS[name])() for name in names]
@@ -267,3 +267,9 @@ def inputs(family: str, generator: torch.Generator) -> Tensor:
     if family == TEXTS:
         return torch.randint(TOKENS, shape, generator=generator)
     return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def labels(x: Tensor) -> Tensor:
+    """Which third of an input is the largest."""
+    thirds = x.double().flatten(1)[:, : 3 * (x[0].numel() // 3)].unflatten(1, (3, -1))
+    return thirds.mean(2).argmax(1)
