@@ -21,6 +21,7 @@ KINDS = (batches, parameters, counters, hooks, updates, norms, functions)
 RATE = (rate(LR),)
 RATES = {"a second optimizer for the other parameters": (rate(0.02),)}
 WAYS = {"graphs": {}, "again": {"memory": 0}, "forward": {"engine": "forward"}}
+EACH = ("graphs", "again", pytest.param("forward", marks=pytest.mark.slow))
 
 followed = {name: build for kind in KINDS for name, build in kind.FOLLOWED.items()}
 either = {name: build for kind in KINDS for name, build in kind.EITHER.items()}
@@ -32,7 +33,7 @@ def trial(name, way, **changed):
     return Trial(f"{name}, {way}", build, RATES.get(name, RATE), **{"settings": WAYS.get(way, {}), **exact, **changed})
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", EACH)
 @pytest.mark.parametrize("name", followed)
 def test_what_a_session_follows(name, way):
     outcome = judge(trial(name, way))
@@ -40,7 +41,7 @@ def test_what_a_session_follows(name, way):
     assert not outcome.words
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", EACH)
 @pytest.mark.parametrize("name", either)
 def test_what_a_session_follows_or_refuses(name, way):
     outcome = judge(trial(name, way))
