@@ -3,20 +3,20 @@
 One draw alone, with all that it found: `python -m tests.session.fuzz SEED`.
 """
 
+import logging
 from collections import Counter
 from dataclasses import replace
 from functools import cache
 from itertools import count
 
 import pytest
-import torch
-import torch.nn.functional as F
-from torch import nn
+
+from ray_glocal import GlocalSession
 
 from .fuzz import judging
 from .fuzz.draws import alone, draw
-from .fuzz.judging import NO_LOOP, RAW, RETREAT, RIGHT, UNJUDGED, WEIGHTS, WRONG, judge
-from .fuzz.loops import Loop, Trial, rate
+from .fuzz.judging import NO_LOOP, RAW, RETREAT, RIGHT, UNJUDGED, WARNED, WEIGHTS, WRONG, judge
+from .fuzz.loops import Trial, entropy, plainest, rate
 
 DRAWS = 60
 MORE, CHUNK = 520, 20
@@ -58,9 +58,10 @@ def test_a_part_alone_is_right_or_refused(name):
     assert fault_in(outcome, followed=case.followed) == ""
 
 
-def test_most_draws_are_judged():
+@pytest.mark.parametrize("draws", [DRAWS, pytest.param(DRAWS + MORE, marks=pytest.mark.slow)])
+def test_most_draws_are_judged(draws):
     """Where differences of several lengths disagree, as at kinks, nothing is said of the derivative."""
-    ended = Counter(outcome_of(seed).kind for seed in range(DRAWS) if not draw(seed).single)
+    ended = Counter(outcome_of(seed).kind for seed in range(draws) if not draw(seed).single)
     assert ended[NO_LOOP] <= 0.1 * ended.total(), ended
     assert ended[RETREAT] <= 0.02 * ended.total(), ended
     assert ended[UNJUDGED] <= 0.15 * ended.total(), ended
@@ -76,20 +77,8 @@ def test_a_draw_is_the_same_for_the_same_seed():
 # ---- the judge itself ----
 
 
-def smooth(loss=None):
-    model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)).double()
-    generator = torch.Generator().manual_seed(1)
-    batches = [
-        (torch.randn(16, 5, generator=generator, dtype=torch.double), torch.randint(0, 3, (16,), generator=generator))
-        for _ in range(18)
-    ]
-    entropy = lambda model, batch: F.cross_entropy(model(batch[0]), batch[1])  # noqa: E731
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    return Loop(model, optimizer, loss or entropy, entropy, lambda step: batches[step], batches[16:])
-
-
 def test_the_judge_finds_a_plain_network_right_in_both_windows():
-    outcome = judge(Trial("smooth", smooth, (rate(0.1, windows=2),), steps=16, tolerance=1e-6))
+    outcome = judge(Trial("smooth", plainest, (rate(0.1, windows=2),), steps=16, tolerance=1e-6))
     assert outcome.kind == RIGHT, str(outcome)
     assert [found.step for found in outcome.derivatives] == [8, 16]
 
@@ -98,14 +87,14 @@ def test_the_judge_sees_other_weights():
     calls = count()
 
     def other_each_time(model, batch):
-        return F.cross_entropy(model(batch[0]), batch[1]) * (1 + 1e-9 * next(calls))
+        return entropy(model, batch) * (1 + 1e-9 * next(calls))
 
-    assert judge(Trial("other", lambda: smooth(other_each_time), (rate(0.1),))).kind == WEIGHTS
+    assert judge(Trial("other", lambda: plainest(other_each_time), (rate(0.1),))).kind == WEIGHTS
 
 
 def test_the_judge_sees_a_wrong_derivative(monkeypatch):
     monkeypatch.setattr(judging, "moved_by", lambda scale, value, by: value * (1 + 1.02 * by))
-    assert judge(Trial("two hundredths", smooth, (rate(0.1),))).kind == WRONG
+    assert judge(Trial("two hundredths", plainest, (rate(0.1),))).kind == WRONG
 
 
 def test_the_judge_sees_a_raw_error():
@@ -114,6 +103,31 @@ def test_the_judge_sees_a_raw_error():
     def fails(model, batch):
         if next(calls) >= 8:  # the plain loop is through
             raise ZeroDivisionError("of its own")
-        return F.cross_entropy(model(batch[0]), batch[1])
+        return entropy(model, batch)
 
-    assert judge(Trial("fails", lambda: smooth(fails), (rate(0.1),))).kind == RAW
+    assert judge(Trial("fails", lambda: plainest(fails), (rate(0.1),))).kind == RAW
+
+
+def test_a_word_that_every_session_says_excuses_nothing(monkeypatch):
+    logger = logging.getLogger("ray_glocal.session")
+    begin = GlocalSession._begin
+
+    def talkative(session):
+        logger.warning("about %d windows", id(session) % 7)
+        begin(session)
+
+    monkeypatch.setattr(GlocalSession, "_begin", talkative)
+    monkeypatch.setattr(judging, "usual", judging.usual.__wrapped__)
+    monkeypatch.setattr(judging, "moved_by", lambda scale, value, by: value * (1 + 1.02 * by))
+    assert judge(Trial("two hundredths", plainest, (rate(0.1),))).kind == WRONG
+
+
+def test_a_word_of_its_own_excuses_a_derivative(monkeypatch):
+    logger = logging.getLogger("ray_glocal.session")
+
+    def said(model, batch):
+        logger.warning("the window was dropped")
+        return entropy(model, batch)
+
+    monkeypatch.setattr(judging, "moved_by", lambda scale, value, by: value * (1 + 1.02 * by))
+    assert judge(Trial("two hundredths", lambda: plainest(said), (rate(0.1),))).kind == WARNED

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from torch import Tensor
@@ -15,7 +17,7 @@ from torch import Tensor
 from ray_glocal import GlocalSession, Settings
 from ray_glocal.errors import ArgumentError
 
-from .loops import Loop, Trial, Values, losses_of, seed_all, write
+from .loops import Loop, Trial, Values, losses_of, plainest, rate, seed_all, write
 
 WINDOW = 8
 STILL: Mapping[str, Any] = {
@@ -32,7 +34,7 @@ SHIFTS = (1e-4, 1e-5, 1e-3)  # of a coordinate, to either side; the last where t
 AGREE = 0.1  # of the tolerance: how close two differences must lie to be credible
 
 RIGHT, REFUSED, SAID, UNJUDGED = "right", "refused", "said", "unjudged"
-NO_LOOP, RETREAT = "no loop", "retreat"
+NO_LOOP, RETREAT, WARNED = "no loop", "retreat", "warned"
 WEIGHTS, WRONG, SILENT, RAW = "WEIGHTS", "WRONG", "SILENT", "RAW ERROR"
 FAULTS = (WEIGHTS, WRONG, SILENT, RAW)
 
@@ -143,9 +145,28 @@ def _verdict(trial: Trial, found: Sequence[Derivative], words: Sequence[str]) ->
     credible = [each for each in found if each.credible]
     missing = any(each.got is None for each in found)
     wrong = any(each.got is not None and not each.holds(trial.tolerance) for each in credible)
-    if missing or wrong:
-        return SAID if words else (WRONG if wrong else SILENT)
+    telling = [text for text in words if _without_numbers(text) not in usual(_plain_settings(trial))]
+    if wrong:
+        return WARNED if telling else WRONG
+    if missing:
+        return SAID if telling else SILENT
     return RIGHT if len(credible) == len(found) else UNJUDGED
+
+
+@cache
+def usual(settings: tuple[tuple[str, Any], ...]) -> frozenset[str]:
+    """What a session says of the plainest of loops, without numbers: no word on a derivative."""
+    with heard() as records:
+        _, session = accompanied(Trial("plain", plainest, (rate(0.1, windows=2),), steps=16, settings=dict(settings)))
+    return frozenset(_without_numbers(text) for text in said(session, records))
+
+
+def _plain_settings(trial: Trial) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted((name, value) for name, value in trial.settings.items() if name != "products"))
+
+
+def _without_numbers(text: str) -> str:
+    return re.sub(r"[-+.\de]*\d[-+.\de]*", "", text)
 
 
 # ---- runs ----

@@ -127,3 +127,20 @@ def losses_of(loop: Loop, values: Values) -> tuple[Callable[[Any], Tensor], Call
 def _is_option(optimizer: torch.optim.Optimizer, name: str) -> bool:
     group = optimizer.param_groups[0]
     return name in group or ("betas" in group and name in ("beta1", "beta2"))
+
+
+def plainest(train_loss: Callable[..., Tensor] | None = None) -> Loop:
+    """A smooth network, its batches, and nothing else."""
+    model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+    generator = torch.Generator().manual_seed(1)
+    batches = [
+        (torch.randn(16, 5, generator=generator, dtype=torch.double), torch.randint(0, 3, (16,), generator=generator))
+        for _ in range(18)
+    ]
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    return Loop(model, optimizer, train_loss or entropy, entropy, lambda step: batches[step], batches[16:])
+
+
+def entropy(model: nn.Module, batch: Sequence[Tensor]) -> Tensor:
+    """Cross entropy of a batch of inputs and labels."""
+    return nn.functional.cross_entropy(model(batch[0]), batch[1])
