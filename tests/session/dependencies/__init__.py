@@ -1,0 +1,1 @@
+"""What a training step depends on, kind by kind: small loops, each of which a session follows or refuses."""
