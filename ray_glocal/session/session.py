@@ -72,7 +72,8 @@ class GlocalSession:
         hyper: What to adapt: `ray_glocal.adapted(config, space)`, or hyperparameters.
         total_steps: Inner steps of the whole training.
         lr_scheduler: A torch learning-rate scheduler; the session steps it after every inner step and adapts the
-            rate that it multiplies, the `initial_lr` of a parameter group.
+            rate that it multiplies, the `initial_lr` of a parameter group, or the peak that it was built with, the
+            `max_lr` of `OneCycleLR` and `CyclicLR`. Nobody else may step it.
         clipping: How gradients are clipped: `Clipping(norm=1.0)`, say.
         accumulate: Micro-batches of an inner step; `batches` gathers as many from the loader.
         scaler: A gradient scaler, where losses are computed in float16; autocast belongs into the losses.
@@ -127,7 +128,7 @@ class GlocalSession:
         self.step_count = 0
         self.values: Values = self.problem.start_values()
         self._ran = self.values  # those of the last inner step
-        self._schedule = Schedule(lr_scheduler, self.problem)
+        self._schedule = Schedule(lr_scheduler, self.problem, self.notices)
         factors = self._schedule.foresee(total_steps)
         self._set_values(None)
         forecasters = forecaster(self.settings.forecaster), forecaster(self.settings.search_forecaster)
@@ -192,6 +193,7 @@ class GlocalSession:
         """
         if self.step_count >= self.total_steps:
             raise ArgumentError("total_steps", "not be exceeded", self.total_steps, "Plan for more steps.")
+        self._schedule.check_alone()
         self._meter.aside()
         if self._guard.first is None:
             self._begin()
