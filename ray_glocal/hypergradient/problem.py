@@ -22,6 +22,7 @@ from ray_glocal.hypergradient.kernels import differentiable_in_eval
 from ray_glocal.hypergradient.preservation import OptimizerState, evaluating
 from ray_glocal.hypergradient.randomness import Randomness
 from ray_glocal.hypergradient.ranks import Ranks
+from ray_glocal.hypergradient.rates import WHOLE, Proportion, proportions
 from ray_glocal.hypergradient.rules import rule_for
 from ray_glocal.hypergradient.state import InnerState, Snapshot, Values, copied, write
 from ray_glocal.hypergradient.statistics import Readings, read_from, running, tracked
@@ -32,8 +33,8 @@ Loss = Callable[..., Tensor]
 
 SMALLEST = 1e-8  # in place of zero, where an option must not be zero
 
-# Key of a parameter group that holds the adapted rate its `lr` is a multiple of; `initial_lr`, which schedulers own,
-# stays where it was when the rate moves on.
+# Key of a parameter group that holds the group's adapted rate, which its `lr` is a multiple of; `initial_lr`, which
+# schedulers own, stays where it was when the rate moves on.
 ADAPTED_LR = "adapted_lr"
 
 
@@ -109,6 +110,8 @@ class Problem:
         ends = np.cumsum([hyper.size for hyper in self.hyperparameters]).tolist()
         self.places = {h.name: slice(end - h.size, end) for h, end in zip(self.hyperparameters, ends, strict=True)}
         self._read_by_losses = [b.hyperparameter.name for b in self.bindings if b.field is None]
+        self._peaks: dict[int, float] = {}  # rates that groups are given by a scheduler which owns them
+        self._proportions: dict[str, dict[int, Proportion]] | None = None  # until options are first written
         self.reads: set[str] = set()  # loss hyperparameters that a loss has read so far
         self.substitutes = True  # whether kernels of the model's are replaced inside windows, as far as was seen
         self.judged: dict[frozenset[str], str] = {}  # what was found of sets of tensors that training changes
@@ -202,26 +205,66 @@ class Problem:
     def write_options(self, old: Values | None, new: Values) -> None:
         """Set the optimizer's options to `new`.
 
-        The learning rate is multiplied by new / old, so that the factor of a schedule stays in it.
+        The learning rate is multiplied by new / old, so that the factor of a schedule stays in it. Groups whose rates
+        or weight decays differed from each other when this was first called keep their ratios.
 
         Args:
             old: Values that the options stand at; `None` where this problem wrote them last or never did, in which
                 case a scheduler's `initial_lr`, if there is one, or else `lr` itself, is the rate so far.
             new: Values to set.
+
+        Raises:
+            ArgumentError: Groups differ, and their ratios to the one value are unknown; see `proportions`.
         """
+        if self._proportions is None:
+            self._proportions = self._found_proportions(old or self.start_values())
         for binding in self.bindings:
+            name, field = binding.hyperparameter.name, binding.field
             for index in binding.groups:
-                group, value = self.optimizer.param_groups[index], float(new[binding.hyperparameter.name])
-                assert binding.field is not None
-                if binding.field == "lr":
-                    before = float(old[binding.hyperparameter.name]) if old else _base_lr(group)
+                group, proportion = self.optimizer.param_groups[index], self.proportion(name, index)
+                assert field is not None
+                value = proportion.at(float(new[name]))
+                if field == "lr":
+                    before = proportion.at(float(old[name])) if old else self._base_lr(index)
                     group[ADAPTED_LR] = value
                     value = _rescaled(group["lr"], before, value)
-                self.rule.write(group, binding.field, value)
+                self.rule.write(group, field, value)
+
+    def proportion(self, name: str, group: int) -> Proportion:
+        """How an option of a parameter group follows the hyperparameter that sets it."""
+        return WHOLE if self._proportions is None else self._proportions[name][group]
+
+    def _found_proportions(self, start: Values) -> dict[str, dict[int, Proportion]]:
+        found = {}
+        for binding in self.bindings:
+            name, field = binding.hyperparameter.name, binding.field
+            if field is not None:
+                options = {index: self._own_option(field, index) for index in binding.groups}
+                default = float(self.rule.options(self.optimizer.defaults)[field])
+                found[name] = proportions(name, field, float(start[name]), options, default)
+        return found
+
+    def _own_option(self, field: str, index: int) -> float:
+        """An option that a parameter group has, its learning rate ahead of any schedule."""
+        if field == "lr":
+            return self._base_lr(index)
+        return float(self.rule.options(self.optimizer.param_groups[index])[field])
 
     def base_rates(self) -> tuple[float, ...]:
         """Learning rate of each parameter group before any schedule's factor."""
-        return tuple(_base_lr(group) for group in self.optimizer.param_groups)
+        return tuple(self._base_lr(index) for index in range(len(self.optimizer.param_groups)))
+
+    def own_rates(self, peaks: Mapping[int, float]) -> None:
+        """Take note of the rates of groups whose scheduler is built with them and overwrites the optimizer's own.
+
+        Args:
+            peaks: The largest rate that it was built with, by index of the group.
+        """
+        self._peaks = dict(peaks)
+
+    def _base_lr(self, index: int) -> float:
+        group = self.optimizer.param_groups[index]
+        return float(group[ADAPTED_LR] if ADAPTED_LR in group else self._peaks.get(index, _initial_lr(group)))
 
     def set_rates(self, bases: Sequence[float], factor: float | Sequence[float]) -> None:
         """Set each group's learning rate to a schedule's factor, or to its own of several, times its base rate.
@@ -494,9 +537,9 @@ def check_graph(name: str, loss: Tensor) -> None:
         raise ArgumentError(name, "depend differentiably on the parameters that the optimizer trains", loss, remedy)
 
 
-def _base_lr(group: Mapping[str, Any]) -> float:
-    """Learning rate of a group before any schedule's factor."""
-    return float(group.get(ADAPTED_LR, group.get("initial_lr", group["lr"])))
+def _initial_lr(group: Mapping[str, Any]) -> float:
+    """Learning rate that a group was given."""
+    return float(group.get("initial_lr", group["lr"]))
 
 
 def _rescaled(lr: Any, before: float, value: float) -> float:

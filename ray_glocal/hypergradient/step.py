@@ -144,10 +144,11 @@ def _pull_back_rule(
 
 
 def _adapted(problem: Problem, snapshot: Snapshot, group: int) -> Iterator[tuple[str, tuple[str, float]]]:
-    """Hyperparameters that set options of a parameter group: which, and the schedule's factor on it."""
+    """Hyperparameters that set options of a parameter group: which, and the factor on it."""
     for binding in problem.bindings:
         if binding.field is not None and group in binding.groups:
-            name, factor = binding.hyperparameter.name, 1.0
+            name = binding.hyperparameter.name
+            factor = problem.proportion(name, group).slope
             if binding.field == "lr":
                 factor = _schedule_factor(snapshot.options[group], snapshot.values[name])
             yield name, (binding.field, factor)

@@ -43,7 +43,8 @@ class Verdicts:
 
     Args:
         cause: Index into `CAUSES`.
-        share: Part of the trust region that is granted, the shrinkage snr^2 / (1 + snr^2); zero where it holds.
+        share: Part of the trust region that is granted: all of it where it acts, the shrinkage snr^2 / (1 + snr^2)
+            where it acts small, none where it holds.
         elasticity: What was judged; for the entries of a vector, its magnitude.
         ratio: Its signal-to-noise ratio.
     """
@@ -111,5 +112,6 @@ def judge(
     told = elasticity.copy()
     for vector in vectors:
         told[vector] = magnitude[vector]
-    moves = np.isin(cause, [CAUSES.index(Cause.CLEAR), CAUSES.index(Cause.FAINT)])
-    return Verdicts(cause, np.where(moves, ratio**2 / (1 + ratio**2), 0.0), told, ratio)
+    shrinkage = ratio**2 / (1 + ratio**2)
+    share = np.select([cause == CAUSES.index(Cause.CLEAR), cause == CAUSES.index(Cause.FAINT)], [1.0, shrinkage], 0.0)
+    return Verdicts(cause, share, told, ratio)

@@ -1,4 +1,4 @@
-"""The user's learning-rate schedule: the session adapts the rate that the schedule multiplies."""
+"""The user's learning-rate schedule: the session adapts the rate that the schedule multiplies, or its peak."""
 
 import copy
 import warnings
@@ -13,6 +13,9 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.problem import ADAPTED_LR
+from ray_glocal.hypergradient.rates import CLOSE
+from ray_glocal.session.notices import Notices
+from ray_glocal.session.plan import clock, mismatch, peaks
 
 RATES = ("lr", "initial_lr", ADAPTED_LR)  # options of a group that a schedule may set
 
@@ -21,23 +24,41 @@ class Schedule:
     """A torch scheduler that runs on rates of its own; the adapted rate multiplies what it says.
 
     Every scheduler keeps its shape that way, with its warm-up, floor and peak, whether it computes in closed form or
-    from the rate before.
+    from the rate before. What the adapted rate stands for is the rate that the user gave: the optimizer's, which most
+    schedulers multiply, or the peak, where the scheduler was built with one and overwrites the optimizer's.
 
     Args:
         scheduler: The scheduler, or `None`.
         problem: The bilevel problem, its options not yet written.
+        notices: Where to say what looks like a slip.
 
     Raises:
         ArgumentError: A scheduler of another optimizer, one that waits for a metric, or one of a rate of zero.
     """
 
-    def __init__(self, scheduler: LRScheduler | None, problem: Problem) -> None:
-        self._scheduler, self._problem = scheduler, problem
+    def __init__(self, scheduler: LRScheduler | None, problem: Problem, notices: Notices) -> None:
+        self._scheduler, self._problem, self._notices = scheduler, problem, notices
         groups = problem.optimizer.param_groups
-        self._bases = [float(group.get("initial_lr", group["lr"])) for group in groups]
+        peak = {} if scheduler is None else peaks(scheduler, groups)
+        problem.own_rates(peak)
+        self._bases = list(problem.base_rates())
         self._own = [float(group["lr"]) for group in groups]
+        self._clock = clock(scheduler)
         if scheduler is not None:
             self._check(scheduler)
+            self._compare(peak)
+
+    def _compare(self, peak: Mapping[int, float]) -> None:
+        """Say so where the hyperparameter begins elsewhere than at the peak that the scheduler was built with."""
+        for binding in self._problem.bindings:
+            start, built = float(binding.hyperparameter.value.flatten()[0]), [peak.get(g) for g in binding.groups]
+            alone = built[0] if binding.field == "lr" and len(set(built)) == 1 else None
+            if alone is not None and abs(start - alone) > CLOSE * alone:
+                self._notices.say(
+                    "peak",
+                    f"{self.kind} was built with max_lr {alone:g}, and {binding.hyperparameter.name!r} begins at "
+                    f"{start:g}: that is the peak now. Build both with the same number.",
+                )
 
     def _check(self, scheduler: LRScheduler) -> None:
         kind = type(scheduler).__name__
@@ -59,7 +80,8 @@ class Schedule:
         """Let the scheduler take its step.
 
         Raises:
-            ArgumentError: It has set an option that is adapted, as those do that cycle the momentum.
+            ArgumentError: It was stepped beside the session, or has set an option that is adapted, as those do that
+                cycle the momentum.
         """
         if self._scheduler is None:
             return
@@ -69,12 +91,25 @@ class Schedule:
             if ADAPTED_LR in group:
                 group["lr"] = own
         self._scheduler.step()
+        self._clock = clock(self._scheduler)
         self._own = [float(group["lr"]) for group in groups]
         self.apply()
         changed = self._changed(before)
         if changed:
             remedy = "Switch that off, as by `cycle_momentum=False`, or do not adapt it."
             raise ArgumentError("lr_scheduler", "leave the adapted options to the session", changed[0], remedy)
+
+    def check_alone(self) -> None:
+        """Check, ahead of an inner step, that nobody else has stepped the scheduler since the last one.
+
+        Raises:
+            ArgumentError: Somebody has.
+        """
+        if self._scheduler is not None and clock(self._scheduler) != self._clock:
+            remedy = "The session steps it after every inner step: leave out `scheduler.step()`."
+            raise ArgumentError(
+                "lr_scheduler", "be stepped by the session alone", f"a {self.kind} stepped beside it", remedy
+            )
 
     def apply(self) -> None:
         """Multiply the scheduled rates by how far the base rates were adapted."""
@@ -90,6 +125,9 @@ class Schedule:
         """Factors on the base rates over the next steps, shape [steps, group]; ones without a scheduler.
 
         A copy of the scheduler runs ahead, on a stand-in for the optimizer.
+
+        Raises:
+            ArgumentError: The scheduler ends earlier.
         """
         groups = self._problem.optimizer.param_groups
         if self._scheduler is None:
@@ -104,9 +142,20 @@ class Schedule:
             warnings.simplefilter("ignore", UserWarning)  # the stand-in takes no steps of its own
             for step in range(steps):
                 rates[step] = [float(group["lr"]) for group in stand_in.param_groups]
-                ahead.step()
+                self._step_ahead(ahead, step, steps)
         factors: Array = rates / np.array(self._bases)
+        told = mismatch(self._scheduler, factors)
+        if told:
+            self._notices.say("schedule", told)
         return factors
+
+    def _step_ahead(self, ahead: LRScheduler, step: int, steps: int) -> None:
+        try:
+            ahead.step()
+        except ValueError as error:  # OneCycleLR's, beyond its end
+            rule, got = f"last for the {steps} steps of training", f"a {self.kind} that ends after {step}"
+            remedy = "It is stepped after every inner step, not after every epoch: build it for as many."
+            raise ArgumentError("lr_scheduler", rule, got, remedy) from error
 
     def _changed(self, before: list[dict[str, Any]]) -> list[str]:
         """Adapted options, learning rates apart, that differ from those of the groups `before`."""
@@ -136,3 +185,4 @@ class Schedule:
         if self._scheduler is not None:
             self._scheduler.load_state_dict(plain["state"])
             self._own, self._bases = list(plain["own"]), list(plain["bases"])
+            self._clock = clock(self._scheduler)

@@ -1,5 +1,6 @@
 """`GlocalSession`: the training loop's partner."""
 
+import logging
 import math
 import shutil
 import tempfile
@@ -39,6 +40,7 @@ from ray_glocal.session.divergence import EARLY, Guard, RestorePoint
 from ray_glocal.session.engines import Engines
 from ray_glocal.session.foresight import Foresight
 from ray_glocal.session.heat import afforded, warmed
+from ray_glocal.session.loop import Loop
 from ray_glocal.session.meter import Meter
 from ray_glocal.session.notices import Notices
 from ray_glocal.session.outer import BACK, Axes, OuterState, Plan, learn, potential, settled
@@ -51,6 +53,8 @@ from ray_glocal.session.stream import Stream
 from ray_glocal.session.timetable import report_period, timetable
 from ray_glocal.session.trace import Trace
 from ray_glocal.session.validation import Validation
+
+logger = logging.getLogger(__name__)
 
 CHECK_EVERY = 8  # inner steps between looks at the training loss, for each look waits for the device
 
@@ -72,7 +76,8 @@ class GlocalSession:
         hyper: What to adapt: `ray_glocal.adapted(config, space)`, or hyperparameters.
         total_steps: Inner steps of the whole training.
         lr_scheduler: A torch learning-rate scheduler; the session steps it after every inner step and adapts the
-            rate that it multiplies, the `initial_lr` of a parameter group.
+            rate that it multiplies, the `initial_lr` of a parameter group, or the peak that it was built with, the
+            `max_lr` of `OneCycleLR` and `CyclicLR`. Nobody else may step it.
         clipping: How gradients are clipped: `Clipping(norm=1.0)`, say.
         accumulate: Micro-batches of an inner step; `batches` gathers as many from the loader.
         scaler: A gradient scaler, where losses are computed in float16; autocast belongs into the losses.
@@ -132,7 +137,7 @@ class GlocalSession:
         self.step_count = 0
         self.values: Values = self.problem.start_values()
         self._ran = self.values  # those of the last inner step
-        self._schedule = Schedule(lr_scheduler, self.problem)
+        self._schedule = Schedule(lr_scheduler, self.problem, self.notices)
         factors = self._schedule.foresee(total_steps)
         self._set_values(None)
         forecasters = forecaster(self.settings.forecaster), forecaster(self.settings.search_forecaster)
@@ -147,13 +152,17 @@ class GlocalSession:
         self._engines = Engines(self.settings, self.problem.size, self._foresight.annealed)
         self._differentiation = Differentiation(self.problem, self._tape, self._meter, self._engines)
         counted = {kind: self._counted(kind, length) for kind, length in lengths.items()}
+        counted[REPORT] = report_steps(self.validation.count)
         self._timetable = timetable(self.settings, total_steps, self.report_period, self.cost, counted, self.notices)
         self._recorder = Recorder(self.settings, self._timetable)
         self._guard = Guard(self.settings)
         self._stream = Stream()
+        self._loop = Loop(model, optimizer)
         self._train_losses: list[Tensor] = []
         self._curve: list[float] = []  # validation loss at each report
+        self._windows = 0  # differentiated
         self._metrics: dict[str, float] = {}
+        self._between: dict[str, float] = {}  # what was last measured between two reports
         self._discard: Callable[[], object] | None = None  # removes the last temporary folder
 
     # ---- the loop ----
@@ -175,11 +184,19 @@ class GlocalSession:
         Batches of a re-iterable loader, epoch after epoch; lists of them where micro-batches are accumulated.
 
         Raises:
-            ArgumentError: The loader yields no batch in an epoch, is an iterator, or is not the one of a checkpoint.
+            ArgumentError: The loader yields no batch in an epoch, is no iterable that starts anew, or is not the one of
+                a checkpoint; or many batches were handed out, and `step` was called on none.
         """
+        if self.validation.reads(loader):
+            text = (
+                "Validation is on the data that training is on: hyperparameters would be adapted to the training loss. "
+                "Hold data out for `val_batches`, by `torch.utils.data.random_split` say."
+            )
+            self.notices.say("val_batches", text)
         stream = self._stream.batches(loader)
         count = self.problem.accumulate
         while not self.done:
+            self._loop.hand_out()
             yield next(stream) if count == 1 else list(islice(stream, count))
 
     def step(self, batch: Any) -> Tensor:
@@ -192,12 +209,14 @@ class GlocalSession:
             The training loss before the step, detached.
 
         Raises:
-            ArgumentError: All steps are taken, no loss has read a hyperparameter that no optimizer option bears, or
-                the scheduler sets an option that is adapted.
+            ArgumentError: All steps are taken, no loss has read a hyperparameter that no optimizer option bears, the
+                scheduler sets an option that is adapted, or it or the optimizer was stepped beside the session.
         """
         if self.step_count >= self.total_steps:
             raise ArgumentError("total_steps", "not be exceeded", self.total_steps, "Plan for more steps.")
         self._meter.aside()
+        self._schedule.check_alone()
+        self._loop.enter()
         if self._guard.first is None:
             self._begin()
         self._ran = self.values
@@ -215,6 +234,7 @@ class GlocalSession:
         self._schedule.step()  # the user's own part of it is the smaller one
         self._train_losses.append(loss)
         self._after_step(recorded)
+        self._loop.leave()
         self._meter.back()
         return loss
 
@@ -222,10 +242,20 @@ class GlocalSession:
         """Measure where training starts; the first retreat leads there."""
         self._meter.start(REPORT)
         self.trace.begin()
+        self._announce()
         loss = self._validated()
         self._guard.trust(RestorePoint.take(self.problem, self.step_count, loss, self.values))
         self._meter.complete(REPORT)
         self._meter.aside()
+
+    def _announce(self) -> None:
+        """Say what is adapted, and how often."""
+        count = self._timetable.foreseen(searching=self._outer.searching)
+        if count:
+            names = ", ".join(hyper.name for hyper in self.problem.hyperparameters)
+            logger.info("Adapts %s: about %d windows in %d steps.", names, count, self.total_steps)
+        else:
+            self.notices.say("no window foreseen", f"Nothing will be adapted. {self._timetable.scarcity()}")
 
     def _after_step(self, recorded: bool) -> None:
         """What comes after a step, `recorded` or not; after most of them nothing, which must not take long."""
@@ -238,6 +268,10 @@ class GlocalSession:
             self._close_window()
         if self._outer.searching and not self._recorder.snapshots and self._timetable.exhausted(self.step_count):
             self._end_search()
+        if self.done and not self._windows:
+            self.notices.say(
+                "no window", f"Nothing was adapted: no window was differentiated. {self._timetable.scarcity()}"
+            )
         if self.at_report:
             self._meter.start(REPORT)
             self._report()
@@ -269,6 +303,7 @@ class GlocalSession:
         trajectory = self._differentiation.trajectory(window, self._window_kind)
         if self._dropped(trajectory.trouble):
             return
+        self._windows += 1
         series = self.problem.pull_back(window.values, trajectory.derivatives).numpy()
         if self._lost(series[-1], trajectory.loss):
             return
@@ -393,19 +428,35 @@ class GlocalSession:
         self._curve.append(loss)
         reports_left = (self.total_steps - self.step_count) / self.report_period
         foretold = forecast_final_loss(self._curve, reports_left)
-        self._metrics = {
+        self._metrics = self._told(loss, float(foretold.mean[0]), float(foretold.deviation[0]))
+        self._train_losses.clear()
+
+    def _told(self, loss: float, mean: float, deviation: float) -> dict[str, float]:
+        """What there is to tell now, of a validation loss and a forecast of its end."""
+        told = {
             "val_loss": loss,
             "train_loss": _mean(self.problem.ranks.mean(self._train_losses)) if self._train_losses else float("nan"),
             "step": self.step_count,
             "total_steps": self.total_steps,
-            "forecast/final_loss": float(foretold.mean[0]),
-            "forecast/deviation": float(foretold.deviation[0]),
+            "forecast/final_loss": mean,
+            "forecast/deviation": deviation,
             "potential": self._potential(loss),
             "rollbacks": self._guard.rollbacks,
+            "windows": self._windows,
         }
-        self._metrics |= entry_metrics("hyper", self.problem, flat(self.values))
-        self._metrics |= entry_metrics("elasticity", self.problem, self._outer.elasticity)
-        self._train_losses.clear()
+        told |= entry_metrics("hyper", self.problem, flat(self.values))
+        return told | entry_metrics("elasticity", self.problem, self._outer.elasticity)
+
+    def _present(self) -> dict[str, float]:
+        """What the report of this step measured; where it has none, what one would, which nothing else may notice."""
+        if self._metrics.get("step") == self.step_count or self.problem.ranks.count > 1:
+            return self._metrics
+        if self._between.get("step") != self.step_count:
+            self._meter.start(REPORT)
+            forecast = (self._metrics.get(f"forecast/{name}", math.nan) for name in ("final_loss", "deviation"))
+            self._between = self._told(self._validated(), *forecast)
+            self._meter.complete(REPORT)
+        return self._between
 
     def _potential(self, loss: float) -> float:
         windows_left = self._timetable.windows_left(self.step_count)
@@ -416,15 +467,20 @@ class GlocalSession:
         return self.validation.mean(lambda batch: self.problem.mean_val_loss([batch], self.values, averaged=True))
 
     def metrics(self) -> dict[str, Any]:
-        """What the last report measured, with the cost up to now; flat, ready for `tune.report`.
+        """What training has come to now, with the cost up to here; flat, ready for `tune.report`.
 
-        Keys: `val_loss`, `train_loss` (mean since the report before), `step`, `total_steps`, `forecast/final_loss`
-        and `forecast/deviation` (NaN while too little is known), `potential`, `rollbacks`, `hyper/<name>`,
-        `elasticity/<name>`, and `cost/steps` (inner-step equivalents), `cost/seconds`, `cost/share` (of the
-        seconds that went into anything but plain training) and `cost/overhead` (those seconds over plain training's).
+        At a report (`at_report`) it is measured already; at any other step the validation loss is taken when this is
+        asked for, at a report's cost, and training goes on as if it had not been. Of several ranks, which would have to
+        ask together, the last report is told.
+
+        Keys: `val_loss`, `train_loss` (mean since the last report), `step`, `total_steps`, `forecast/final_loss` and
+        `forecast/deviation` (as of the last report; NaN while too little is known), `potential`, `rollbacks`, `windows`
+        (differentiated so far), `hyper/<name>`, `elasticity/<name>`, and `cost/steps` (inner-step equivalents),
+        `cost/seconds`, `cost/share` (of the seconds that went into anything but plain training) and `cost/overhead`
+        (those seconds over plain training's).
         `warnings` is how many the session has given so far, and `warning` their texts, a line each.
         """
-        return {**self._metrics, **self.cost.metrics(), **self.notices.metrics()}
+        return {**self._present(), **self.cost.metrics(), **self.notices.metrics()}
 
     # ---- checkpoints ----
 
@@ -524,6 +580,7 @@ class GlocalSession:
             "train_losses": list(self._train_losses),
             "curve": list(self._curve),
             "metrics": dict(self._metrics),
+            "windows": self._windows,
             "cost": self.cost.as_plain(),
             "timetable": self._timetable.as_plain(),
             "engines": self._engines.as_plain(),
@@ -556,7 +613,8 @@ class GlocalSession:
         self._guard.load_plain(plain["guard"])
         self._train_losses = [loss.to(device) for loss in plain["train_losses"]]
         self._curve = plain["curve"]
-        self._metrics = plain["metrics"]
+        self._metrics, self._between = plain["metrics"], {}
+        self._windows = plain["windows"]
         self.cost.load_plain(plain["cost"])
         self._timetable.load_plain(plain["timetable"])
         self._engines.load_plain(plain["engines"])

@@ -46,8 +46,8 @@ class Settings:
         trust_limits: Shortest and longest outer step.
         promise: Largest relative change of the loss that an outer step may promise within a window: beyond it the
             first-order model cannot be believed.
-        act: Signal-to-noise ratio of the forecast from which a hyperparameter moves by its full step.
-        act_small: Ratio from which it moves by a part of it; below, it holds.
+        act: Signal-to-noise ratio snr of the forecast from which a hyperparameter moves by its full step.
+        act_small: Ratio from which it moves by a part of it, snr^2 / (1 + snr^2); below, it holds.
         dead_band: Elasticity (relative change of the loss per unit of the coordinate) below which it holds, once the
             search is over.
         report_every: Inner steps between reports; by default one period of the duty cycle, or under a budget eight
@@ -77,6 +77,9 @@ class Settings:
     trust_region: float = 0.5
     trust_limits: tuple[float, float] = (0.05, 1.0)
     promise: float = 0.25
+    # Full steps from 1 deviation on leave .986 +- .021 of the validation loss that the shrinkage alone does, from 2
+    # .997, from 3 1.000, from 4 1.001 (+- .025): digits-mlp of the studies, 1,200 steps under a cosine and a constant
+    # rate, SGD from lr 1e-3 and .1, seeds 10 to 29, geometric means of 80 pairs, 1.96 standard errors.
     act: float = 1.0
     act_small: float = 0.5
     dead_band: float = 2e-3

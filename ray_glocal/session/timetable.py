@@ -36,6 +36,18 @@ class Timetable(Protocol):
         """Windows that will end after `step`, as far as can be foreseen."""
         ...
 
+    def foreseen(self, *, searching: bool) -> int:
+        """Windows that the whole run will buy, roughly, before anything is measured.
+
+        Args:
+            searching: Whether it begins with a search.
+        """
+        ...
+
+    def scarcity(self) -> str:
+        """The sentence that says why there may be none, with the way out."""
+        ...
+
     def as_plain(self) -> dict[str, Any]:
         """What a resumed run must know, as plain data."""
         ...
@@ -80,6 +92,19 @@ class DutyCycle:
         period = self._settings.period
         return max(0, (self._total - 1) // period - step // period)
 
+    def foreseen(self, *, searching: bool) -> int:
+        """Its periods, and one of the search at least."""
+        return max(self.windows_left(0), int(searching and self.searches(0)))
+
+    def scarcity(self) -> str:
+        """Windows are too long, or too far between."""
+        told = self._settings
+        return (
+            f"In {self._total} steps no window of {told.window} steps comes to its end before the last one, by one "
+            f"each {told.period} steps. Train longer, set `Settings(window=..., search_window=...)` to fewer steps, or "
+            "raise `duty_cycle`."
+        )
+
     def as_plain(self) -> dict[str, Any]:
         """Nothing to remember."""
         return {}
@@ -97,7 +122,8 @@ class Earned:
         budget: The whole run's.
         settings: Window lengths.
         cost: What was spent, and typical prices.
-        counted: Inner-step equivalents of a `search` window and of a later `window`: their prices until measured.
+        counted: Inner-step equivalents of a `search` window, of a later `window` and of a `report`: their prices until
+            they are measured.
         notices: Where to say that there is no room for hypergradients.
     """
 
@@ -153,6 +179,26 @@ class Earned:
         free = self._budget.free(step, self._cost.extra_seconds, known)
         room = max(0, self._budget.last - step) // self._settings.window
         return max(0, min(room, int(free / known.window) if known.window > 0 else room))
+
+    def foreseen(self, *, searching: bool) -> int:
+        """What the budget buys by counted prices."""
+        search, window = (self._by_count(kind) for kind in (SEARCH, WINDOW))
+        room = min(self._budget.last // self._settings.window, int(self._budget.free(0, 0.0, window) / window.window))
+        affords = self._settings.search_window < self._total and self._budget.searches(0, 0.0, 0.0, search)
+        return max(0, room, int(searching and affords))
+
+    def scarcity(self) -> str:
+        """They cost more than the budget has."""
+        known, share = self._by_count(WINDOW), self._settings.overhead or 0.0
+        free = max(0.0, self._budget.free(0, 0.0, known))
+        return (
+            f"`overhead` allows {100 * share:.3g} % of {self._total} steps, {free:.3g} of them once reports are paid, "
+            f"and a window costs about {known.window:.3g}. Train longer, raise `Settings(overhead=...)`, or set "
+            "`Settings(window=..., search_window=...)` to fewer steps."
+        )
+
+    def _by_count(self, kind: str) -> Prices:
+        return Prices(1.0, self._counted[kind], self._counted.get(REPORT, 0.0))
 
     @property
     def _total(self) -> int:

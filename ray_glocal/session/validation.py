@@ -8,6 +8,7 @@ import numpy as np
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.session.generators import undisturbed
+from ray_glocal.session.overlap import shared
 
 
 class Validation:
@@ -35,6 +36,10 @@ class Validation:
             raise ArgumentError("val_batches", "hold at least one batch", batches, remedy)
         self.per_window = min(per_window, self.count)
         self.cursor = 0
+
+    def reads(self, loader: Any) -> bool:
+        """Whether it takes the data that a training loader takes."""
+        return shared(loader, self._batches)
 
     def mean(self, loss: Callable[[Any], float]) -> float:
         """Mean of a loss over every batch, one batch in memory at a time; its random draws are undone as well."""

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Problem
 from ray_glocal.session.generators import own_generators, undisturbed
+from ray_glocal.session.notices import Notices
 from ray_glocal.session.schedule import Schedule
 
 
@@ -50,4 +51,4 @@ def factors_of(scheduler: LRScheduler | None, problem: Problem, steps: int) -> l
     """
     if scheduler is None:
         return None
-    return [tuple(row) for row in Schedule(scheduler, problem).foresee(steps).tolist()]
+    return [tuple(row) for row in Schedule(scheduler, problem, Notices()).foresee(steps).tolist()]

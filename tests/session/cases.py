@@ -21,7 +21,7 @@ SECONDS = ("cost/seconds", "cost/share", "cost/overhead")  # no two runs agree i
 CLASSES, FEATURES = 3, 6
 # Bit for bit the same on every machine, so by duty cycles; the first one's gate always holds.
 QUIET = Settings(window=8, search_window=6, overhead=None, duty_cycle=0.125, act=1e12, act_small=1e12, heat=0)
-LIVELY = Settings(window=8, search_window=6, overhead=None, duty_cycle=0.5, act=0.2, act_small=0.1, report_every=20)
+LIVELY = Settings(window=8, search_window=6, overhead=None, duty_cycle=0.5, act=1.0, act_small=0.1, report_every=20)
 
 OPTIMIZERS: Mapping[str, tuple[type[torch.optim.Optimizer], dict[str, Any], tuple[Hyperparameter, ...]]] = {
     "sgd": (

@@ -59,7 +59,7 @@ def test_an_acting_session_is_the_plain_loop_with_its_options(optimizer, schedul
     while not session.done:
         options.append([{k: v for k, v in g.items() if k != "params"} for g in run.optimizer.param_groups])
         session.step(next(batches))
-    assert any(row["gate"] == "act" for row in rows_of(session))
+    assert any(row["gate"].startswith("act") for row in rows_of(session))
     assert len({group["lr"] for (group,) in options}) > 1
     got = state_of(run.model, run.optimizer)
     twin = Run(optimizer, settings=LIVELY)  # its options are dictated, so it needs no schedule
@@ -71,6 +71,9 @@ def test_an_acting_session_is_the_plain_loop_with_its_options(optimizer, schedul
         assert differences(expected[name], got[name], name) == []
 
 
+PEAKS = {"one cycle": 0.1, "cyclic": 0.05}  # max_lr: they overwrite the optimizer's rate, so it is what a user gives
+
+
 @pytest.mark.parametrize("start", [0.03, pytest.param(0.05, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_the_adapted_rate_multiplies_the_schedule(name, start):
@@ -78,7 +81,7 @@ def test_the_adapted_rate_multiplies_the_schedule(name, start):
     run = Run("sgd", settings=LIVELY, schedule=name, start={"lr": start})
     twin = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.03)
     schedule = SCHEDULES[name](twin)
-    base = twin.param_groups[0]["initial_lr"]
+    base = PEAKS.get(name, twin.param_groups[0]["initial_lr"])
     session = run.session()
     batches, adapted = session.batches(run.loader), set()
     while not session.done:

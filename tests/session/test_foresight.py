@@ -11,6 +11,7 @@ from torch.optim import lr_scheduler
 from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory, record_window
 from ray_glocal.koopman import forecaster, pooled, sight
 from ray_glocal.session.foresight import Foresight
+from ray_glocal.session.notices import Notices
 from ray_glocal.session.schedule import Schedule
 
 STEPS = 40
@@ -39,7 +40,7 @@ def problem(schedule, lr=0.1, more=()):
         return (1 + scale) * (model(batch[0]) - batch[1]).square().mean()
 
     made = Problem(model, optimizer, loss, loss, [*hyper, *more])
-    return made, Schedule(scheduled, made)
+    return made, Schedule(scheduled, made, Notices())
 
 
 def batches(count, seed=0):

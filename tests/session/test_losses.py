@@ -165,7 +165,7 @@ def test_memory_is_flat_over_the_periods(engine):
             session._train_losses.clear()
             counts.append(live_tensors())
     assert len(counts) > 2
-    assert max(counts) - min(counts) <= 2, counts
+    assert max(counts[2:]) - max(counts[:2]) <= 2, counts  # windows after a retreat have fewer before them
 
 
 @pytest.mark.gpu

@@ -75,10 +75,11 @@ def test_the_gate_gives_every_answer_with_its_sentence(elasticity, deviation, lo
 
 
 @given(st.floats(1e-2, 1e3), st.floats(1e-3, 1e3))
-def test_the_granted_share_is_the_shrinkage(elasticity, deviation):
+def test_the_granted_share_is_whole_where_it_acts_and_else_the_shrinkage(elasticity, deviation):
     ratio = elasticity / deviation
     share = judged(elasticity, deviation, 1.0).share[0]
-    assert share == pytest.approx(ratio**2 / (1 + ratio**2) if ratio >= DEFAULT.act_small else 0.0)
+    small = ratio**2 / (1 + ratio**2) if ratio >= DEFAULT.act_small else 0.0
+    assert share == pytest.approx(1.0 if ratio >= DEFAULT.act else small)
 
 
 ANY = st.floats(allow_nan=True, allow_infinity=True)

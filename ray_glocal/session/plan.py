@@ -1,0 +1,87 @@
+"""What a learning-rate scheduler was built for: its own peak, and how many steps it was planned for."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch.optim import lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler
+
+from ray_glocal.forecast import Array
+
+FAR = 4  # times the steps that a schedule was planned for, from which training must have been planned otherwise
+FAINT = 1e-3  # share of the largest rate below which next to nothing trains
+HALF = 0.5  # share of training that may pass below it
+
+
+def parts(scheduler: Any) -> Iterator[Any]:
+    """A scheduler and all that it holds, in a sequence or a chain."""
+    yield scheduler
+    for inner in getattr(scheduler, "_schedulers", ()):
+        yield from parts(inner)
+
+
+def clock(scheduler: Any) -> tuple[Any, ...]:
+    """What counts on with every step of a scheduler."""
+    return tuple(getattr(part, "last_epoch", None) for part in parts(scheduler))
+
+
+def peaks(scheduler: Any, groups: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+    """The largest rate of each parameter group under a scheduler that is built with it, by index of the group.
+
+    Such a scheduler overwrites the optimizer's rate: `OneCycleLR`, `CyclicLR`, and any other that knows a `max_lr` or
+    `max_lrs`; also within a sequence or a chain. None for the others, which multiply the rate they find.
+    """
+    told = [declared for part in parts(scheduler) if (declared := _declared(part, groups)) is not None]
+    return {index: max(each[index] for each in told) for index in range(len(groups))} if told else {}
+
+
+def _declared(part: Any, groups: Sequence[Mapping[str, Any]]) -> list[float] | None:
+    if isinstance(part, lr_scheduler.OneCycleLR):
+        return [float(group["max_lr"]) for group in groups]
+    given = getattr(part, "max_lrs", getattr(part, "max_lr", None))
+    if given is None:
+        return None
+    several = list(given) if isinstance(given, list | tuple) else [given] * len(groups)
+    return [float(each) for each in several] if len(several) == len(groups) else None
+
+
+def planned(scheduler: Any) -> int | None:
+    """Steps after which a scheduler has come to its end; None for one that goes on, or whose plan cannot be read."""
+    match scheduler:
+        case lr_scheduler.SequentialLR():
+            last = planned(scheduler._schedulers[-1])
+            return None if last is None else int([0, *scheduler._milestones][-1]) + last
+        case lr_scheduler.ChainedScheduler():
+            return max((told for part in scheduler._schedulers if (told := planned(part)) is not None), default=None)
+        case lr_scheduler.CosineAnnealingLR():
+            return int(scheduler.T_max)
+        case lr_scheduler.OneCycleLR():
+            return int(scheduler.total_steps)
+        case lr_scheduler.PolynomialLR():
+            return int(scheduler.total_iters)
+        case lr_scheduler.LinearLR() if scheduler.end_factor < scheduler.start_factor:
+            return int(scheduler.total_iters)
+        case lr_scheduler.MultiStepLR() if scheduler.milestones:
+            return int(max(scheduler.milestones))
+        case _:
+            return None
+
+
+def mismatch(scheduler: LRScheduler, factors: Array) -> str:
+    """The sentence that says a schedule was planned in epochs, or for another training; empty where nothing speaks so.
+
+    Args:
+        scheduler: The scheduler.
+        factors: What it makes of the rates at each step of the whole training, shape [step, group].
+    """
+    kind, total, steps = type(scheduler).__name__, len(factors), planned(scheduler)
+    remedy = "The session steps it after every inner step, not after every epoch: build it for all steps of training."
+    if steps is not None and FAR * steps <= total:
+        return f"{kind} was planned for {steps} steps, and training has {total}. {remedy}"
+    heights = factors.mean(1)
+    faint = np.flatnonzero(heights >= FAINT * heights.max(initial=0.0))
+    last = int(faint[-1]) + 1 if len(faint) else 0
+    if last <= HALF * total:
+        return f"{kind} takes the rates below a thousandth of their peak after {last} of {total} steps. {remedy}"
+    return ""

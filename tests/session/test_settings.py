@@ -1,0 +1,118 @@
+"""No setting is without effect: each one changed alone changes what a run does, or where it keeps it."""
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from ray_glocal.hypergradient import Hyperparameter
+from ray_glocal.hypergradient.products import EXACT
+from ray_glocal.session import GlocalSession, Settings
+from ray_glocal.session.budget import Budget, Prices
+
+from .cases import FEATURES, Run, dataset, differences, drive, rows_of
+
+BASE = Settings(
+    window=8, search_window=6, overhead=None, duty_cycle=0.5, report_every=20, val_batches=2, trust_region=0.2
+)
+# Settings whose effect shows in a run by steps alone, with a value beside the one of `BASE`.
+TRACED = {
+    "window": {"window": 10},
+    "search_window": {"search_window": 5},
+    "duty_cycle": {"duty_cycle": 0.25},
+    "engine": {"engine": "forward", "tail": 0},
+    "forecaster": {"forecaster": "last"},
+    "search_forecaster": {"search_forecaster": "last"},
+    "tail": {"tail": 0.3},
+    "val_batches": {"val_batches": 1},
+    "heat": {"heat": 0},
+    "search_region": {"search_region": 0.8},
+    "trust_region": {"trust_region": 0.4},
+    "trust_limits": {"trust_limits": (0.2, 0.2)},
+    "promise": {"promise": 0.02},
+    "act": {"act": 1e9},
+    "act_small": {"act_small": 0.9},
+    "dead_band": {"dead_band": 0.05},
+    "report_every": {"report_every": 10},
+}
+ELSEWHERE = {"overhead", "products", "memory", "host_memory", "jump", "cut"}  # each has a test of its own below
+
+
+def told(settings, schedule="cosine"):
+    run = Run(settings=settings, schedule=schedule)
+    session = run.session(val_batches=DataLoader(dataset(40, run.dtype, 2), batch_size=8))
+    reports = drive(session, session.batches(run.loader))
+    return {"rows": rows_of(session), "reports": reports}
+
+
+@pytest.fixture(scope="module")
+def base():
+    return told(BASE)
+
+
+def test_every_setting_is_varied():
+    assert {field.name for field in fields(Settings)} == TRACED.keys() | ELSEWHERE
+
+
+def test_a_run_by_steps_is_the_same_again(base):
+    assert differences(base, told(BASE)) == []
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_a_setting_changes_the_run(base, name):
+    changed = TRACED[name]
+    reference = told(replace(BASE, tail=0)) if name == "engine" else base
+    assert differences(reference, told(replace(BASE, **changed))) != []
+
+
+def test_a_budget_buys_windows_by_its_size():
+    poor, rich = (Budget(share, 1000, 100).free(0, 0.0, Prices(1.0, 40.0)) for share in (0.1, 0.5))
+    assert (poor, rich) == (100.0, 500.0)
+
+
+def kept(**changed):
+    run = Run(settings=replace(BASE, **changed))
+    session = run.session()
+    drive(session, session.batches(run.loader), 12)
+    return session._tape.keeping
+
+
+def test_memory_decides_what_is_kept_and_products_where_they_come_from():
+    rich, poor, none = (kept(memory=memory) for memory in (None, 30_000, 0))
+    assert rich.graphs
+    assert not poor.graphs
+    assert poor.stride == 1 < none.stride
+    assert rich.products is EXACT
+    assert kept(products="differences").products is not EXACT
+
+
+@pytest.mark.gpu
+def test_beside_a_gpu_states_go_to_the_host_as_far_as_its_memory_goes():
+    model = torch.nn.Linear(FEATURES, 3).cuda()
+    batch = torch.randn(8, FEATURES, device="cuda")
+    found = []
+    for memory in (2**30, 0):
+        optimizer = torch.optim.SGD(model.parameters(), 0.01)
+        settings = replace(BASE, memory=0, host_memory=memory)
+        hyper = [Hyperparameter("lr", 0.01, 1e-5, 1.0, "log")]
+        loss = lambda m, b: m(b).square().mean()  # noqa: E731
+        session = GlocalSession(
+            model, optimizer, loss, loss, val_batches=[batch], hyper=hyper, total_steps=100, settings=settings
+        )
+        session.step(batch)
+        found.append(session._tape.keeping.pinned)
+    assert found == [True, False]
+
+
+@pytest.mark.parametrize("changed", [{"jump": 1e6}, {"cut": 0.9}])
+def test_what_counts_as_divergence_and_how_far_a_rate_is_cut(changed):
+    """From a rate that is far too large."""
+    runs = [Run(settings=settings, start={"lr": 3.0}) for settings in (BASE, replace(BASE, **changed))]
+    seen = []
+    for run in runs:
+        session = run.session()
+        drive(session, session.batches(run.loader), 40)
+        seen.append(rows_of(session))
+    assert any(row["gate"] == "roll back" for row in seen[0])
+    assert differences(*seen) != []
