@@ -35,7 +35,7 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
 
 def _fresh(value: Any, memo: dict[int, Any]) -> Any:
     if type(value) is Tensor:
-        return _tensor(value)
+        return _tensor(value, memo)
     if type(value) in (list, tuple):
         return type(value)(_copied(item, memo) for item in value)
     if type(value) is dict:
@@ -43,12 +43,31 @@ def _fresh(value: Any, memo: dict[int, Any]) -> Any:
     return copy.deepcopy(value)
 
 
-def _tensor(tensor: Tensor) -> Tensor:
+def _tensor(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
+    """A copy; views of one memory are views of one memory again."""
     with torch.no_grad():
+        if tensor.layout is not torch.strided:
+            return tensor.detach().clone().requires_grad_(tensor.requires_grad)
+        others: list[tuple[Tensor, Tensor]] = memo.setdefault(-tensor.untyped_storage().data_ptr() - 1, [])
+        for other, made in others:
+            if (view := _view(tensor, other, made)) is not None:
+                return view.requires_grad_(tensor.requires_grad)
         made = tensor.detach().clone()
-        if tensor.layout is torch.strided and tensor.device.type == "cpu" and _lies(made) != _lies(tensor):
+        if tensor.device.type == "cpu" and _lies(made) != _lies(tensor):
             made = _placed(made, _lies(tensor))
-    return made.requires_grad_(tensor.requires_grad)
+        others.append((tensor, made))
+        return made.requires_grad_(tensor.requires_grad)
+
+
+def _view(tensor: Tensor, other: Tensor, made: Tensor) -> Tensor | None:
+    """What lies in a copy where a tensor lies in the copy's original; None where it lies elsewhere."""
+    offset = tensor.storage_offset() - other.storage_offset()
+    reach = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
+    if not 0 <= offset <= offset + reach < other.numel() or made.stride() != other.stride():
+        return None
+    if tensor.dtype != other.dtype or made.requires_grad:
+        return None
+    return made.as_strided(tensor.shape, tensor.stride(), made.storage_offset() + offset)
 
 
 def _lies(tensor: Tensor) -> int:

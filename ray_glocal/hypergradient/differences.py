@@ -5,7 +5,8 @@ rounding. So its length is chosen, and the products are checked, against exact o
 """
 
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient.consistency import consistency
 from ray_glocal.hypergradient.field import PulledBack
 from ray_glocal.hypergradient.graph import once_differentiable
 from ray_glocal.hypergradient.problem import Problem
@@ -27,6 +29,9 @@ from ray_glocal.hypergradient.trouble import NoSecondDerivativeError
 LENGTHS = (0.001, 0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 ROUGH = 1e-12  # length of tensors whose squares single precision can still add up
 ERROR = 0.02  # of a product, relative, beyond which differences are not used
+MISSING = 0.01  # relative difference from which exact products leave something out, or a derivative is no Hessian
+
+Say = Callable[[str, str], object]
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +116,7 @@ def _norm(tensors: Sequence[Tensor]) -> Tensor:
     return length
 
 
-def calibrated(problem: Problem, snapshot: Snapshot) -> Products:
+def calibrated(problem: Problem, snapshot: Snapshot, say: Say) -> Products:
     """Differences of the best length for a step, where they agree with exact products.
 
     They are checked along the step's gradient and, for beside kinks a short step may agree there by luck, along a
@@ -121,39 +126,48 @@ def calibrated(problem: Problem, snapshot: Snapshot) -> Products:
     Args:
         problem: The bilevel problem; its model may be left placed at the step.
         snapshot: An inner step with its state and its slope.
+        say: Told, by a key and a text, why differences are not used.
 
     Returns:
-        `EXACT` where no length comes near enough, as beside kinks or in half precision; the log says so.
+        `EXACT` where no length comes near enough, as beside kinks or in half precision, or where the gradient is no
+        loss's, so that its derivative is not its own transpose.
 
     Raises:
-        ArgumentError: No length does, and there are no exact products.
+        ArgumentError: Then there are no exact products either.
     """
+    assert snapshot.slope is not None
+    told = consistency(problem, snapshot)
+    problem.place(snapshot.start)
+    obstacle = "exact products that leave something out" if told.missing > MISSING else _obstacle(problem, snapshot)
+    errors = _calibration(problem, snapshot, exact=not obstacle)
+    best = min(errors, key=errors.__getitem__)
+    error = errors[best]
+    if error <= ERROR and not told.asymmetry > MISSING:
+        logger.info("Hessian products by differences of relative length %.1e err by %.1e.", best, error)
+        return Differences(best)
+    why = f"err by {error:.2g} at best, beyond {ERROR:g}" if error > ERROR else "are not those of a loss"
+    if obstacle and (math.isinf(told.missing) or not told.known):
+        got = f"differences that {why}, beside {obstacle}"
+        remedy = "Use smooth activations (GELU, not ReLU) and single precision or better, or replace the function."
+        raise ArgumentError("products", "be exact where differences are not close", got, remedy)
+    text = (
+        f"Hessian products by differences {why}; exact ones are used instead. Differences need smooth activations "
+        "(GELU, not ReLU) and losses in single precision or better, no part of which is detached."
+    )
+    say("differences", text)
+    return EXACT
+
+
+def _calibration(problem: Problem, snapshot: Snapshot, *, exact: bool) -> dict[float, float]:
+    """Errors of products by length, the worst over directions."""
     assert snapshot.slope is not None
     unit = torch.finfo(problem.parameters[0].dtype).eps ** 0.5
     pairs = zip(problem.parameters, snapshot.slope.parameters, strict=True)
     gradient = [torch.zeros_like(p) if g is None else g for p, g in pairs]
     lengths = [unit * multiple for multiple in LENGTHS]
-    directions = (gradient, _random(snapshot))
-    obstacle = _obstacle(problem, snapshot)
-    measure = _spreads if obstacle else _errors
-    found = [measure(problem, snapshot, along, lengths) for along in directions]
-    errors = {length: max(each[length] for each in found) for length in lengths}
-    best = min(errors, key=errors.__getitem__)
-    error = errors[best]
-    if error <= ERROR:
-        logger.info("Hessian products by differences of relative length %.1e err by %.1e.", best, error)
-        return Differences(best)
-    if obstacle:
-        got = f"differences that err by {error:.2g} at best, beside {obstacle}"
-        remedy = "Use smooth activations (GELU, not ReLU) and single precision or better, or replace the function."
-        raise ArgumentError("products", "be exact where differences are not close", got, remedy)
-    logger.warning(
-        "Hessian products by differences err by %.2g at best, beyond %.2g; exact ones are used instead. "
-        "Differences need smooth activations (GELU, not ReLU) and losses in single precision or better.",
-        error,
-        ERROR,
-    )
-    return EXACT
+    measure = _errors if exact else _spreads
+    found = [measure(problem, snapshot, along, lengths) for along in (gradient, _random(snapshot))]
+    return {length: max(each[length] for each in found) for length in lengths}
 
 
 def _obstacle(problem: Problem, snapshot: Snapshot) -> str:

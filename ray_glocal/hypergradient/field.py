@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ray_glocal.hypergradient.batch import owned
+from ray_glocal.hypergradient.hooks import without_hooks
 from ray_glocal.hypergradient.kernels import twice_differentiable
 from ray_glocal.hypergradient.problem import Problem, check_graph
 from ray_glocal.hypergradient.state import Snapshot
@@ -52,7 +53,7 @@ def vector_jacobian(outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotange
     if not live:
         return [torch.zeros_like(x) for x in inputs]
     outputs, weights = [o for o, _ in live], [c for _, c in live]
-    with refusals():
+    with refusals(), without_hooks(inputs):
         found = torch.autograd.grad(outputs, inputs, weights, allow_unused=True, retain_graph=True)
     return [torch.zeros_like(x) if f is None else f for x, f in zip(inputs, found, strict=True)]
 
@@ -80,11 +81,12 @@ def hessian_products(
     All at once where torch can batch the graph's operations, some of which it cannot; else one after the other.
     """
     derive = partial(torch.autograd.grad, gradients, parameters, allow_unused=True, retain_graph=True)
-    try:
-        return derive(tangents, is_grads_batched=True)
-    except RuntimeError as error:
-        logger.debug("Hessian products are computed one after the other: %s", error)
-    rows = [derive([tangent[i] for tangent in tangents]) for i in range(len(tangents[0]))]
+    with refusals(), without_hooks(parameters):
+        try:
+            return derive(tangents, is_grads_batched=True)
+        except RuntimeError as error:
+            logger.debug("Hessian products are computed one after the other: %s", error)
+        rows = [derive([tangent[i] for tangent in tangents]) for i in range(len(tangents[0]))]
     return [None if column[0] is None else torch.stack(column) for column in zip(*rows, strict=True)]
 
 

@@ -5,12 +5,13 @@ attributes, containers, closures, defaults and the globals that they name. A loo
 once; where a session runs one again it puts all this back.
 """
 
+import dis
 import math
 import random
 import sys
 import types
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,26 +20,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ray_glocal.hypergradient.holders import LARGEST, Cell, Global, Holder, Listed, Named, Slotted
 from ray_glocal.hypergradient.layout import FULL
 
-Holder = Any  # a list, a deque, a dict, or a closure's cell
 Generator = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
 
-LARGEST = 1024  # entries beyond which a container is data, of which only the length is kept
 MOST = 20_000  # objects that are looked at
 # Whose objects hold nothing that a step depends on, or much that is none of its business.
 FOREIGN = frozenset(sys.stdlib_module_names - {"__main__"}) | {"torch", "numpy", "ray", "ray_glocal", "tqdm", "wandb"}
-ITERATORS: tuple[type, ...] = (
-    types.GeneratorType,
-    map,
-    filter,
-    zip,
-    enumerate,
-    reversed,
-    type(iter([])),
-    type(iter(())),
-    type(iter({})),
-)
+SMALL = 2**12  # entries up to which a tensor or an array is captured whether it was seen to move or not
+LOOKS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL"})
 MODULES_OWN = frozenset(vars(nn.Module()))  # what every module has
 
 
@@ -49,30 +40,25 @@ class Captured:
     Args:
         contents: Containers, with what each held.
         states: Generators, with the state of each.
-        values: Tensors that are known to move, with a copy of each.
+        values: Tensors and arrays that are small or known to move, with a copy of each.
     """
 
     contents: tuple[tuple[Holder, Any], ...]
     states: tuple[tuple[Generator, Any], ...]
-    values: tuple[tuple[Tensor, Tensor], ...]
+    values: tuple[tuple[Any, Any], ...]
 
     @torch.no_grad()
     def restore(self) -> None:
         """Put all back to it."""
         for holder, content in self.contents:
-            _refill(holder, content)
+            holder.refill(content)
         for generator, state in self.states:
             _set_state(generator, state)
-        for tensor, value in self.values:
-            tensor.copy_(value)
-
-
-@dataclass(frozen=True)
-class GlobalName:
-    """A global that a function names and that holds no container."""
-
-    namespace: dict[str, Any]
-    name: str
+        for held, value in self.values:
+            if isinstance(held, np.ndarray):
+                held[...] = value
+            elif not torch.equal(held, value):  # a graph may hold it, and goes by who wrote to it
+                held.copy_(value)
 
 
 @dataclass(frozen=True)
@@ -93,10 +79,7 @@ class Item:
 
     def put(self, tensor: Tensor) -> None:
         """Let another one stand in its place."""
-        if isinstance(self.holder, types.CellType):
-            self.holder.cell_contents = tensor
-        else:
-            self.holder[self.key] = tensor
+        self.holder.put(self.key, tensor)
 
 
 @dataclass(frozen=True)
@@ -126,6 +109,7 @@ class Surroundings:
         self._apart = {id(tensor) for tensor in apart}
         self._holders: list[tuple[str, Holder]] = []
         self._generators: list[Generator] = []
+        self._arrays: list[np.ndarray[Any, Any]] = []
         self._moving: list[Tensor] = []  # tensors that were seen to be written to
         self.unrepeatable: list[str] = []  # names of iterators, which nobody can put back
         self._seen: dict[int, Any] = {}  # objects are kept alive, or their ids would name others
@@ -142,7 +126,9 @@ class Surroundings:
             return [(f"{name}'s hook", hook) for hook in (value._backward_hooks or {}).values()]
         if isinstance(value, Generator):
             self._generators.append(value)
-        elif isinstance(value, ITERATORS):
+        elif isinstance(value, np.ndarray):
+            self._arrays.append(value)
+        elif isinstance(value, Iterator) and not hasattr(value, "__dict__"):
             self.unrepeatable.append(name)
         else:
             holders, items = _opened(name, value)
@@ -152,9 +138,13 @@ class Surroundings:
 
     def capture(self) -> Captured:
         """How all stands now."""
-        contents = tuple((holder, _content(holder)) for _, holder in self._holders)
+        contents = tuple((holder, holder.content()) for _, holder in self._holders)
         states = tuple((generator, _state(generator)) for generator in self._generators)
-        return Captured(contents, states, tuple((tensor, tensor.detach().clone()) for tensor in self._moving))
+        small = [item.tensor for item in self.items() if item.tensor.numel() <= SMALL]
+        tensors = {id(tensor): tensor for tensor in (*small, *self._moving)}.values()
+        values: list[tuple[Any, Any]] = [(tensor, tensor.detach().clone()) for tensor in tensors]
+        values += [(array, array.copy()) for array in self._arrays if array.size <= SMALL]
+        return Captured(contents, states, tuple(values))
 
     @property
     def moving(self) -> tuple[Tensor, ...]:
@@ -179,51 +169,95 @@ class Surroundings:
     def items(self) -> Iterator[Item]:
         """Tensors that are not captured elsewhere; none that a graph leads to, for a forward pass has just made it."""
         for name, holder in self._holders:
-            for key, value in _entries(holder):
+            for key, value in holder.entries():
                 if isinstance(value, Tensor) and id(value) not in self._apart and value.grad_fn is None:
-                    yield Item(_spoken(name, holder, key), holder, key, value)
+                    yield Item(_spoken(name, key), holder, key, value)
 
 
 def _plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, complex, str, bytes, type, types.ModuleType))
 
 
-def _opened(name: str, value: Any) -> tuple[list[tuple[str, Holder]], list[tuple[str, Any]]]:
-    """Containers that an object is or has, whose contents a step may change, and what they lead to; by name."""
-    if isinstance(value, nn.Module):
-        return _module(name, value)
-    if isinstance(value, (list, deque, tuple, set, frozenset)):
-        items = [(f"{name}[{i}]", item) for i, item in enumerate(value)] if len(value) <= LARGEST else []
-        return [(name, value)] if isinstance(value, (list, deque)) else [], items
-    if isinstance(value, dict):
-        return [(name, value)], [(f"{name}[{k!r}]", v) for k, v in value.items()] if len(value) <= LARGEST else []
-    if isinstance(value, types.CellType):
-        return [(name, value)], _cell_items(name, value)
-    if isinstance(value, GlobalName):
-        return [(name, value)], []
-    if isinstance(value, types.FunctionType):
-        return [], list(_reached(name, value))
-    if isinstance(value, types.MethodType):
-        return [], [(name, value.__func__), (name, value.__self__)]
-    if isinstance(value, partial):
-        return [], [(name, value.func), (f"{name}.args", value.args), (f"{name}.keywords", value.keywords)]
-    if _root(type(value)) in FOREIGN or not hasattr(value, "__dict__"):
-        return [], []
-    return [(name, vars(value))], [(f"{name}.{key}", item) for key, item in vars(value).items()]
+Found = tuple[list[tuple[str, Holder]], list[tuple[str, Any]]]  # containers, and what they lead to; by name
 
 
-def _module(name: str, module: nn.Module) -> tuple[list[tuple[str, Holder]], list[tuple[str, Any]]]:
-    """A module's tensors and attributes; those of torch's own modules are their configuration, hooks apart."""
+def _opened(name: str, value: Any) -> Found:
+    """Containers that an object is or has, whose contents a step may change, and what they lead to."""
+    for kinds, opened in OPENED:
+        if isinstance(value, kinds):
+            return opened(name, value)
+    return ([], []) if _root(type(value)) in FOREIGN else _attributes(name, value)
+
+
+def _sequence(name: str, value: Any) -> Found:
+    items = [(f"{name}[{i}]", item) for i, item in enumerate(value)] if len(value) <= LARGEST else []
+    return [(name, Listed(value))] if isinstance(value, (list, deque)) else [], items
+
+
+def _mapping(name: str, value: dict[Any, Any]) -> Found:
+    holder = Named(value)
+    return [(name, holder)], [(f"{name}[{key!r}]", item) for key, item in holder.entries()]
+
+
+def _closed_over(name: str, value: types.CellType) -> Found:
+    holder = Cell(value)
+    return [(name, holder)], [(name, item) for _, item in holder.entries()]
+
+
+def _function(name: str, value: types.FunctionType) -> Found:
+    return [(name, Named(vars(value)))] if vars(value) else [], list(_reached(name, value))
+
+
+def _method(name: str, value: types.MethodType) -> Found:
+    return [], [(name, value.__func__), (name, value.__self__)]
+
+
+def _partial(name: str, value: partial[Any]) -> Found:
+    return [], [(name, value.func), (f"{name}.args", value.args), (f"{name}.keywords", value.keywords)]
+
+
+def _named(name: str, value: Global) -> Found:
+    return [(name, value)], []
+
+
+def _attributes(name: str, value: Any) -> Found:
+    """Those of an object of the user's own, in slots or not."""
+    holders: list[Holder] = [Slotted(value, slots)] if (slots := _slots(value)) else []
+    holders += [Named(vars(value))] if hasattr(value, "__dict__") else []
+    items = [(f"{name}.{key}", item) for holder in holders for key, item in holder.entries()]
+    return [(name, holder) for holder in holders], items
+
+
+def _slots(value: Any) -> tuple[str, ...]:
+    named = [vars(kind).get("__slots__", ()) for kind in type(value).__mro__]
+    flat = [name for names in named for name in ((names,) if isinstance(names, str) else names)]
+    return tuple(name for name in flat if not name.startswith("__"))
+
+
+def _module(name: str, module: nn.Module) -> Found:
+    """A module's tensors and attributes; those of torch's own modules lead nowhere, hooks apart."""
     held = (module._modules, module._parameters, module._buffers)
     items = [(_joined(name, key), item) for each in held for key, item in each.items()]
-    holders: list[tuple[str, Holder]] = [(name, each) for each in held[1:] if each]
+    holders: list[tuple[str, Holder]] = [(name, Named(each)) for each in held[1:] if each]
     own = _root(type(module)) != "torch"
     for key, value in vars(module).items():
         if key.endswith("hooks") and isinstance(value, dict):
             items += [(f"{name}'s hook", hook) for hook in value.values()]
         elif own and key not in MODULES_OWN:
             items.append((_joined(name, key), value))
-    return [*holders, (name, vars(module))] if own else holders, items
+    return [*holders, (name, Named(vars(module)))], items
+
+
+OPENED: tuple[tuple[Any, Callable[[str, Any], Found]], ...] = (
+    (nn.Module, _module),
+    ((list, deque, tuple, set, frozenset), _sequence),
+    (dict, _mapping),
+    (types.CellType, _closed_over),
+    (Global, _named),
+    (types.FunctionType, _function),
+    (types.MethodType, _method),
+    (partial, _partial),
+)
 
 
 def _joined(name: str, key: str) -> str:
@@ -231,25 +265,15 @@ def _joined(name: str, key: str) -> str:
     return key if name == "model" else f"{name}.{key}"
 
 
+def _spoken(name: str, key: Any) -> str:
+    if key is None:
+        return name
+    return _joined(name, key) if isinstance(key, str) else f"{name}[{key!r}]"
+
+
 def _root(kind: type) -> str:
     """The package that a class comes from."""
     return kind.__module__.split(".")[0]
-
-
-def _entries(holder: Holder) -> list[tuple[Any, Any]]:
-    if isinstance(holder, types.CellType):
-        return [(None, value) for _, value in _cell_items("", holder)]
-    if isinstance(holder, GlobalName):
-        return []
-    if len(holder) > LARGEST:
-        return []
-    return list(holder.items()) if isinstance(holder, dict) else list(enumerate(holder))
-
-
-def _spoken(name: str, holder: Holder, key: Any) -> str:
-    if isinstance(holder, types.CellType):
-        return name
-    return _joined(name, key) if isinstance(key, str) else f"{name}[{key!r}]"
 
 
 def _lengths(tensors: Sequence[Tensor]) -> list[float | None]:
@@ -261,13 +285,6 @@ def _lengths(tensors: Sequence[Tensor]) -> list[float | None]:
         looked = room > 0 and tensor.layout is torch.strided and (tensor.is_floating_point() or tensor.is_complex())
         found.append(torch.linalg.vector_norm(tensor.detach()).item() if looked else None)
     return found
-
-
-def _cell_items(name: str, cell: types.CellType) -> list[tuple[str, Any]]:
-    try:
-        return [(name, cell.cell_contents)]
-    except ValueError:  # not filled yet
-        return []
 
 
 def _reached(name: str, function: types.FunctionType) -> Iterator[tuple[str, Any]]:
@@ -283,48 +300,15 @@ def _reached(name: str, function: types.FunctionType) -> Iterator[tuple[str, Any
         if variable in function.__globals__:
             value = function.__globals__[variable]
             scalar = _plain(value) and not isinstance(value, (type, types.ModuleType))
-            yield variable, GlobalName(function.__globals__, variable) if scalar else value
+            yield variable, Global(function.__globals__, variable) if scalar else value
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
-    """Names that a function's code, and that of the functions in it, may look up."""
-    yield from code.co_names
+    """Globals that a function's code, and that of the functions in it, may look up or set."""
+    yield from (told.argval for told in dis.get_instructions(code) if told.opname in LOOKS)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _names(constant)
-
-
-def _content(holder: Holder) -> Any:
-    if isinstance(holder, types.CellType):
-        try:
-            return (holder.cell_contents,)
-        except ValueError:
-            return ()
-    if isinstance(holder, GlobalName):
-        return holder.namespace.get(holder.name)
-    if isinstance(holder, dict):
-        return dict(holder) if len(holder) <= LARGEST else len(holder)
-    return list(holder) if len(holder) <= LARGEST else len(holder)
-
-
-def _refill(holder: Holder, content: Any) -> None:
-    """Let a container hold what it held, by identity; nothing is written where nothing was changed."""
-    if isinstance(holder, types.CellType):
-        if content and (not _content(holder) or holder.cell_contents is not content[0]):
-            holder.cell_contents = content[0]
-    elif isinstance(holder, GlobalName):
-        if holder.namespace.get(holder.name) is not content:
-            holder.namespace[holder.name] = content
-    elif isinstance(content, int):
-        while len(holder) > content:  # what was added is taken off again
-            holder.popitem() if isinstance(holder, dict) else holder.pop()
-    elif isinstance(holder, dict):
-        if len(holder) != len(content) or any(holder.get(key, holder) is not value for key, value in content.items()):
-            holder.clear()
-            holder.update(content)
-    elif len(holder) != len(content) or any(a is not b for a, b in zip(holder, content, strict=True)):
-        holder.clear()
-        holder.extend(content)
 
 
 def _state(generator: Generator) -> Any:

@@ -17,16 +17,18 @@ from torch.utils.checkpoint import CheckpointError
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import heap
 from ray_glocal.hypergradient.batch import owned, tensors
-from ray_glocal.hypergradient.differences import calibrated
+from ray_glocal.hypergradient.consistency import consistency
+from ray_glocal.hypergradient.differences import MISSING, Say, calibrated
 from ray_glocal.hypergradient.field import GradientField
 from ray_glocal.hypergradient.graph import nodes, once_differentiable
+from ray_glocal.hypergradient.hooks import waiting
 from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.products import EXACT, Products
 from ray_glocal.hypergradient.replay import first_derivatives
 from ray_glocal.hypergradient.saved import Saved
 from ray_glocal.hypergradient.state import Slope, Snapshot, Values, copied, pinned
 from ray_glocal.hypergradient.trained import check_dense, listed
-from ray_glocal.hypergradient.trouble import NoSecondDerivativeError
+from ray_glocal.hypergradient.trouble import NoSecondDerivativeError, WindowError
 
 MEMORY = 2**30  # bytes; on a GPU half of what is free
 HOST_MEMORY = 2**33
@@ -77,6 +79,7 @@ class Tape:
         host_memory: Bytes that the states of a window may take in page-locked memory beside a GPU.
         products: `exact`, or `differences`: one more gradient in place of a Hessian product, by any kernels; for smooth
             models in single precision or better, and only where a check on the first step finds them close.
+        say: Told what derivatives leave out, by a key and a text; the log by default.
     """
 
     def __init__(
@@ -87,8 +90,10 @@ class Tape:
         host_memory: int = HOST_MEMORY,
         *,
         products: Literal["exact", "differences"] = "exact",
+        say: Say | None = None,
     ) -> None:
         self._problem, self._window, self._memory, self._host = problem, window, memory, host_memory
+        self._say = say or (lambda _, text: logger.warning("%s", text))
         self._differences = products == "differences"
         heap.hold()
         self.keeping: Keeping | None = None  # settled at the first step
@@ -112,7 +117,7 @@ class Tape:
         """
         problem, keeping = self._problem, self.keeping
         changed = problem.follow()
-        graphs = keeping is not None and keeping.graphs and place > 0 and not hooked(problem.parameters)
+        graphs = keeping is not None and keeping.graphs and place > 0 and not waiting(problem.parameters)
         keep = pinned if keeping is not None and keeping.pinned else copied
         stride = 1 if keeping is None else keeping.stride
         state = problem.capture(keep, again=not graphs) if place % stride == 0 else None
@@ -239,9 +244,10 @@ class Tape:
             return self._stored(first, memory, EXACT, slopes=self._several), trouble
         if self._differences:
             with problem.preserved():
-                products = calibrated(problem, first)
+                products = calibrated(problem, first, self._say)
             if products is not EXACT:
                 return self._stored(first, memory, products, slopes=True), ""
+            problem.place(first.start)
         pairs = [(a, b) for a, b in zip(again, first.slope.parameters, strict=True) if a is not None and b is not None]
         repeats = _same([a for a, _ in pairs], [b for _, b in pairs])
         alike, graph = self._compared(first, first.slope, repeats=repeats)
@@ -288,6 +294,7 @@ class Tape:
             field = GradientField.of(problem, first)
         size = sum(saved.held.values())
         check_twice(problem, field)
+        self._check_whole(first)
         if not problem.ranks.unanimous(_outlives(problem, field)) or others(problem, field):
             return False, size
         with_graph = problem.ranks.mean([g.detach() for g in field.gradients if g is not None])
@@ -298,6 +305,17 @@ class Tape:
         # Where not even two plain runs agree, as with atomic additions on a GPU, rounding is no difference.
         rounding = not repeats and _apart(with_graph, without) < CLOSE
         return _same(with_graph, without) or rounding, size
+
+    def _check_whole(self, first: Snapshot) -> None:
+        """Say what exact products leave out of how a gradient depends on the parameters, if that is anything."""
+        told = consistency(self._problem, first)
+        if told.missing > MISSING:
+            text = (
+                f"Derivatives miss {100 * min(told.missing, 1.0):.2g} % of how the training gradient depends on "
+                "the parameters: part of `train_loss` is detached from them (`detach`, `no_grad`, a number that is read off "
+                "a tensor), or a function's or a hook's backward pass cannot be differentiated."
+            )
+            self._say("products", text)
 
     def _check_alike(self, with_graph: Sequence[Tensor], without: Sequence[Tensor]) -> None:
         dtype = self._problem.parameters[0].dtype
@@ -325,18 +343,13 @@ def _outlives(problem: Problem, field: GradientField) -> bool:
             torch._foreach_mul_(list(problem.parameters), 0.5)
         try:
             later = field.pull_back(along, still).parameters
-        except CheckpointError:
+        except (CheckpointError, WindowError):
             return False
     return _same(at_once, later) or _apart(later, at_once) < 1e-4
 
 
 def _free(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else MEMORY
-
-
-def hooked(parameters: Sequence[Tensor]) -> bool:
-    """Whether hooks wait for accumulated gradients, which only a plain backward pass calls."""
-    return any(getattr(parameter, "_post_accumulate_grad_hooks", None) for parameter in parameters)
 
 
 def others(problem: Problem, field: GradientField) -> bool:

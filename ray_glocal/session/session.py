@@ -148,7 +148,13 @@ class GlocalSession:
         self._meter = Meter(self.cost, self.problem.parameters[0].device, ranks=self.problem.ranks)
         lengths = {SEARCH: self.settings.search_window, WINDOW: self.settings.window}
         memory = self.settings.memory, self.settings.host_memory
-        self._tape = Tape(self.problem, max(lengths.values()), *memory, products=self.settings.products)
+        self._tape = Tape(
+            self.problem,
+            max(lengths.values()),
+            *memory,
+            products=self.settings.products,
+            say=self.notices.say,
+        )
         self._engines = Engines(self.settings, self.problem.size, self._foresight.annealed)
         self._differentiation = Differentiation(self.problem, self._tape, self._meter, self._engines)
         counted = {kind: self._counted(kind, length) for kind, length in lengths.items()}

@@ -44,7 +44,10 @@ def test_the_memory_of_a_graph_is_what_it_holds():
     saved = Saved([(weight, weight.detach().clone())])
     with saved.hooks():
         (inputs @ weight).exp().sum()
-    assert sorted(saved.held.values()) == [4 * 30 * 40, 4 * 30 * 50]  # the result of exp, and the inputs; of the weight there is a copy
+    assert sorted(saved.held.values()) == [
+        4 * 30 * 40,
+        4 * 30 * 50,
+    ]  # the result of exp, and the inputs; of the weight there is a copy
 
 
 class Fickle(nn.Module):

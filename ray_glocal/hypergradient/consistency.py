@@ -1,0 +1,188 @@
+"""Whether automatic differentiation knows all of how a step's gradient depends on the parameters.
+
+It does not where part of a loss is detached, where a number was read off a tensor, or where a function's or a hook's
+backward pass cannot be differentiated itself: torch then gives a second derivative without a word, and another one. So
+products of the gradient's derivative J are held against differences of the gradient: u J v must be the same either way.
+In single precision kinks and rounding would hide it, so the step is run in double precision, on copies.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ray_glocal.hypergradient.batch import owned
+from ray_glocal.hypergradient.field import GradientField, vector_jacobian
+from ray_glocal.hypergradient.problem import Problem
+from ray_glocal.hypergradient.replay import loss_gradients
+from ray_glocal.hypergradient.state import Snapshot
+from ray_glocal.hypergradient.trouble import NoSecondDerivativeError
+
+LENGTHS = (1e-7, 2e-7)  # of the step, relative to the parameters: so short that it meets hardly a kink
+LARGEST = 2**24  # parameters beyond which copies in double precision may take too much memory
+ROUGH = 1e-3  # relative difference of the two lengths' answers from which rounding or kinks decide
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """How exact products compare with differences.
+
+    Args:
+        missing: Relative difference of the two; infinite where there are no exact products, NaN where rounding, kinks
+            or a model that knows no double precision leave it open.
+        asymmetry: By how much u J v and v J u differ, by differences; no Hessian where they do.
+    """
+
+    missing: float = float("nan")
+    asymmetry: float = float("nan")
+
+    @property
+    def known(self) -> bool:
+        """Whether anything was found."""
+        return self.missing == self.missing
+
+
+def consistency(problem: Problem, snapshot: Snapshot) -> Consistency:
+    """Hold exact products of a step against differences of its gradient; the model comes back as it was.
+
+    Args:
+        problem: The bilevel problem.
+        snapshot: An inner step, with its state.
+    """
+    count = sum(parameter.numel() for parameter in problem.parameters)
+    if count > LARGEST or problem.ranks.count > 1 or any(hasattr(m, "_orig_mod") for m in problem.model.modules()):
+        return Consistency()
+    step = replace(snapshot, batch=_doubled(owned(snapshot.batch)), scale=1.0, field=None)
+    with problem.preserved():
+        problem.place(snapshot.start)
+        with _in_double(problem) as (twin, hang):
+            try:
+                return _measured(twin, step, hang)
+            except (RuntimeError, TypeError):  # the model knows no double precision: nothing is found
+                return Consistency()
+
+
+def _measured(twin: Problem, step: Snapshot, hang: Callable[[], None]) -> Consistency:
+    start = [parameter.detach().clone() for parameter in twin.parameters]
+    buffers = [buffer.clone() for buffer in twin.model.buffers()]
+
+    def at(along: Sequence[Tensor], length: float) -> None:
+        if step.start.surroundings is not None:
+            step.start.surroundings.restore()
+            hang()
+        with torch.no_grad():
+            for parameter, origin, direction in zip(twin.parameters, start, along, strict=True):
+                torch.add(origin, direction, alpha=length, out=parameter)
+            for buffer, origin in zip(twin.model.buffers(), buffers, strict=True):
+                buffer.copy_(origin)
+        step.start.randomness.restore()
+
+    def change(along: Sequence[Tensor], length: float) -> list[Tensor]:
+        ends = []
+        for sign in (1.0, -1.0):
+            at(along, sign * length)
+            found = loss_gradients(twin, step, twin.leaves(step.values, differentiable=True))
+            ends.append([torch.zeros_like(p) if f is None else f for f, p in zip(found, start, strict=False)])
+        return [(high - low) / (2 * length) for high, low in zip(*ends, strict=True)]
+
+    directions = _directions(start)
+    at(directions[0], 0.0)
+    exact = _exact(twin, step, directions)
+    told = [[change(v, length) for v in directions] for length in LENGTHS]
+    near, far = ([[_dot(u, each) for each in row] for u in directions] for row in told)
+    known = [[_dot(e, v) for v in directions] for e in exact]
+    size = sum(max(abs(a), abs(b)) for a, b in _pairs(near, known or near))
+    if size == 0.0:
+        return Consistency(0.0, 0.0)
+    if _distance(near, far) > ROUGH * size:
+        return Consistency()
+    turned = [list(column) for column in zip(*near, strict=True)]
+    return Consistency(_distance(near, known) / size if known else math.inf, _distance(near, turned) / size)
+
+
+def _exact(twin: Problem, step: Snapshot, directions: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
+    """Products of J with directions, transposed; none where torch knows none."""
+    field = GradientField.of(twin, step, twin.parts(owned(step.batch)))
+    used = [(g, place) for place, g in enumerate(field.gradients) if g is not None]
+    found = []
+    for u in directions:
+        try:
+            found.append(vector_jacobian([g for g, _ in used], list(field.parameters), [u[i] for _, i in used]))
+        except NoSecondDerivativeError:
+            return []
+    return found
+
+
+def _directions(like: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Two, along which every parameter moves by its own size; the same whatever was drawn before."""
+    made = []
+    for seed in (0, 1):
+        generator = torch.Generator().manual_seed(seed)
+        drawn = [torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p) for p in like]
+        made.append([d * (p.square().mean().sqrt() + 1e-2) for d, p in zip(drawn, like, strict=True)])
+    return made
+
+
+def _dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
+    return float(sum(torch.sum(a * b) for a, b in zip(left, right, strict=True)))
+
+
+def _pairs(left: Sequence[Sequence[float]], right: Sequence[Sequence[float]]) -> Iterator[tuple[float, float]]:
+    for row, other in zip(left, right, strict=True):
+        yield from zip(row, other, strict=True)
+
+
+def _distance(left: Sequence[Sequence[float]], right: Sequence[Sequence[float]]) -> float:
+    return sum(abs(a - b) for a, b in _pairs(left, right))
+
+
+def _doubled(value: Any) -> Any:
+    """A batch with its numbers in double precision."""
+    if isinstance(value, Tensor):
+        return value.double() if value.is_floating_point() else value
+    if type(value) in (list, tuple):
+        return type(value)(_doubled(item) for item in value)
+    if type(value) is dict:
+        return {key: _doubled(item) for key, item in value.items()}
+    return value
+
+
+@contextmanager
+def _in_double(problem: Problem) -> Iterator[tuple[Problem, Callable[[], None]]]:
+    """A twin of the problem whose model holds copies of its parameters and buffers in double precision.
+
+    And what hangs them into the model again, where surroundings that were put back have taken them out.
+    """
+    twins: dict[int, Tensor] = {}
+    places: list[tuple[dict[str, Any], str, Tensor]] = [
+        (held, name, tensor)
+        for module in problem.model.modules()
+        for held in (module._parameters, module._buffers)
+        for name, tensor in held.items()
+        if tensor is not None
+    ]
+    for _, _, tensor in places:
+        if id(tensor) not in twins:
+            wide = tensor.detach().clone()
+            wide = wide.double() if tensor.is_floating_point() else wide
+            own = isinstance(tensor, nn.Parameter)
+            twins[id(tensor)] = nn.Parameter(wide, tensor.requires_grad) if own else wide
+    twin = copy.copy(problem)
+    twin.parameters = tuple(twins.get(id(p), p) for p in problem.parameters)
+    twin.statistics, twin.scaler, twin._sent, twin.reads = [], None, {}, set()
+
+    def hang() -> None:
+        for held, name, tensor in places:
+            held[name] = twins[id(tensor)]
+
+    try:
+        hang()
+        yield twin, hang
+    finally:
+        for held, name, tensor in places:
+            held[name] = tensor

@@ -1,0 +1,24 @@
+"""Hooks of parameters, which change the gradient that trains them, and nothing else."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import Tensor
+
+
+@contextmanager
+def without_hooks(parameters: Sequence[Tensor]) -> Iterator[None]:
+    """Leave out the hooks of parameters: of a validation gradient, and of what is pulled back through a training one."""
+    held = [(hooks, dict(hooks)) for p in parameters if (hooks := p._backward_hooks) is not None]
+    for hooks, _ in held:
+        hooks.clear()
+    try:
+        yield
+    finally:
+        for hooks, own in held:
+            hooks.update(own)
+
+
+def waiting(parameters: Sequence[Tensor]) -> bool:
+    """Whether hooks wait for accumulated gradients, which only a plain backward pass calls."""
+    return any(getattr(parameter, "_post_accumulate_grad_hooks", None) for parameter in parameters)
