@@ -473,7 +473,7 @@ class Problem:
             start = Randomness.capture()
             try:
                 with torch.no_grad():
-                    loss = self.validate(batch, leaves, model).reshape(())
+                    loss = self.validate(batch, leaves, model).detach().reshape(())
             except RuntimeError as error:
                 if "require grad" not in str(error):
                     raise
@@ -484,7 +484,7 @@ class Problem:
                 return loss
         if not self._val_needs_graph:
             with torch.no_grad():
-                return self.validate(batch, leaves, model).reshape(())
+                return self.validate(batch, leaves, model).detach().reshape(())
         with torch.enable_grad(), own_gradients(list(model.parameters())):
             return self.validate(batch, leaves, model).detach().reshape(())
 

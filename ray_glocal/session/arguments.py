@@ -22,11 +22,12 @@ def whole_steps(total: Any) -> int:
         if isinstance(total, float) and total.is_integer():
             remedy = f"Write `int({total:g})`."
         raise ArgumentError("total_steps", "be a whole number", total, remedy)
-    if total < 1:
-        raise ArgumentError("total_steps", "be at least 1", total)
-    if total > MOST:
-        raise ArgumentError("total_steps", f"be at most {MOST:,}", total, remedy)
-    return int(total)
+    steps = int(total)
+    if steps < 1:
+        raise ArgumentError("total_steps", "be at least 1", steps)
+    if steps > MOST:
+        raise ArgumentError("total_steps", f"be at most {MOST:,}", steps, remedy)
+    return steps
 
 
 def adapted_of(hyper: Any) -> Adapted:

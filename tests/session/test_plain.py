@@ -109,7 +109,7 @@ class Odd(dict):
         ({"f": np.cos}, "schedule/state/lr_lambdas/0/f is a numpy.ufunc"),
         ({"f": [0, {"g": print}]}, "schedule/state/lr_lambdas/0/f/1/g is a builtin_function_or_method"),
         ({"f": np.array(["a"])}, "schedule/state/lr_lambdas/0/f is a numpy.ndarray"),
-        ({"f": Odd()}, "schedule/state/lr_lambdas/0/f is a session.test_plain.Odd"),
+        ({"f": Odd()}, f"schedule/state/lr_lambdas/0/f is a {Odd.__module__}.Odd"),
         ({"f": SimpleNamespace()}, "schedule/state/lr_lambdas/0/f is a types.SimpleNamespace"),
         ({"f": {np.float32(1): 2}}, "a key of schedule/state/lr_lambdas/0/f is a numpy.float32"),
     ],
