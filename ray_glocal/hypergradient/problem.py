@@ -18,7 +18,8 @@ from ray_glocal.hypergradient.batch import owned
 from ray_glocal.hypergradient.binding import NEVER_ZERO, bound
 from ray_glocal.hypergradient.clipping import Clipping
 from ray_glocal.hypergradient.hyperparameter import Hyperparameter, HyperValues
-from ray_glocal.hypergradient.kernels import differentiable_in_eval
+from ray_glocal.hypergradient.kernels import differentiable_in_eval, twice_differentiable
+from ray_glocal.hypergradient.losses import Differentiations, check_loss, own_gradients
 from ray_glocal.hypergradient.preservation import OptimizerState, evaluating
 from ray_glocal.hypergradient.randomness import Randomness
 from ray_glocal.hypergradient.ranks import Ranks
@@ -93,6 +94,8 @@ class Problem:
     ) -> None:
         if accumulate < 1:
             raise ArgumentError("accumulate", "be at least 1", accumulate, "It counts micro-batches of a step.")
+        check_loss("train_loss", train_loss)
+        check_loss("val_loss", val_loss)
         self.model = model
         self.ranks = Ranks(model)
         self.clipping, self.accumulate, self.averaged = clipping, accumulate, averaged
@@ -110,6 +113,8 @@ class Problem:
         ends = np.cumsum([hyper.size for hyper in self.hyperparameters]).tolist()
         self.places = {h.name: slice(end - h.size, end) for h, end in zip(self.hyperparameters, ends, strict=True)}
         self._read_by_losses = [b.hyperparameter.name for b in self.bindings if b.field is None]
+        self._val_needs_graph: bool | None = None  # until the validation loss is first evaluated
+        self._val_differentiates: bool | None = None  # until it is first differentiated
         self._peaks: dict[int, float] = {}  # rates that groups are given by a scheduler which owns them
         self._proportions: dict[str, dict[int, Proportion]] | None = None  # until options are first written
         self.reads: set[str] = set()  # loss hyperparameters that a loss has read so far
@@ -483,15 +488,35 @@ class Problem:
         finally:
             self.place(state)
 
-    @torch.no_grad()
     def mean_val_loss(self, batches: Sequence[Any], values: Values, *, averaged: bool = False) -> float:
         """Mean validation loss over `batches`, and over the ranks', in eval mode; of the averaged weights on demand."""
         leaves, model = self.leaves(values, differentiable=False), self.model
         if averaged and self.averaged is not None:
             model = self.averaged
         with evaluating(model):
-            losses = [self.validate(batch, leaves, model).reshape(()) for batch in _some(batches)]
+            losses = [self._measured(batch, leaves, model) for batch in _some(batches)]
         return float(self.ranks.mean([torch.stack(losses).mean()])[0])
+
+    def _measured(self, batch: Any, leaves: Mapping[str, Tensor], model: nn.Module) -> Tensor:
+        """Validation loss on a batch, detached, without a graph where it needs none; the first call finds that out."""
+        if self._val_needs_graph is None:
+            start = Randomness.capture()
+            try:
+                with torch.no_grad():
+                    loss = self.validate(batch, leaves, model).detach().reshape(())
+            except RuntimeError as error:
+                if "require grad" not in str(error):
+                    raise
+                self._val_needs_graph = True
+                start.restore()
+            else:
+                self._val_needs_graph = False
+                return loss
+        if not self._val_needs_graph:
+            with torch.no_grad():
+                return self.validate(batch, leaves, model).detach().reshape(())
+        with torch.enable_grad(), own_gradients(list(model.parameters())):
+            return self.validate(batch, leaves, model).detach().reshape(())
 
     def outer_gradient(self, batches: Sequence[Any], values: Values) -> OuterGradient:
         """Mean validation loss over `batches`, and over the ranks', and its derivatives, the model in eval mode."""
@@ -502,7 +527,7 @@ class Problem:
         with differentiable_in_eval(self.model), read_from(self.statistics, statistics), evaluating(self.model):
             for batch in _some(batches):  # one graph at a time
                 with self.ranks.apart():
-                    loss = self.validate(batch, leaves).reshape(())
+                    loss = self._differentiable(batch, leaves).reshape(())
                 check_graph("val_loss", loss)
                 found = torch.autograd.grad(loss, wanted, allow_unused=True)
                 total = [t if f is None else t.add_(f) for t, f in zip(total, found, strict=True)]
@@ -511,6 +536,22 @@ class Problem:
         first, last = len(self.parameters), len(wanted) - len(leaves)
         direct = self.stacked([dict(zip(leaves, total[last:], strict=True))])[0]
         return OuterGradient(loss, tuple(total[:first]), tuple(total[first:last]), direct)
+
+    def _differentiable(self, batch: Any, leaves: Mapping[str, Tensor]) -> Tensor:
+        """Validation loss with a graph, a second time where it takes derivatives itself; the first call finds out."""
+        if self._val_differentiates is None:
+            start = Randomness.capture()
+            with own_gradients(list(self.model.parameters())), Differentiations() as mode:
+                loss = self.validate(batch, leaves)
+            self._val_differentiates = mode.seen
+            if not mode.seen:
+                return loss
+            start.restore()
+        if not self._val_differentiates:
+            return self.validate(batch, leaves)
+        held = own_gradients(list(self.model.parameters()))
+        with held, twice_differentiable(self.model), Differentiations():
+            return self.validate(batch, leaves)
 
 
 def _some(batches: Sequence[Any]) -> Sequence[Any]:

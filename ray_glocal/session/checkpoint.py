@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Randomness
 from ray_glocal.hypergradient.state import InnerState, Slope, Snapshot
+from ray_glocal.session.plain import decoded, encoded
 
-VERSION = 4
+VERSION = 5
 FILE = "session.pt"
 TRACE = "trace.parquet"
 
@@ -96,17 +96,6 @@ def _fits(theirs: Any, ours: Any) -> bool:
     return theirs.shape == ours.shape and bool(torch.isfinite(theirs).all())
 
 
-def without_numpy(value: Any) -> Any:
-    """Nested options with NumPy's scalars, which would need code to be loaded, as plain numbers."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if type(value) is dict:
-        return {key: without_numpy(item) for key, item in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(without_numpy(item) for item in value)
-    return value
-
-
 def snapshot_as_plain(snapshot: Snapshot) -> dict[str, Any]:
     """A recorded step as plain data.
 
@@ -124,7 +113,7 @@ def snapshot_as_plain(snapshot: Snapshot) -> dict[str, Any]:
         "slope": None if snapshot.slope is None else _slope_as_plain(snapshot.slope),
         "scale": snapshot.scale,
         "taken": snapshot.taken,
-        "options": [without_numpy(dict(options)) for options in snapshot.options],
+        "options": [encoded(dict(options)) for options in snapshot.options],
         "values": dict(snapshot.values),
     }
 
@@ -133,7 +122,7 @@ def snapshot_from_plain(plain: Mapping[str, Any], device: torch.device) -> Snaps
     """Inverse of `snapshot_as_plain`."""
     state = None if plain["state"] is None else state_from_plain(plain["state"], device)
     slope = None if plain["slope"] is None else _slope_from_plain(_to_device(plain["slope"], device))
-    batch, options = _to_device(plain["batch"], device), tuple(plain["options"])
+    batch, options = _to_device(plain["batch"], device), tuple(decoded(plain["options"]))
     return Snapshot(state, batch, options, plain["values"], slope, plain["scale"], plain["taken"])
 
 

@@ -82,6 +82,19 @@ def _shown(problem: Problem) -> Iterator[tuple[str, slice]]:
         start += hyper.size
 
 
+def cut_off(problem: Problem, series: Array) -> list[str]:
+    """Hyperparameters of the losses whose derivatives are exactly zero in every entry of a trajectory [K, q].
+
+    Those with a common prefix, the parameters of one module, count as one: a layer that is still zero hides others.
+    """
+    felt: dict[str, list[bool]] = {}
+    for binding in problem.bindings:
+        if binding.field is None:
+            name = binding.hyperparameter.name
+            felt.setdefault(name.partition("/")[0], []).append(bool(series[:, problem.places[name]].any()))
+    return [name for name, parts in felt.items() if not any(parts)]
+
+
 def flat(values: Values) -> Array:
     """All entries, shape [q]."""
     entries: Array = torch.cat([value.flatten() for value in values.values()]).numpy()

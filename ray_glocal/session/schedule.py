@@ -44,6 +44,7 @@ class Schedule:
         self._bases = list(problem.base_rates())
         self._own = [float(group["lr"]) for group in groups]
         self._clock = clock(scheduler)
+        self._left = list(self._own)  # rates as the session has left them
         if scheduler is not None:
             self._check(scheduler)
             self._compare(peak)
@@ -100,26 +101,38 @@ class Schedule:
             raise ArgumentError("lr_scheduler", "leave the adapted options to the session", changed[0], remedy)
 
     def check_alone(self) -> None:
-        """Check, ahead of an inner step, that nobody else has stepped the scheduler since the last one.
+        """Check, ahead of an inner step, that nobody else has stepped the scheduler since the last one, or set a rate.
 
         Raises:
             ArgumentError: Somebody has.
         """
         if self._scheduler is not None and clock(self._scheduler) != self._clock:
             remedy = "The session steps it after every inner step: leave out `scheduler.step()`."
-            raise ArgumentError(
-                "lr_scheduler", "be stepped by the session alone", f"a {self.kind} stepped beside it", remedy
-            )
+            got = f"a {self.kind} stepped beside it"
+            raise ArgumentError("lr_scheduler", "be stepped by the session alone", got, remedy)
+        for group, left in zip(self._problem.optimizer.param_groups, self._left, strict=True):
+            if ADAPTED_LR in group and group["lr"] != left:
+                self._say_set(float(left), float(group["lr"]))
+
+    def _say_set(self, left: float, found: float) -> None:
+        fate = "stays a factor on what is adapted" if self._scheduler is None else "is lost with its next step"
+        self._notices.say(
+            "rates",
+            f"The learning rate, which the session adapts, was set from {left:.4g} to {found:.4g} beside it; that "
+            f"{fate}. Hand a scheduler over as `lr_scheduler=`, and the session steps it.",
+        )
 
     def apply(self) -> None:
         """Multiply the scheduled rates by how far the base rates were adapted."""
-        if self._scheduler is None:
-            return
         groups = self._problem.optimizer.param_groups
+        if self._scheduler is None:
+            self._left = [group["lr"] for group in groups]
+            return
         for group, own, base in zip(groups, self._own, self._bases, strict=True):
             if ADAPTED_LR in group:
                 group["lr"] = own * (group[ADAPTED_LR] / base)
-        self._scheduler._last_lr = [group["lr"] for group in groups]  # what `get_last_lr` tells the user's log
+        self._left = [group["lr"] for group in groups]
+        self._scheduler._last_lr = list(self._left)  # what `get_last_lr` tells the user's log
 
     def foresee(self, steps: int) -> Array:
         """Factors on the base rates over the next steps, shape [steps, group]; ones without a scheduler.
@@ -181,7 +194,8 @@ class Schedule:
         return {"kind": self.kind, "state": state, "own": list(self._own), "bases": list(self._bases)}
 
     def load_plain(self, plain: Mapping[str, Any]) -> None:
-        """Inverse of `as_plain`."""
+        """Inverse of `as_plain`, the optimizer's options being loaded."""
+        self._left = [group["lr"] for group in self._problem.optimizer.param_groups]
         if self._scheduler is not None:
             self._scheduler.load_state_dict(plain["state"])
             self._own, self._bases = list(plain["own"]), list(plain["bases"])

@@ -32,6 +32,7 @@ from ray_glocal.hypergradient.tape import Tape
 from ray_glocal.koopman import forecaster
 from ray_glocal.session import checkpoint
 from ray_glocal.session.adapted import Adapted, Folder
+from ray_glocal.session.arguments import adapted_of, whole_steps
 from ray_glocal.session.buffers import set_transient_buffers, transient_buffers
 from ray_glocal.session.cost import PLAIN, REPORT, SEARCH, WINDOW, Cost, report_steps
 from ray_glocal.session.curve import forecast_final_loss
@@ -44,9 +45,10 @@ from ray_glocal.session.loop import Loop
 from ray_glocal.session.meter import Meter
 from ray_glocal.session.notices import Notices
 from ray_glocal.session.outer import BACK, Axes, OuterState, Plan, learn, potential, settled
+from ray_glocal.session.plain import check_plain, decoded, encoded
 from ray_glocal.session.recorder import Recorder
 from ray_glocal.session.response import Ending, respond
-from ray_glocal.session.rows import Seen, entry_metrics, flat, return_rows, window_rows
+from ray_glocal.session.rows import Seen, cut_off, entry_metrics, flat, return_rows, window_rows
 from ray_glocal.session.schedule import Schedule
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.stream import Stream
@@ -113,11 +115,10 @@ class GlocalSession:
         trace: str | Path | None = None,
         settings: Settings | None = None,
     ) -> None:
-        if total_steps < 1:
-            raise ArgumentError("total_steps", "be at least 1", total_steps)
+        total_steps = whole_steps(total_steps)
         self.settings = settings or Settings()
         self.notices = Notices()
-        self.adapted = hyper if isinstance(hyper, Adapted) else Adapted(tuple(hyper))
+        self.adapted = adapted_of(hyper)
         self.problem = Problem(
             model,
             optimizer,
@@ -294,6 +295,16 @@ class GlocalSession:
             remedy = f"The optimizer's options are {fields}; any other name must be read from `hyper` by a loss."
             raise ArgumentError("hyper", "name what the optimizer or a loss uses", unread[0], remedy)
 
+    def _check_effect(self, series: Array) -> None:
+        """Say at the first window which hyperparameter a loss reads without being differentiable in it."""
+        for name in cut_off(self.problem, series) if self._windows == 1 else ():
+            self.notices.say(
+                f"no effect of {name}",
+                f"The derivative in {name!r} is exactly zero over the whole first window: a loss that reads it as "
+                f"`float(hyper[{name!r}])`, by `.item()` or `.detach()`, cuts it off, and it will never move. Use the "
+                "tensor as it is.",
+            )
+
     # ---- windows ----
 
     def _close_window(self) -> None:
@@ -311,6 +322,7 @@ class GlocalSession:
             return
         self._windows += 1
         series = self.problem.pull_back(window.values, trajectory.derivatives).numpy()
+        self._check_effect(series)
         if self._lost(series[-1], trajectory.loss):
             return
         if self._outer.searching:
@@ -494,12 +506,14 @@ class GlocalSession:
         """Write all that is needed to go on exactly: also in the middle of a window, of an epoch, of a schedule.
 
         Raises:
-            ArgumentError: Inside a window whose batches are not made of tensors, numbers and text.
+            ArgumentError: Inside a window whose batches are not made of tensors, numbers and text; or a state, of the
+                scheduler say, holds what could not be restored. Nothing is written then.
         """
         self._meter.stop()
+        plain = self._as_plain()
+        check_plain(plain)
         place = Path(folder)
         place.mkdir(parents=True, exist_ok=True)
-        plain = self._as_plain()
         # The trace goes first: rows after the step of the other file, from a save that was cut short, are dropped.
         self.trace.save(place / checkpoint.TRACE)
         checkpoint.write(place, plain)
@@ -572,10 +586,10 @@ class GlocalSession:
             "values": dict(self.values),
             "model": self.problem.model.state_dict(),
             "transient": transient_buffers(self.problem.model),
-            "optimizer": checkpoint.without_numpy(self.problem.optimizer.state_dict()),
+            "optimizer": encoded(self.problem.optimizer.state_dict()),
             "scaler": None if self.problem.scaler is None else self.problem.scaler.state_dict(),
             "averaged": None if self.problem.averaged is None else self.problem.averaged.state_dict(),
-            "schedule": checkpoint.without_numpy(self._schedule.as_plain()),
+            "schedule": encoded(self._schedule.as_plain()),
             "randomness": Randomness.capture().as_plain(),
             "stream": self._stream.as_plain(),
             "cursor": self.validation.cursor,
@@ -605,12 +619,12 @@ class GlocalSession:
         self.values = plain["values"]
         self.problem.model.load_state_dict(plain["model"])
         set_transient_buffers(self.problem.model, plain["transient"])
-        self.problem.optimizer.load_state_dict(plain["optimizer"])
+        self.problem.optimizer.load_state_dict(decoded(plain["optimizer"]))
         if self.problem.scaler is not None and plain["scaler"] is not None:
             self.problem.scaler.load_state_dict(plain["scaler"])
         if self.problem.averaged is not None and plain["averaged"] is not None:
             self.problem.averaged.load_state_dict(plain["averaged"])
-        self._schedule.load_plain(plain["schedule"])
+        self._schedule.load_plain(decoded(plain["schedule"]))
         self._stream.load_plain(plain["stream"])
         self.validation.cursor = plain["cursor"]
         self._recorder.snapshots = [checkpoint.snapshot_from_plain(snapshot, device) for snapshot in plain["snapshots"]]

@@ -34,12 +34,15 @@ class Stream:
         """Endless batches from where the stream stands.
 
         Raises:
-            ArgumentError: The loader yields nothing, can be iterated only once, or owns other generators than the
-                one that a checkpoint was written with.
+            ArgumentError: The loader is no iterable, yields nothing, can be iterated only once, or owns other
+                generators than the one that a checkpoint was written with.
         """
         if isinstance(loader, Iterator):
             rule = "be iterable anew for every epoch, and an iterator is not"
             raise ArgumentError("loader", rule, type(loader).__name__, _REMEDY)
+        if not isinstance(loader, Iterable) and not hasattr(loader, "__getitem__"):
+            rule = "be an iterable of batches"
+            raise ArgumentError("loader", rule, loader, "Call it first." if callable(loader) else _REMEDY)
         self._generators = own_generators(loader)
         rest = self._rest_of_epoch(loader) if self.position else self._epoch(loader)
         while True:

@@ -15,6 +15,7 @@ from ray_glocal.hypergradient.preservation import OptimizerState
 from ray_glocal.hypergradient.problem import Loss
 from ray_glocal.koopman import KEPT, forecaster
 from ray_glocal.session.adapted import Adapted
+from ray_glocal.session.arguments import adapted_of
 from ray_glocal.session.generators import undisturbed
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.validation import Validation as ValidationBatches
@@ -126,7 +127,7 @@ def validate(
     """
     chosen = settings or Settings()
     named = {name: forecaster(name) for name in forecasters or dict.fromkeys((*YARDSTICKS, chosen.forecaster))}
-    hyperparameters = hyper.hyperparameters if isinstance(hyper, Adapted) else tuple(hyper)
+    hyperparameters = adapted_of(hyper).hyperparameters
     ValidationBatches(val_batches, chosen.val_batches)  # refuses what a session would
     with _untouched(optimizer), undisturbed(val_batches):
         problem = Problem(model, optimizer, train_loss, val_loss, hyperparameters)

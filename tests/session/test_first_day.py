@@ -439,3 +439,47 @@ def test_validation_on_the_training_data_is_said_once(name, caplog):
     for _ in range(2):
         session.step(next(session.batches(loader)))
     assert [text for text in session.notices.texts if "Validation" in text] == ([SHARED] if told else [])
+
+
+# ---- a rate that is set by hand ----
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_rate_that_is_set_beside_the_session_is_said_once(known, caplog):
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.999)
+    session = session_of(model, optimizer, lr_scheduler=scheduler if known else None)
+    for batch in batches():
+        session.step(batch)
+        if not known:
+            scheduler.step()
+        else:
+            optimizer.param_groups[0]["lr"] = 0.5
+    (told,) = [text for text in session.notices.texts if "beside it" in text]
+    fate = "is lost with its next step" if known else "stays a factor on what is adapted"
+    assert told.startswith("The learning rate, which the session adapts, was set from 0.0")
+    assert told.endswith(f"that {fate}. Hand a scheduler over as `lr_scheduler=`, and the session steps it.")
+
+
+def test_a_rate_that_the_session_itself_moves_is_not(tmp_path):
+    run = Run(settings=LIVELY)
+    session = run.session()
+    drive(session, session.batches(run.loader), 50)
+    session.save(tmp_path)
+    again = Run(settings=LIVELY)
+    resumed = again.session()
+    resumed.restore(tmp_path)
+    drive(resumed, resumed.batches(again.loader))
+    assert len({float(row.value) for row in resumed.trace.rows}) > 3
+    assert resumed.notices.texts == ()
+
+
+def test_nor_one_that_nobody_adapts():
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, weight_decay=0.1)
+    session = session_of(model, optimizer, [Hyperparameter("weight_decay", 0.1, 1e-6, 1.0, "log")])
+    for batch in batches():
+        session.step(batch)
+        optimizer.param_groups[0]["lr"] *= 0.9
+    assert not [text for text in session.notices.texts if "beside it" in text]
