@@ -20,12 +20,14 @@ from ray_glocal.hypergradient.batch import owned
 from ray_glocal.hypergradient.field import GradientField, vector_jacobian
 from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.replay import loss_gradients
-from ray_glocal.hypergradient.state import Snapshot
+from ray_glocal.hypergradient.state import InnerState, Snapshot, Values
 from ray_glocal.hypergradient.trouble import NoSecondDerivativeError
 
 LENGTHS = (1e-7, 2e-7)  # of the step, relative to the parameters: so short that it meets hardly a kink
 LARGEST = 2**24  # parameters beyond which copies in double precision may take too much memory
 ROUGH = 1e-3  # relative difference of the two lengths' answers from which rounding or kinks decide
+
+Move = Callable[[Sequence[Tensor], float], None]  # along a direction, and how far
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,7 @@ def consistency(problem: Problem, snapshot: Snapshot) -> Consistency:
         problem: The bilevel problem.
         snapshot: An inner step, with its state.
     """
-    count = sum(parameter.numel() for parameter in problem.parameters)
-    if count > LARGEST or problem.ranks.count > 1 or any(hasattr(m, "_orig_mod") for m in problem.model.modules()):
+    if not _checkable(problem):
         return Consistency()
     step = replace(snapshot, batch=_doubled(owned(snapshot.batch)), scale=1.0, field=None)
     with problem.preserved():
@@ -67,20 +68,72 @@ def consistency(problem: Problem, snapshot: Snapshot) -> Consistency:
                 return Consistency()
 
 
-def _measured(twin: Problem, step: Snapshot, hang: Callable[[], None]) -> Consistency:
+def _checkable(problem: Problem) -> bool:
+    compiled = any(hasattr(module, "_orig_mod") for module in problem.model.modules())
+    return sum(p.numel() for p in problem.parameters) <= LARGEST and problem.ranks.count == 1 and not compiled
+
+
+def outer_consistency(problem: Problem, batches: Sequence[Any], values: Values) -> float:
+    """Relative difference of a validation gradient and differences of the validation loss; NaN where it is not known.
+
+    Args:
+        problem: The bilevel problem, its model where the gradient is taken; it comes back as it was.
+        batches: Batches of the outer loss.
+        values: Hyperparameter values.
+    """
+    if not _checkable(problem):
+        return math.nan
+    batches = [_doubled(owned(batch)) for batch in batches]
+    with problem.preserved() as state, _in_double(problem) as (twin, hang):
+        at = _mover(twin, state, hang)
+        try:
+            at([], 0.0)
+            exact = twin.outer_gradient(batches, values).parameters
+            directions = _directions([p.detach() for p in twin.parameters])
+            told = [[_slope(twin, at, v, length, batches, values) for v in directions] for length in LENGTHS]
+        except (RuntimeError, TypeError):  # as above
+            return math.nan
+    known = [_dot(exact, v) for v in directions]
+    size = sum(max(abs(a), abs(b)) for a, b in zip(told[0], known, strict=True))
+    if size == 0.0 or _distance(told[:1], told[1:]) > ROUGH * size:
+        return math.nan
+    return _distance(told[:1], [known]) / size
+
+
+def _slope(
+    twin: Problem, at: Move, along: Sequence[Tensor], length: float, batches: Sequence[Any], values: Values
+) -> float:
+    ends = []
+    for sign in (1.0, -1.0):
+        at(along, sign * length)
+        ends.append(float(twin.outer_gradient(batches, values).loss))
+    return (ends[0] - ends[1]) / (2 * length)
+
+
+def _mover(twin: Problem, state: InnerState, hang: Callable[[], None]) -> Move:
+    """What puts a twin to a state, some way along a direction."""
     start = [parameter.detach().clone() for parameter in twin.parameters]
     buffers = [buffer.clone() for buffer in twin.model.buffers()]
 
-    def at(along: Sequence[Tensor], length: float) -> None:
-        if step.start.surroundings is not None:
-            step.start.surroundings.restore()
+    @torch.no_grad()
+    def move(along: Sequence[Tensor], length: float) -> None:
+        if state.surroundings is not None:
+            state.surroundings.restore()
             hang()
-        with torch.no_grad():
-            for parameter, origin, direction in zip(twin.parameters, start, along, strict=True):
-                torch.add(origin, direction, alpha=length, out=parameter)
-            for buffer, origin in zip(twin.model.buffers(), buffers, strict=True):
-                buffer.copy_(origin)
-        step.start.randomness.restore()
+        for parameter, origin in zip(twin.parameters, start, strict=True):
+            parameter.copy_(origin)
+        for parameter, direction in zip(twin.parameters, along, strict=False):
+            parameter.add_(direction, alpha=length)
+        for buffer, origin in zip(twin.model.buffers(), buffers, strict=True):
+            buffer.copy_(origin)
+        state.randomness.restore()
+
+    return move
+
+
+def _measured(twin: Problem, step: Snapshot, hang: Callable[[], None]) -> Consistency:
+    start = [parameter.detach().clone() for parameter in twin.parameters]
+    at = _mover(twin, step.start, hang)
 
     def change(along: Sequence[Tensor], length: float) -> list[Tensor]:
         ends = []
@@ -91,7 +144,7 @@ def _measured(twin: Problem, step: Snapshot, hang: Callable[[], None]) -> Consis
         return [(high - low) / (2 * length) for high, low in zip(*ends, strict=True)]
 
     directions = _directions(start)
-    at(directions[0], 0.0)
+    at([], 0.0)
     exact = _exact(twin, step, directions)
     told = [[change(v, length) for v in directions] for length in LENGTHS]
     near, far = ([[_dot(u, each) for each in row] for u in directions] for row in told)

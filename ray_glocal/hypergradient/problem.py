@@ -17,6 +17,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.batch import owned
 from ray_glocal.hypergradient.binding import NEVER_ZERO, bound
 from ray_glocal.hypergradient.clipping import Clipping
+from ray_glocal.hypergradient.hooks import without_hooks
 from ray_glocal.hypergradient.hyperparameter import Hyperparameter, HyperValues
 from ray_glocal.hypergradient.kernels import differentiable_in_eval, twice_differentiable
 from ray_glocal.hypergradient.losses import Differentiations, check_loss, own_gradients
@@ -493,9 +494,20 @@ class Problem:
         leaves, model = self.leaves(values, differentiable=False), self.model
         if averaged and self.averaged is not None:
             model = self.averaged
-        with evaluating(model):
-            losses = [self._measured(batch, leaves, model) for batch in _some(batches)]
+        with self._undisturbed(), evaluating(model):
+            losses = [self._measured(owned(batch), leaves, model) for batch in _some(batches)]
         return float(self.ranks.mean([torch.stack(losses).mean()])[0])
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """Put back what a validation may change and training depends on, parameters and global generators apart."""
+        around, buffers = self.surroundings.capture(), list(self.model.buffers())
+        kept = copied(buffers)
+        try:
+            yield
+        finally:
+            around.restore()
+            write(buffers, kept)
 
     def _measured(self, batch: Any, leaves: Mapping[str, Tensor], model: nn.Module) -> Tensor:
         """Validation loss on a batch, detached, without a graph where it needs none; the first call finds that out."""
@@ -524,10 +536,11 @@ class Problem:
         statistics = [statistic.requires_grad_() for statistic in running(self.statistics)]
         wanted = [*self.parameters, *statistics, *leaves.values()]
         losses, total = [], [torch.zeros_like(leaf) for leaf in wanted]
-        with differentiable_in_eval(self.model), read_from(self.statistics, statistics), evaluating(self.model):
+        reading = read_from(self.statistics, statistics)
+        with differentiable_in_eval(self.model), reading, evaluating(self.model), without_hooks(self.parameters):
             for batch in _some(batches):  # one graph at a time
                 with self.ranks.apart():
-                    loss = self._differentiable(batch, leaves).reshape(())
+                    loss = self._differentiable(owned(batch), leaves).reshape(())
                 check_graph("val_loss", loss)
                 found = torch.autograd.grad(loss, wanted, allow_unused=True)
                 total = [t if f is None else t.add_(f) for t, f in zip(total, found, strict=True)]

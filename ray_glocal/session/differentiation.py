@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ray_glocal.hypergradient import Problem, Trajectory, Window, adjoint_trajectory, forward_trajectory
+from ray_glocal.hypergradient.consistency import outer_consistency
+from ray_glocal.hypergradient.differences import MISSING, Say
 from ray_glocal.hypergradient.products import EXACT
 from ray_glocal.hypergradient.tape import Tape
 from ray_glocal.session.cost import CONTEST, window_steps
@@ -26,13 +28,18 @@ class Differentiation:
         tape: What records the windows.
         meter: Whose clock it goes by: of several ranks the first one's, so that all settle alike.
         engines: Which engine each kind of window has.
+        say: Told, at the first window, where validation gradients leave something out.
     """
 
-    def __init__(self, problem: Problem, tape: Tape, meter: Meter, engines: Engines) -> None:
+    def __init__(self, problem: Problem, tape: Tape, meter: Meter, engines: Engines, say: Say | None = None) -> None:
         self._problem, self._tape, self._meter, self._engines = problem, tape, meter, engines
+        self._say = say  # until the first window
 
     def trajectory(self, window: Window, kind: str) -> Trajectory:
         """The trajectory of a window of some kind; beneath a schedule that anneals, without what it will take out."""
+        if self._say is not None:
+            self._check_validation(window, self._say)
+            self._say = None
         if self._engines.of(kind) == "forward":
             return forward_trajectory(self._problem, window)
         start = self._meter.now() if self._engines.undecided(kind) else 0.0
@@ -46,6 +53,16 @@ class Differentiation:
                 self._meter.complete(CONTEST)
                 self._meter.start(kind)
         return found
+
+    def _check_validation(self, window: Window, say: Say) -> None:
+        missing = outer_consistency(self._problem, window.val_batches[:1], window.values)
+        if missing > MISSING:
+            text = (
+                f"The validation gradient is off by {100 * min(missing, 1.0):.2g} % from how the loss changes: part of "
+                "`val_loss` is detached from the parameters, or a function's or a hook's backward pass is not its "
+                "derivative."
+            )
+            say("validation", text)
 
     def steps(self, kind: str, length: int, val_batches: int) -> float:
         """Counted cost of a window of some kind beyond its plain steps, in inner-step equivalents."""

@@ -157,7 +157,7 @@ class GlocalSession:
             say=self.notices.say,
         )
         self._engines = Engines(self.settings, self.problem.size, self._foresight.annealed)
-        self._differentiation = Differentiation(self.problem, self._tape, self._meter, self._engines)
+        self._differentiation = Differentiation(self.problem, self._tape, self._meter, self._engines, self.notices.say)
         counted = {kind: self._counted(kind, length) for kind, length in lengths.items()}
         counted[REPORT] = report_steps(self.validation.count)
         self._timetable = timetable(self.settings, total_steps, self.report_period, self.cost, counted, self.notices)
