@@ -134,9 +134,9 @@ FOLLOWED = {
     "batch refilled": refilled,
     "batch refilled and written": refilled_and_written,
     "batch refilled through NumPy": refilled_through_numpy,
-    "batch of views": views_of_one_tensor,
 }
 EITHER = {
+    "batch of views": views_of_one_tensor,
     "batch is an iterator": iterator_used_up,
     "batch is a generator": generator_used_up,
 }

@@ -283,10 +283,10 @@ FOLLOWED = {
     "features kept that nothing reads": model_of(UnreadStatistics),
     "an average that nothing reads": around("an average that nothing reads"),
     "frozen parameters": around("frozen parameters"),
-    "dropout that falls": schedule_by_hand,
     **{name: hung(name) for name in ("a clamp far away", "averaged weights beside")},
 }
 EITHER = {
+    "dropout that falls": schedule_by_hand,
     "a second optimizer for the other parameters": two_optimizers,
     "an adversary trained beside": adversary,
     "a critic of its own": other_model_trained_beside,

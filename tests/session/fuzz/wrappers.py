@@ -579,14 +579,15 @@ def averaged_beside(loop: Loop) -> None:
 
 
 def option_by_hand(loop: Loop) -> None:
-    """Epsilon, or dampening, changes by hand halfway."""
+    """An option that nobody adapts changes by hand halfway."""
     steps = [0]
 
     def after() -> None:
         steps[0] += 1
         if steps[0] == 4:
             for group in loop.optimizer.param_groups:
-                group["weight_decay"] = group["weight_decay"] + 0.01
+                name = "eps" if "eps" in group else "dampening"
+                group[name] = 2 * group[name] + 0.1 * (name == "dampening")
 
     loop.after.append(after)
 
