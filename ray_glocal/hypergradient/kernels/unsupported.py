@@ -87,6 +87,13 @@ UNSUPPORTED: Mapping[Any, Sequence[Unsupported]] = {
     ),
 }
 
+# Nodes that torch's functions leave in a graph where nothing took their place, and whose own derivative is wrong.
+WRONG_NODES: Mapping[str, str] = {
+    "WeightNormInterfaceBackward0": "weight_norm",
+    "AsStridedScatterBackward0": "as_strided_scatter",
+    "GeneratedBackwardFor_torch_nn__linear_cross_entropy_batch_chunked_defaultBackward": "linear_cross_entropy",
+}
+
 
 def refusal(function: Any) -> Callable[..., Tensor | None]:
     """What takes the place of an unsupported function where its second derivative is needed.

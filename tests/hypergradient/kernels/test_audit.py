@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.hypergradient.graph import once_differentiable
+from ray_glocal.hypergradient.graph import once_differentiable, wrong_twice
 from ray_glocal.hypergradient.kernels import activation, batch_norm, twice_differentiable
 from ray_glocal.hypergradient.kernels.substitution import REPLACED
 from ray_glocal.hypergradient.kernels.unsupported import MISSING, REMEDIES, SPARSE, UNSUPPORTED, WRONG
@@ -233,6 +233,17 @@ def test_torch_still_fails_there(name):
             product(call, inputs, True)
     else:
         assert error(call, inputs, True) > 1000 * EXACT
+
+
+def test_what_torch_gets_wrong_leaves_its_name_in_the_graph():
+    """Embeddings do not: their node is the same, whatever was asked for."""
+    wrong = [name for name, fault in {**MENDED, **REFUSED}.items() if fault is WRONG and "embedding" not in name]
+    for name in wrong:
+        call, inputs = EVERY[name]
+        assert wrong_twice([loss_of(call, leaves(inputs), True)]), name
+    for name in RIGHT:
+        call, inputs = EVERY[name]
+        assert not wrong_twice([loss_of(inside(call), leaves(inputs), True)]), name
 
 
 class Seen(TorchFunctionMode):
