@@ -13,6 +13,8 @@ from torch.autograd.function import BackwardCFunction, Function
 from torch.autograd.function import once_differentiable as marked
 from torch.autograd.graph import Node
 
+from ray_glocal.hypergradient.kernels.unsupported import WRONG_NODES
+
 COMPLAINT = "torch::autograd::Error"  # the node that raises where a marked function is differentiated twice
 UNMARKED = ("torch.nn.modules._functions.CrossMapLRN2d",)  # torch's own that is one, and whose gradient has no graph
 OURS = ("torch", "ray_glocal")
@@ -43,6 +45,16 @@ def once_differentiable(losses: Sequence[Tensor], gradients: Sequence[Tensor] = 
     if not named and any(node.name() == COMPLAINT for node in nodes(gradients)):
         return [COMPLAINT]
     return sorted(named)
+
+
+def wrong_twice(losses: Sequence[Tensor]) -> list[str]:
+    """Names of torch's functions in a graph whose second derivative torch gets wrong without a word.
+
+    Kernels of ours take their place, or they are refused, except where no mode sees them: in `torch.func` transforms,
+    scripted modules and tensors of other types.
+    """
+    found = {WRONG_NODES.get(node.name()) for node in nodes(losses)}
+    return sorted(name for name in found if name is not None)
 
 
 def custom_functions(tensors: Sequence[Tensor]) -> list[str]:

@@ -7,7 +7,8 @@ from torch.autograd.function import once_differentiable as marked
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ray_glocal.hypergradient.graph import COMPLAINT, custom_functions, nodes, once_differentiable
+from ray_glocal.hypergradient.graph import COMPLAINT, custom_functions, nodes, once_differentiable, wrong_twice
+from ray_glocal.hypergradient.kernels import twice_differentiable
 from ray_glocal.hypergradient.kernels.activation import GELU
 
 
@@ -166,3 +167,17 @@ def test_torchs_own_marked_functions_are_found():
     concentration = torch.ones(3, dtype=torch.float64, requires_grad=True)
     drawn = torch.distributions.Dirichlet(concentration).rsample()
     assert once_differentiable([drawn]) == ["torch.distributions.dirichlet._Dirichlet"]
+
+
+class Tagged(torch.Tensor):
+    """A tensor of another type."""
+
+
+def test_what_torch_gets_wrong_is_found_where_no_mode_sees_it():
+    v, g, rows = torch.randn(4, 3).requires_grad_(), torch.ones(4, 1), torch.randn(5, 3)
+    with twice_differentiable(torch.nn.Identity()):
+        mended = torch._weight_norm(v, g, 0)
+        mapped = torch.func.vmap(lambda x: torch._weight_norm(v, g, 0) @ x)(rows)
+        tagged = torch._weight_norm(v.detach().as_subclass(Tagged).requires_grad_(), g, 0)
+    assert wrong_twice([mended]) == []
+    assert wrong_twice([mapped]) == wrong_twice([tagged]) == ["weight_norm"]

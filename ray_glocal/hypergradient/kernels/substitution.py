@@ -4,7 +4,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from ray_glocal.hypergradient.kernels.eager import differentiable_in_eval
 from ray_glocal.hypergradient.kernels.embedding_bag import embedding_bag
 from ray_glocal.hypergradient.kernels.hard import hardsigmoid
 from ray_glocal.hypergradient.kernels.margin import multi_margin_loss
-from ray_glocal.hypergradient.kernels.unsupported import UNSUPPORTED
+from ray_glocal.hypergradient.kernels.unsupported import UNSUPPORTED, refusal
 from ray_glocal.hypergradient.kernels.weight_norm import weight_norm
 
 Kernel = Callable[..., Tensor | None]
@@ -49,21 +49,20 @@ REPLACED: Mapping[Any, Kernel] = {
 }
 
 
-def covered(kernel: Kernel | None, refusal: Kernel | None) -> Kernel:
-    """A kernel, and a refusal of what it does not cover."""
-    if kernel is None or refusal is None:
-        return cast(Kernel, kernel or refusal)
+def covered(function: Any) -> Kernel:
+    """A function's kernel, and a refusal of what it does not cover and torch has no second derivative of."""
+    kernel, refuse = REPLACED.get(function), refusal(function)
+    if kernel is None or function not in UNSUPPORTED:
+        return kernel or refuse
 
     def call(*args: Any, **kwargs: Any) -> Tensor | None:
         found = kernel(*args, **kwargs)
-        return refusal(*args, **kwargs) if found is None else found
+        return refuse(*args, **kwargs) if found is None else found
 
     return call
 
 
-KERNELS: Mapping[Any, Kernel] = {
-    function: covered(REPLACED.get(function), UNSUPPORTED.get(function)) for function in {**REPLACED, **UNSUPPORTED}
-}
+KERNELS: Mapping[Any, Kernel] = {function: covered(function) for function in {**REPLACED, **UNSUPPORTED}}
 
 
 # Functions inside which kernels are called; a backward pass calls them where layers are checkpointed.

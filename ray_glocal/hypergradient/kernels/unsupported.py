@@ -1,10 +1,13 @@
 """Functions of torch's without a second derivative, or with a wrong one, that nothing of ours takes the place of.
 
-Seen on torch 2.13; the tests look whether torch still fails there.
+Seen on torch 2.13; a test looks whether torch still fails there. Autograd functions that torch wrote in Python are not
+among them, for no mode sees those: `hypergradient.graph` finds them.
 """
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,75 +18,93 @@ from ray_glocal.errors import ArgumentError
 
 MISSING = "torch has no second derivative of it"
 WRONG = "torch's second derivative of it is wrong"
-REMEDY = 'Use another function, or `Settings(products="differences")`.'
-
-
-def _always(*_: Any, **__: Any) -> bool:
-    return True
+SPARSE = "its gradient is sparse"
+INSTEAD = 'Use another function, or `Settings(products="differences")`.'
+REMEDIES = {MISSING: INSTEAD, WRONG: INSTEAD, SPARSE: "Set `sparse=False`."}
 
 
 @dataclass(frozen=True)
 class Unsupported:
-    """A function, or some of its calls.
+    """A function, or those of its calls that a kernel leaves and that have an option.
 
     Args:
         name: As a user knows it.
         fault: What is the matter with its second derivative.
-        concerns: Whether a call with these arguments is one of those; every call is by default.
+        option: An argument by which calls are told apart; all calls are concerned where it is empty.
+        concerns: Whether a call with this value of it is; by default, where it is set.
     """
 
     name: str
     fault: str
-    concerns: Callable[..., bool] = _always
+    option: str = ""
+    concerns: Callable[[Any], bool] = bool
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Tensor | None:
-        """Take the place of the function where its second derivative is needed.
+    def check(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Complain about a call whose second derivative is needed.
 
         Raises:
             ArgumentError: The call is concerned.
         """
-        if self.concerns(*args, **kwargs):
-            raise ArgumentError("train_loss", f"be differentiable twice, but {self.fault}", self.name, REMEDY)
+        value = _signature(function).bind(*args, **kwargs).arguments.get(self.option) if self.option else None
+        if self.option and not self.concerns(value):
+            return
+        shown = f"={value!r}" if isinstance(value, (str, int, float)) else ""
+        got = f"{self.name} with `{self.option}{shown}`" if self.option else self.name
+        raise ArgumentError("train_loss", f"be differentiable twice, but {self.fault}", got, REMEDIES[self.fault])
+
+
+_signature = cache(inspect.signature)
+
+UNSUPPORTED: Mapping[Any, Sequence[Unsupported]] = {
+    F.ctc_loss: (Unsupported("ctc_loss", MISSING),),
+    F.multilabel_margin_loss: (Unsupported("multilabel_margin_loss", MISSING),),
+    F.multi_margin_loss: (
+        Unsupported("multi_margin_loss", MISSING, "size_average"),
+        Unsupported("multi_margin_loss", MISSING, "reduce"),
+    ),
+    F.hardsigmoid: (Unsupported("hardsigmoid", MISSING, "inplace"),),
+    F.pdist: (Unsupported("pdist with `p` other than 1 and 2", MISSING),),
+    torch.cdist: (Unsupported("cdist", MISSING, "p", lambda p: p not in (None, 1, 2)),),
+    F.embedding: (  # rows are cut in place, or their gradients divided, which the second derivative does not see
+        Unsupported("embedding", WRONG, "max_norm"),
+        Unsupported("embedding", WRONG, "scale_grad_by_freq"),
+        Unsupported("embedding", SPARSE, "sparse"),
+    ),
+    F.embedding_bag: (
+        Unsupported("embedding_bag", SPARSE, "sparse"),
+        Unsupported("embedding_bag", MISSING, "max_norm"),
+        Unsupported("embedding_bag", MISSING, "scale_grad_by_freq"),
+        Unsupported("embedding_bag", MISSING, "mode", lambda mode: mode == "max"),
+    ),
+    torch.segment_reduce: (Unsupported("segment_reduce", MISSING),),
+    torch.as_strided_scatter: (Unsupported("as_strided_scatter", WRONG),),
+    torch._standard_gamma: (Unsupported("Gamma.rsample in its shape", MISSING),),
+    # new in torch 2.13; in chunks its gradient is computed ahead, as if it were a constant
+    **(
+        {F.linear_cross_entropy: (Unsupported("linear_cross_entropy", WRONG, "options", lambda o: o is not None),)}
+        if hasattr(F, "linear_cross_entropy")
+        else {}
+    ),
+}
+
+# Nodes that torch's functions leave in a graph where nothing took their place, and whose own derivative is wrong.
+WRONG_NODES: Mapping[str, str] = {
+    "WeightNormInterfaceBackward0": "weight_norm",
+    "AsStridedScatterBackward0": "as_strided_scatter",
+    "GeneratedBackwardFor_torch_nn__linear_cross_entropy_batch_chunked_defaultBackward": "linear_cross_entropy",
+}
+
+
+def refusal(function: Any) -> Callable[..., Tensor | None]:
+    """What takes the place of an unsupported function where its second derivative is needed.
+
+    Raises:
+        ArgumentError: When it is called so that one of its entries is concerned.
+    """
+
+    def refuse(*args: Any, **kwargs: Any) -> Tensor | None:
+        for entry in UNSUPPORTED[function]:
+            entry.check(function, args, kwargs)
         return None
 
-
-def _bent(
-    input: Tensor,
-    weight: Tensor,
-    padding_idx: int | None = None,
-    max_norm: float | None = None,
-    norm_type: float = 2.0,
-    scale_grad_by_freq: bool = False,
-    sparse: bool = False,
-) -> bool:
-    """Rows are cut in place, or their gradients divided, which no second derivative sees."""
-    return max_norm is not None or scale_grad_by_freq
-
-
-def _odd(x1: Tensor, x2: Tensor, p: float = 2.0, *_: Any, **__: Any) -> bool:
-    return p not in (1, 2)
-
-
-def _in_chunks(*_: Any, options: object = None, **__: Any) -> bool:
-    """Chunks compute their gradient ahead, as if it were a constant."""
-    return options is not None
-
-
-UNSUPPORTED: Mapping[Any, Unsupported] = {
-    F.ctc_loss: Unsupported("ctc_loss", MISSING),
-    F.multilabel_margin_loss: Unsupported("multilabel_margin_loss", MISSING),
-    F.multi_margin_loss: Unsupported("multi_margin_loss with `size_average` or `reduce`", MISSING),
-    F.hardsigmoid: Unsupported("hardsigmoid in place", MISSING),
-    F.pdist: Unsupported("pdist with `p` other than 1 and 2", MISSING),
-    torch.cdist: Unsupported("cdist with `p` other than 1 and 2", MISSING, _odd),
-    F.embedding_bag: Unsupported("embedding_bag other than by sum or mean, dense and unscaled", MISSING),
-    F.embedding: Unsupported("embedding with `max_norm` or `scale_grad_by_freq`", WRONG, _bent),
-    torch.segment_reduce: Unsupported("segment_reduce", MISSING),
-    torch.as_strided_scatter: Unsupported("as_strided_scatter", WRONG),
-    torch._standard_gamma: Unsupported("Gamma.rsample in its shape", MISSING),
-}
-if hasattr(F, "linear_cross_entropy"):  # new in torch 2.13
-    UNSUPPORTED = {
-        **UNSUPPORTED,
-        F.linear_cross_entropy: Unsupported("linear_cross_entropy with `options`", WRONG, _in_chunks),
-    }
+    return refuse

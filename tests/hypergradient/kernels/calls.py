@@ -204,6 +204,18 @@ def layers() -> dict[str, Call]:
             lambda w: F.embedding_bag(bags, w * kept, gaps, include_last_offset=True, padding_idx=3),
             (normal(4, 3),),
         ),
+        "embedding_bag, max_norm": (
+            lambda w: F.embedding_bag(bags, w * 1, offsets, mode="sum", max_norm=0.5),
+            (normal(4, 3),),
+        ),
+        "embedding_bag, scaled": (
+            lambda w: F.embedding_bag(bags, w, offsets, mode="sum", scale_grad_by_freq=True),
+            (normal(4, 3),),
+        ),
+        "embedding_bag, sparse": (
+            lambda w: F.embedding_bag(bags, w, offsets, mode="sum", sparse=True),
+            (normal(4, 3),),
+        ),
         "embedding_bag, sum": (lambda w: F.embedding_bag(bags, w, offsets, mode="sum"), (normal(4, 3),)),
         "embedding_bag, weighted": (
             lambda w, s: F.embedding_bag(bags, w, offsets, mode="sum", per_sample_weights=s),
@@ -346,16 +358,14 @@ def networks() -> dict[str, Call]:
 
 
 def pointwise() -> dict[str, Call]:
-    real = (
-        "abs atan asinh cos cosh deg2rad erf erfc exp exp2 expm1 frac neg sigmoid sin sinc sinh square tan tanh trunc"
-    )
+    real = "abs atan asinh cos cosh deg2rad erf erfc exp exp2 expm1 frac neg sigmoid sin sinc sinh square tanh trunc"
     pairs = "add atan2 copysign fmax fmin hypot logaddexp logaddexp2 maximum minimum mul sub rsub"
     above = "digamma lgamma log log10 log1p log2 reciprocal rsqrt sqrt"
     special = "entr erfcx gammaln i0 i0e i1 i1e log_ndtr ndtr"
     return {
         **elementwise(real, normal),
         **elementwise(above, positive),
-        **elementwise("acos asin atanh erfinv logit", within),
+        **elementwise("acos asin atanh erfinv logit tan", within),
         **elementwise("acosh", above_one),
         **{f"special.{name}": call for name, call in elementwise(special, positive, torch.special).items()},
         **{name: (getattr(torch, name), (normal(3, 4), normal(3, 4))) for name in pairs.split()},
@@ -617,10 +627,12 @@ def every() -> dict[str, Call]:
         draws,
         fused,
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        made = [(f"{family.__name__}: {name}", call) for family in families for name, call in family().items()]
-    return dict(made)
+    made = {}
+    for family in families:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)  # so that one family's calls do not depend on another's
+            made |= {f"{family.__name__}: {name}": call for name, call in family().items()}
+    return made
 
 
 EVERY = every()
