@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.batch import owned
 from ray_glocal.hypergradient.field import GradientField, vector_jacobian
 from ray_glocal.hypergradient.problem import Problem
@@ -160,15 +161,13 @@ def _measured(twin: Problem, step: Snapshot, hang: Callable[[], None]) -> Consis
 
 def _exact(twin: Problem, step: Snapshot, directions: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
     """Products of J with directions, transposed; none where torch knows none."""
-    field = GradientField.of(twin, step, twin.parts(owned(step.batch)))
-    used = [(g, place) for place, g in enumerate(field.gradients) if g is not None]
-    found = []
-    for u in directions:
-        try:
-            found.append(vector_jacobian([g for g, _ in used], list(field.parameters), [u[i] for _, i in used]))
-        except NoSecondDerivativeError:
-            return []
-    return found
+    try:
+        field = GradientField.of(twin, step, twin.parts(owned(step.batch)))
+        used = [(g, place) for place, g in enumerate(field.gradients) if g is not None]
+        outputs, inputs = [g for g, _ in used], list(field.parameters)
+        return [vector_jacobian(outputs, inputs, [u[i] for _, i in used]) for u in directions]
+    except (NoSecondDerivativeError, ArgumentError):  # by its graph, or by a call
+        return []
 
 
 def _directions(like: Sequence[Tensor]) -> list[list[Tensor]]:
@@ -219,12 +218,16 @@ def _in_double(problem: Problem) -> Iterator[tuple[Problem, Callable[[], None]]]
         for name, tensor in held.items()
         if tensor is not None
     ]
+    if all(tensor.dtype == torch.float64 for _, _, tensor in places if tensor.is_floating_point()):
+        places = []  # who holds a parameter elsewhere, in a list say, is heard too
     for _, _, tensor in places:
         if id(tensor) not in twins:
             wide = tensor.detach().clone()
             wide = wide.double() if tensor.is_floating_point() else wide
             own = isinstance(tensor, nn.Parameter)
             twins[id(tensor)] = nn.Parameter(wide, tensor.requires_grad) if own else wide
+            for hook in (tensor._backward_hooks or {}).values():
+                twins[id(tensor)].register_hook(hook)  # type: ignore[no-untyped-call]
     twin = copy.copy(problem)
     twin.parameters = tuple(twins.get(id(p), p) for p in problem.parameters)
     twin.statistics, twin.scaler, twin._sent, twin.reads = [], None, {}, set()

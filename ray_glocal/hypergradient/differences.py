@@ -17,12 +17,13 @@ from torch import Tensor
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.consistency import consistency
 from ray_glocal.hypergradient.field import PulledBack
-from ray_glocal.hypergradient.graph import once_differentiable
+from ray_glocal.hypergradient.graph import once_differentiable, wrong_twice
 from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.products import EXACT, Linearised, Products
 from ray_glocal.hypergradient.replay import loss_gradients
 from ray_glocal.hypergradient.state import Slope, Snapshot
 from ray_glocal.hypergradient.statistics import running
+from ray_glocal.hypergradient.trained import listed
 from ray_glocal.hypergradient.trouble import NoSecondDerivativeError
 
 # Of the step, in square roots of the precision; short ones where a table of embeddings makes up the parameters' length.
@@ -172,16 +173,16 @@ def _calibration(problem: Problem, snapshot: Snapshot, *, exact: bool) -> dict[f
 
 def _obstacle(problem: Problem, snapshot: Snapshot) -> str:
     """What has no second derivative in a step; empty where all have one."""
-    field = EXACT.whole(problem, snapshot)
-    names = once_differentiable([field.loss], [g for g in field.gradients if g is not None])
-    if names:
-        return ", ".join(names)
-    pairs = zip(problem.parameters, field.gradients, strict=True)
-    along = [torch.zeros_like(p) if g is None else g.detach() for p, g in pairs]
     try:
+        field = EXACT.whole(problem, snapshot)
+        names = once_differentiable([field.loss], [g for g in field.gradients if g is not None])
+        if names or (names := wrong_twice([field.loss])):
+            return listed(names)
+        pairs = zip(problem.parameters, field.gradients, strict=True)
+        along = [torch.zeros_like(p) if g is None else g.detach() for p, g in pairs]
         with EXACT.kernels(problem):
             field.pull_back(along, [torch.zeros_like(statistic) for statistic in field.after])
-    except NoSecondDerivativeError as error:
+    except (NoSecondDerivativeError, ArgumentError) as error:  # by its graph, or by a call
         return str(error)
     return ""
 

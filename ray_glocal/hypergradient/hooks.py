@@ -8,7 +8,7 @@ from torch import Tensor
 
 @contextmanager
 def without_hooks(parameters: Sequence[Tensor]) -> Iterator[None]:
-    """Leave out the hooks of parameters: of a validation gradient, and of what is pulled back through a training one."""
+    """Leave out the hooks of parameters: of validation gradients, and of what is pulled back through training ones."""
     held = [(hooks, dict(hooks)) for p in parameters if (hooks := p._backward_hooks) is not None]
     for hooks, _ in held:
         hooks.clear()

@@ -27,7 +27,7 @@ from ray_glocal.hypergradient.ranks import Ranks
 from ray_glocal.hypergradient.rates import WHOLE, Proportion, proportions
 from ray_glocal.hypergradient.rules import rule_for
 from ray_glocal.hypergradient.state import InnerState, Snapshot, Values, copied, write
-from ray_glocal.hypergradient.statistics import Readings, read_from, running, tracked
+from ray_glocal.hypergradient.statistics import Exploration, read_from, running, tracked
 from ray_glocal.hypergradient.surroundings import Surroundings
 from ray_glocal.hypergradient.trained import check_trained, named, trained
 
@@ -102,6 +102,7 @@ class Problem:
         self.clipping, self.accumulate, self.averaged = clipping, accumulate, averaged
         self.scaler = scaler if scaler is not None and scaler.is_enabled() else None
         self.statistics = tracked(model)
+        self._buffers = {id(buffer) for buffer in model.buffers()}
         self.constants = tuple(constants)
         self.optimizer = optimizer
         self.rule = rule_for(optimizer)
@@ -149,11 +150,11 @@ class Problem:
 
     def explore(self, batch: Any, leaves: Mapping[str, Tensor]) -> Tensor:
         """A plain step's gradients, as `differentiate` fills them in, with an eye on what the step depends on."""
-        with Readings(self.statistics) as mode:
+        with Exploration(self.statistics) as mode:
             loss = self.differentiate(batch, leaves)
-        found = {id(pair.mean): pair for pair in mode.unknown}
-        buffers = {id(buffer) for buffer in self.model.buffers()}
-        self.statistics += [pair for pair in found.values() if id(pair.mean) in buffers]
+        followed = [pair for place, pair in enumerate(self.statistics) if place not in mode.read]
+        found = {id(pair.mean): pair for pair in mode.unknown if id(pair.mean) in self._buffers}
+        self.statistics = [*followed, *found.values()]
         self.surroundings = self._surroundings()  # a first step may have made some of them
         return loss
 
@@ -459,8 +460,17 @@ class Problem:
                 torch.addcmul(start, direction, step.to(start), out=parameter)
         if state.surroundings is not None:
             state.surroundings.restore()
-        write(list(self.model.buffers()), state.buffers)
+        self._write_buffers(state.buffers)
         state.randomness.restore()
+
+    def _write_buffers(self, states: Sequence[Tensor]) -> None:
+        """Put buffers back; one that a forward pass has made may lie in a graph, and is let alone where it can be."""
+        pairs = list(zip(self.model.buffers(), states, strict=True))
+        own = [pair for pair in pairs if id(pair[0]) in self._buffers]
+        write([buffer for buffer, _ in own], [state for _, state in own])
+        for buffer, state in pairs:
+            if id(buffer) not in self._buffers and not torch.equal(buffer, state.to(buffer.device)):
+                buffer.copy_(state)
 
     @contextmanager
     def rewound(self) -> Iterator[None]:
@@ -501,13 +511,12 @@ class Problem:
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:
         """Put back what a validation may change and training depends on, parameters and global generators apart."""
-        around, buffers = self.surroundings.capture(), list(self.model.buffers())
-        kept = copied(buffers)
+        around, kept = self.surroundings.capture(), copied(list(self.model.buffers()))
         try:
             yield
         finally:
             around.restore()
-            write(buffers, kept)
+            self._write_buffers(kept)
 
     def _measured(self, batch: Any, leaves: Mapping[str, Tensor], model: nn.Module) -> Tensor:
         """Validation loss on a batch, detached, without a graph where it needs none; the first call finds that out."""

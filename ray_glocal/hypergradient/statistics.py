@@ -71,6 +71,7 @@ class _Normalisations(TorchFunctionMode):
             with self:
                 return entered(func)(*args, **kwargs)
         if func not in FUNCTIONS:
+            self.passed(args)
             return func(*args, **kwargs)
         told = dict(zip(ARGUMENTS, args, strict=False)) | kwargs
         told["use_input_stats"] = told.pop("training", told.get("use_input_stats"))
@@ -82,6 +83,9 @@ class _Normalisations(TorchFunctionMode):
         """What the call returns."""
         raise NotImplementedError
 
+    def passed(self, args: Sequence[Any]) -> None:
+        """Look at the arguments of any other call."""
+
 
 class Readings(_Normalisations):
     """Collects what enters the running statistics while a model runs.
@@ -92,21 +96,40 @@ class Readings(_Normalisations):
 
     def __init__(self, statistics: Sequence[Running]) -> None:
         super().__init__()
-        self._places = {id(pair.mean): place for place, pair in enumerate(statistics)}
+        self.places = {id(tensor): i for i, pair in enumerate(statistics) for tensor in (pair.mean, pair.variance)}
         self.seen: list[Reading] = []
-        self.unknown: list[Running] = []
 
     def called(self, func: Any, told: Mapping[str, Any], usual: Any) -> Any:
         """The usual result; in training, a reading."""
-        place = self._places.get(id(told["running_mean"]))
-        if not told["use_input_stats"]:
-            return usual()
-        if place is None:
-            self.unknown.append(Running(told["running_mean"], told["running_var"]))
-        else:
-            each = func is torch.instance_norm
-            self.seen.append(Reading(place, told["input"], float(told["momentum"]), each))
+        place = self.places.get(id(told["running_mean"]))
+        if told["use_input_stats"] and place is not None:
+            self.seen.append(Reading(place, told["input"], float(told["momentum"]), func is torch.instance_norm))
         return usual()
+
+
+class Exploration(Readings):
+    """Finds out which running statistics there are, and which of them a training loss reads itself.
+
+    Derivatives do not pass through those: they are as other buffers.
+    """
+
+    def __init__(self, statistics: Sequence[Running]) -> None:
+        super().__init__(statistics)
+        self.unknown: list[Running] = []
+        self.read: set[int] = set()  # places
+
+    def called(self, func: Any, told: Mapping[str, Any], usual: Any) -> Any:
+        """The usual result."""
+        place = self.places.get(id(told["running_mean"]))
+        if not told["use_input_stats"]:
+            self.passed([told["running_mean"], told["running_var"]])
+        elif place is None:
+            self.unknown.append(Running(told["running_mean"], told["running_var"]))
+        return usual()
+
+    def passed(self, args: Sequence[Any]) -> None:
+        """Note whether statistics are among the arguments of any other call."""
+        self.read |= {self.places[id(arg)] for arg in args if id(arg) in self.places}
 
 
 @contextmanager

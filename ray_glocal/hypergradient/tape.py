@@ -20,7 +20,7 @@ from ray_glocal.hypergradient.batch import owned, tensors
 from ray_glocal.hypergradient.consistency import consistency
 from ray_glocal.hypergradient.differences import MISSING, Say, calibrated
 from ray_glocal.hypergradient.field import GradientField
-from ray_glocal.hypergradient.graph import nodes, once_differentiable
+from ray_glocal.hypergradient.graph import custom_functions, nodes, once_differentiable, wrong_twice
 from ray_glocal.hypergradient.hooks import waiting
 from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.products import EXACT, Products
@@ -166,6 +166,9 @@ class Tape:
             return None, self._differ(first, first_derivatives(problem, first).parameters)
         field = taped(problem, first, owned(first.batch))
         again = problem.ranks.mean([g.detach() for g in field.gradients if g is not None])
+        names = once_differentiable([field.loss], [g for g in field.gradients if g is not None])
+        if names:
+            return None, f"a loss has come to {listed(names)}, which can be differentiated only once"
         if len(again) == len(plain) and problem.ranks.unanimous(_same(again, plain)) and not others(problem, field):
             return field, ""
         trouble = self._differ(first, [None if g is None else g.detach() for g in field.gradients])
@@ -294,7 +297,7 @@ class Tape:
             field = GradientField.of(problem, first)
         size = sum(saved.held.values())
         check_twice(problem, field)
-        self._check_whole(first)
+        self._check_whole(first, field)
         if not problem.ranks.unanimous(_outlives(problem, field)) or others(problem, field):
             return False, size
         with_graph = problem.ranks.mean([g.detach() for g in field.gradients if g is not None])
@@ -306,16 +309,17 @@ class Tape:
         rounding = not repeats and _apart(with_graph, without) < CLOSE
         return _same(with_graph, without) or rounding, size
 
-    def _check_whole(self, first: Snapshot) -> None:
+    def _check_whole(self, first: Snapshot, field: GradientField) -> None:
         """Say what exact products leave out of how a gradient depends on the parameters, if that is anything."""
         told = consistency(self._problem, first)
         if told.missing > MISSING:
+            names = custom_functions([field.loss])
             text = (
-                f"Derivatives miss {100 * min(told.missing, 1.0):.2g} % of how the training gradient depends on "
-                "the parameters: part of `train_loss` is detached from them (`detach`, `no_grad`, a number that is read off "
-                "a tensor), or a function's or a hook's backward pass cannot be differentiated."
+                f"Derivatives miss {100 * min(told.missing, 1.0):.2g} % of how the training gradient depends on the "
+                "parameters: part of `train_loss` is detached from them (by `detach`, `no_grad`, or a number that is "
+                "read off a tensor), or the backward pass of a hook or a function cannot be differentiated"
             )
-            self._say("products", text)
+            self._say("products", f"{text} ({listed(names)}, perhaps)." if names else f"{text}.")
 
     def _check_alike(self, with_graph: Sequence[Tensor], without: Sequence[Tensor]) -> None:
         dtype = self._problem.parameters[0].dtype
@@ -381,8 +385,8 @@ def check_twice(problem: Problem, field: GradientField) -> None:
         ArgumentError: A function has no second derivative.
     """
     names = once_differentiable([field.loss], [g for g in field.gradients if g is not None])
-    if names:
-        raise not_twice(f"{', '.join(names)} is differentiable once")
+    if names or (names := wrong_twice([field.loss])):
+        raise not_twice(listed(names))
     pairs = zip(problem.parameters, field.gradients, strict=True)
     along = [torch.zeros_like(p) if g is None else g.detach() for p, g in pairs]
     with EXACT.kernels(problem), problem.preserved():

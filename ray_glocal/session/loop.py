@@ -33,6 +33,7 @@ class Loop:
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self._model, self._modules = model, list(model.modules())
         self._modes: list[bool] | None = None  # of the modules, when the model last trained
+        self._optimizer, self._groups = optimizer, len(optimizer.param_groups)
         self._ahead = 0  # batches handed out since the last step
         self._beside = _Beside()
         optimizer.register_step_post_hook(self._beside)
@@ -54,8 +55,12 @@ class Loop:
         Modules that the loop itself holds in eval mode while the model trains, frozen normalisations say, stay there.
 
         Raises:
-            ArgumentError: The optimizer has been stepped beside the session.
+            ArgumentError: The optimizer has been stepped beside the session, or has other parameter groups.
         """
+        if len(self._optimizer.param_groups) != self._groups:
+            remedy = "Build it with all of them, and thaw those that join later by `requires_grad_(True)`."
+            got = f"{len(self._optimizer.param_groups)} of them"
+            raise ArgumentError("optimizer", f"keep its parameter groups, {self._groups}", got, remedy)
         self._ahead = 0
         if self._beside.steps:
             remedy = "`session.step(batch)` takes the whole step: leave out zero_grad, backward and optimizer.step."
