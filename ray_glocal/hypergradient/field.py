@@ -90,6 +90,18 @@ def hessian_products(
     return [None if column[0] is None else torch.stack(column) for column in zip(*rows, strict=True)]
 
 
+def jacobian_products(
+    gradients: Sequence[Tensor], parameters: Sequence[Tensor], tangents: Sequence[Tensor]
+) -> Sequence[Tensor]:
+    """Products [q, ...] of a gradient's derivative that is no Hessian, by differentiating its transpose product."""
+    probes = [torch.zeros_like(gradient, requires_grad=True) for gradient in gradients]
+    with refusals(), without_hooks(parameters):
+        row = torch.autograd.grad(gradients, parameters, probes, create_graph=True, allow_unused=True)
+    live = [(r, t) for r, t in zip(row, tangents, strict=True) if r is not None]
+    rows = [vector_jacobian([r for r, _ in live], probes, [t[i] for _, t in live]) for i in range(len(tangents[0]))]
+    return [torch.stack(column) for column in zip(*rows, strict=True)]
+
+
 def added(total: Gradients, more: Gradients) -> Gradients:
     """Sum of gradients, any of which may be None, in the order in which torch accumulates them."""
     pairs = zip(total, more, strict=True)
@@ -168,12 +180,18 @@ class GradientField:
         return PulledBack(found[:first], dict(zip(self.leaves, found[first:last], strict=True)), found[last:])
 
     def push_forward(self, problem: Problem, tangents: Sequence[Tensor]) -> list[Tensor]:
-        """Tangents [q, ...] of the gradient: Hessian products (the Hessian is its own transpose) plus direct terms."""
+        """Tangents [q, ...] of the gradient: Hessian products plus direct terms."""
         pairs = zip(self.gradients, tangents, strict=True)
         used = [(gradient, tangent) for gradient, tangent in pairs if gradient is not None and gradient.requires_grad]
         moved = [torch.zeros_like(tangent) for tangent in tangents]
         if used:
-            found = hessian_products([g for g, _ in used], self.parameters, [t for _, t in used])
+            gradients, along = [g for g, _ in used], [t for _, t in used]
+            found: Sequence[Tensor | None]
+            if problem.symmetric:  # a Hessian is its own transpose
+                found = hessian_products(gradients, self.parameters, along)
+            else:
+                own = iter(jacobian_products(gradients, self.parameters, tangents))
+                found = [None if g is None or not g.requires_grad else next(own) for g in self.gradients]
             moved = [m if f is None else f.to(m.dtype) for m, f in zip(moved, found, strict=True)]
         for index, row in self._direct_columns(problem):
             for tangent, column in zip(moved, row, strict=True):

@@ -102,7 +102,7 @@ class Problem:
         self.clipping, self.accumulate, self.averaged = clipping, accumulate, averaged
         self.scaler = scaler if scaler is not None and scaler.is_enabled() else None
         self.statistics = tracked(model)
-        self._buffers = {id(buffer) for buffer in model.buffers()}
+        self._buffers = {id(buffer): buffer for buffer in model.buffers()}  # held, or their ids would name others
         self.constants = tuple(constants)
         self.optimizer = optimizer
         self.rule = rule_for(optimizer)
@@ -122,6 +122,7 @@ class Problem:
         self.reads: set[str] = set()  # loss hyperparameters that a loss has read so far
         self.substitutes = True  # whether kernels of the model's are replaced inside windows, as far as was seen
         self.judged: dict[frozenset[str], str] = {}  # what was found of sets of tensors that training changes
+        self.symmetric = True  # whether the gradient's derivative is its own transpose, as far as was seen
         self._sent: dict[tuple[str, torch.dtype], tuple[weakref.ref[Tensor], int, Tensor]] = {}
         check_trained(model, optimizer)
         self.surroundings = self._surroundings()
@@ -150,12 +151,14 @@ class Problem:
 
     def explore(self, batch: Any, leaves: Mapping[str, Tensor]) -> Tensor:
         """A plain step's gradients, as `differentiate` fills them in, with an eye on what the step depends on."""
+        before = self.surroundings.marks()
         with Exploration(self.statistics) as mode:
             loss = self.differentiate(batch, leaves)
         followed = [pair for place, pair in enumerate(self.statistics) if place not in mode.read]
         found = {id(pair.mean): pair for pair in mode.unknown if id(pair.mean) in self._buffers}
         self.statistics = [*followed, *found.values()]
         self.surroundings = self._surroundings()  # a first step may have made some of them
+        self.surroundings.moved(before)
         return loss
 
     def _surroundings(self) -> Surroundings:
@@ -464,13 +467,20 @@ class Problem:
         state.randomness.restore()
 
     def _write_buffers(self, states: Sequence[Tensor]) -> None:
-        """Put buffers back; one that a forward pass has made may lie in a graph, and is let alone where it can be."""
+        """Put buffers back."""
         pairs = list(zip(self.model.buffers(), states, strict=True))
         own = [pair for pair in pairs if id(pair[0]) in self._buffers]
         write([buffer for buffer, _ in own], [state for _, state in own])
-        for buffer, state in pairs:
-            if id(buffer) not in self._buffers and not torch.equal(buffer, state.to(buffer.device)):
-                buffer.copy_(state)
+        if len(own) < len(pairs):
+            self._replace_buffers({id(buffer): state for buffer, state in pairs if id(buffer) not in self._buffers})
+
+    def _replace_buffers(self, states: Mapping[int, Tensor]) -> None:
+        """Let others stand in the places of buffers that a forward pass has made: a graph may lead to those."""
+        for held in (module._buffers for module in self.model.modules()):
+            for name, buffer in list(held.items()):
+                state = states.get(id(buffer))
+                if buffer is not None and state is not None and not torch.equal(buffer, state.to(buffer)):
+                    held[name] = state.to(buffer, copy=True)
 
     @contextmanager
     def rewound(self) -> Iterator[None]:

@@ -28,7 +28,7 @@ from ray_glocal.hypergradient.replay import first_derivatives
 from ray_glocal.hypergradient.saved import Saved
 from ray_glocal.hypergradient.state import Slope, Snapshot, Values, copied, pinned
 from ray_glocal.hypergradient.trained import check_dense, listed
-from ray_glocal.hypergradient.trouble import NoSecondDerivativeError, WindowError
+from ray_glocal.hypergradient.trouble import NoSecondDerivativeError, OverwrittenError
 
 MEMORY = 2**30  # bytes; on a GPU half of what is free
 HOST_MEMORY = 2**33
@@ -312,6 +312,7 @@ class Tape:
     def _check_whole(self, first: Snapshot, field: GradientField) -> None:
         """Say what exact products leave out of how a gradient depends on the parameters, if that is anything."""
         told = consistency(self._problem, first)
+        self._problem.symmetric = not told.asymmetry > MISSING
         if told.missing > MISSING:
             names = custom_functions([field.loss])
             text = (
@@ -342,12 +343,12 @@ def _outlives(problem: Problem, field: GradientField) -> bool:
     ]
     still = [torch.zeros_like(statistic) for statistic in field.after]
     with EXACT.kernels(problem), problem.preserved():
-        at_once = field.pull_back(along, still).parameters
-        with torch.no_grad():
-            torch._foreach_mul_(list(problem.parameters), 0.5)
         try:
+            at_once = field.pull_back(along, still).parameters
+            with torch.no_grad():
+                torch._foreach_mul_(list(problem.parameters), 0.5)
             later = field.pull_back(along, still).parameters
-        except (CheckpointError, WindowError):
+        except (CheckpointError, OverwrittenError):
             return False
     return _same(at_once, later) or _apart(later, at_once) < 1e-4
 
@@ -394,6 +395,8 @@ def check_twice(problem: Problem, field: GradientField) -> None:
             field.pull_back(along, [torch.zeros_like(statistic) for statistic in field.after])
         except NoSecondDerivativeError as error:
             raise not_twice(str(error)) from error
+        except OverwrittenError:
+            return  # such graphs are not kept
 
 
 def not_twice(got: str) -> ArgumentError:

@@ -222,8 +222,8 @@ class GlocalSession:
         if self.step_count >= self.total_steps:
             raise ArgumentError("total_steps", "not be exceeded", self.total_steps, "Plan for more steps.")
         self._meter.aside()
-        self._schedule.check_alone()
         self._loop.enter()
+        self._schedule.check_alone()
         if self._guard.first is None:
             self._begin()
         self._ran = self.values

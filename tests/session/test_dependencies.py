@@ -92,4 +92,4 @@ def test_a_schedule_object_is_restored_or_refused_when_it_is_saved(held):
         if refusal is None:
             scheduled(held).restore(folder)
         else:
-            assert "lr_scheduler" in str(refusal)
+            assert "schedule/state" in str(refusal)

@@ -331,6 +331,5 @@ DIFFERENCES = (
     "EmbeddingBag, sum",
     "EmbeddingBag, mean",
     "weights by the detached loss",
-    "detached length",
     "pseudo-labels",
 )
