@@ -24,7 +24,7 @@ from ray_glocal.hypergradient.losses import Differentiations, check_loss, own_gr
 from ray_glocal.hypergradient.preservation import OptimizerState, evaluating
 from ray_glocal.hypergradient.randomness import Randomness
 from ray_glocal.hypergradient.ranks import Ranks
-from ray_glocal.hypergradient.rates import WHOLE, Proportion, proportions
+from ray_glocal.hypergradient.rates import PROPORTIONAL, WHOLE, Proportion, proportions
 from ray_glocal.hypergradient.rules import rule_for
 from ray_glocal.hypergradient.state import InnerState, Snapshot, Values, copied, write
 from ray_glocal.hypergradient.statistics import Exploration, read_from, running, tracked
@@ -252,6 +252,16 @@ class Problem:
                 options = {index: self._own_option(field, index) for index in binding.groups}
                 default = float(self.rule.options(self.optimizer.defaults)[field])
                 found[name] = proportions(name, field, float(start[name]), options, default)
+        return found
+
+    def levelled(self) -> dict[str, tuple[float, ...]]:
+        """Options that differ between groups and have no proportion, by the hyperparameter that sets them all alike."""
+        found = {}
+        for binding in self.bindings:
+            if binding.field is not None and binding.field not in PROPORTIONAL:
+                own = tuple(self._own_option(binding.field, index) for index in binding.groups)
+                if len(set(own)) > 1:
+                    found[binding.hyperparameter.name] = own
         return found
 
     def _own_option(self, field: str, index: int) -> float:

@@ -140,6 +140,7 @@ class GlocalSession:
         self._ran = self.values  # those of the last inner step
         self._schedule = Schedule(lr_scheduler, self.problem, self.notices)
         factors = self._schedule.foresee(total_steps)
+        self._say_levelled()
         self._set_values(None)
         forecasters = forecaster(self.settings.forecaster), forecaster(self.settings.search_forecaster)
         self._foresight = Foresight(self.problem, *forecasters, factors)
@@ -294,6 +295,16 @@ class GlocalSession:
             fields = ", ".join((*self.problem.rule.fields, *self.problem.rule.aliases))
             remedy = f"The optimizer's options are {fields}; any other name must be read from `hyper` by a loss."
             raise ArgumentError("hyper", "name what the optimizer or a loss uses", unread[0], remedy)
+
+    def _say_levelled(self) -> None:
+        for name, own in self.problem.levelled().items():
+            told = ", ".join(f"{value:g}" for value in own)
+            start = float(self.values[name])
+            self.notices.say(
+                f"groups of {name}",
+                f"{name!r} sets parameter groups that have different values, {told}: all begin at {start:g}. Give it "
+                "those that it is meant for by `groups=`.",
+            )
 
     def _check_effect(self, series: Array) -> None:
         """Say at the first window which hyperparameter a loss reads without being differentiable in it."""

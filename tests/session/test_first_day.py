@@ -163,6 +163,20 @@ def test_ratios_that_cannot_be_known_are_refused_by_the_way_out(rates, start):
         session_of(model, optimizer, [Hyperparameter("lr", start, 1e-5, 1.0, "log")])
 
 
+def test_other_options_that_differ_are_said_to_become_one():
+    model = network()
+    optimizer = grouped(torch.optim.SGD, model)
+    for group, own in zip(optimizer.param_groups, (0.9, 0.0), strict=True):
+        group["momentum"] = own
+    momentum = Hyperparameter("momentum", 0.5, 0.0, 0.99, "logit")
+    assert session_of(model, optimizer, [momentum]).notices.texts == (
+        "'momentum' sets parameter groups that have different values, 0.9, 0: all begin at 0.5. Give it those that it "
+        "is meant for by `groups=`.",
+    )
+    assert [group["momentum"] for group in optimizer.param_groups] == [0.5, 0.5]
+    assert session_of(network(), hyper=[momentum]).notices.texts == ()
+
+
 # ---- training mode ----
 
 
