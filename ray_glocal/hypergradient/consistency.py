@@ -126,7 +126,8 @@ def _mover(twin: Problem, state: InnerState, hang: Callable[[], None]) -> Move:
         for parameter, direction in zip(twin.parameters, along, strict=False):
             parameter.add_(direction, alpha=length)
         for buffer, origin in zip(twin.model.buffers(), buffers, strict=True):
-            buffer.copy_(origin)
+            if not torch.equal(buffer, origin):  # a kept graph may lead to it
+                buffer.copy_(origin)
         state.randomness.restore()
 
     return move
