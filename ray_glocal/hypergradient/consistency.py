@@ -90,15 +90,15 @@ def outer_consistency(problem: Problem, batches: Sequence[Any], values: Values) 
         try:
             at([], 0.0)
             exact = twin.outer_gradient(batches, values).parameters
-            directions = _directions([p.detach() for p in twin.parameters])
-            told = [[_slope(twin, at, v, length, batches, values) for v in directions] for length in LENGTHS]
+            along = _directions([p.detach() for p in twin.parameters])[0]
+            near, far = (_slope(twin, at, along, length, batches, values) for length in LENGTHS)
         except (RuntimeError, TypeError):  # as above
             return math.nan
-    known = [_dot(exact, v) for v in directions]
-    size = sum(max(abs(a), abs(b)) for a, b in zip(told[0], known, strict=True))
-    if size == 0.0 or _distance(told[:1], told[1:]) > ROUGH * size:
+    known = _dot(exact, along)
+    size = max(abs(near), abs(known))
+    if size == 0.0 or abs(near - far) > ROUGH * size:
         return math.nan
-    return _distance(told[:1], [known]) / size
+    return abs(near - known) / size
 
 
 def _slope(
@@ -107,7 +107,7 @@ def _slope(
     ends = []
     for sign in (1.0, -1.0):
         at(along, sign * length)
-        ends.append(float(twin.outer_gradient(batches, values).loss))
+        ends.append(twin.mean_val_loss(batches, values))
     return (ends[0] - ends[1]) / (2 * length)
 
 
@@ -148,13 +148,14 @@ def _measured(twin: Problem, step: Snapshot, hang: Callable[[], None]) -> Consis
     directions = _directions(start)
     at([], 0.0)
     exact = _exact(twin, step, directions)
-    told = [[change(v, length) for v in directions] for length in LENGTHS]
-    near, far = ([[_dot(u, each) for each in row] for u in directions] for row in told)
+    moved = [change(v, LENGTHS[0]) for v in directions]
+    near = [[_dot(u, each) for each in moved] for u in directions]
+    far = _dot(directions[0], change(directions[0], LENGTHS[1]))
     known = [[_dot(e, v) for v in directions] for e in exact]
     size = sum(max(abs(a), abs(b)) for a, b in _pairs(near, known or near))
     if size == 0.0:
         return Consistency(0.0, 0.0)
-    if _distance(near, far) > ROUGH * size:
+    if abs(near[0][0] - far) > ROUGH * size:
         return Consistency()
     turned = [list(column) for column in zip(*near, strict=True)]
     return Consistency(_distance(near, known) / size if known else math.inf, _distance(near, turned) / size)

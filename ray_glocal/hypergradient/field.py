@@ -162,7 +162,7 @@ class GradientField:
                 share = shared(loss, problem.accumulate, snapshot.scale)
                 total = added(total, torch.autograd.grad(share, parameters, create_graph=True, allow_unused=True))
         problem.substitutes = ours is not None and ours.used
-        total = unscaled(total, snapshot.scale)
+        total = snapshot.trained(unscaled(total, snapshot.scale))
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
         return cls(parameters, leaves, loss, total, before, updated(before, seen))
 

@@ -100,4 +100,4 @@ def loss_gradients(
         for weight, statistic in zip(weights, after, strict=True):
             loss = loss + (snapshot.scale * weight * statistic).sum()
         total = added(total, torch.autograd.grad(loss, inputs, allow_unused=True))
-    return list(unscaled(total, snapshot.scale))
+    return list(snapshot.trained(unscaled(total, snapshot.scale)))

@@ -84,6 +84,7 @@ class Snapshot:
         scale: What the loss was multiplied by ahead of its backward pass.
         taken: Whether the optimizer stepped: a gradient scaler leaves out steps whose gradients overflow.
         loss: Its training loss, as it was when the step was taken; None where nobody took it down.
+        frozen: Places of parameters that did not train yet; they do at the window's end.
         trouble: The sentence that says why its window cannot be differentiated; empty as a rule.
         marks: Of the tensors around the model when a window began, by its first step.
         field: Its gradient with its graph, where that was kept.
@@ -97,9 +98,14 @@ class Snapshot:
     scale: float = 1.0
     taken: bool = True
     loss: Tensor | None = None
+    frozen: frozenset[int] = frozenset()
     trouble: str = ""
     marks: Any = field(default=None, compare=False, repr=False)
     field: Any = field(default=None, compare=False, repr=False)
+
+    def trained(self, gradients: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+        """Gradients of all parameters without those of the frozen ones."""
+        return tuple(None if place in self.frozen else gradient for place, gradient in enumerate(gradients))
 
     @property
     def start(self) -> InnerState:

@@ -27,6 +27,7 @@ from ray_glocal.hypergradient.products import EXACT, Products
 from ray_glocal.hypergradient.replay import first_derivatives
 from ray_glocal.hypergradient.saved import Saved
 from ray_glocal.hypergradient.state import Slope, Snapshot, Values, copied, pinned
+from ray_glocal.hypergradient.thawing import joined
 from ray_glocal.hypergradient.trained import check_dense, listed
 from ray_glocal.hypergradient.trouble import NoSecondDerivativeError, OverwrittenError
 
@@ -103,6 +104,11 @@ class Tape:
         """Where Hessian products come from."""
         return EXACT if self.keeping is None else self.keeping.products
 
+    def follow(self, snapshots: list[Snapshot]) -> list[Snapshot]:
+        """The steps of an open window, if need be as those of the parameters that train by now."""
+        before = self._problem.parameters
+        return joined(self._problem, snapshots, before) if self._problem.follow() else snapshots
+
     def step(self, batch: Any, values: Values, place: int) -> tuple[Snapshot, Tensor]:
         """Take one inner step; its record and the detached training loss before it.
 
@@ -134,10 +140,8 @@ class Tape:
         """Take a window's first step plainly, run it again, and compare."""
         problem = self._problem
         if problem.surroundings.unrepeatable:
-            trouble = (
-                f"a loss or the model holds an iterator, {listed(problem.surroundings.unrepeatable)}: no step that "
-            )
-            trouble += "draws from it can be run a second time. Draw from a list, or from a generator of random numbers"
+            held = listed(problem.surroundings.unrepeatable)
+            trouble = f"{held} is an iterator that a loss or the model holds, and what it has given cannot be put back"
             recorded, loss = self._plain(snapshot, batch, slopes=True)
             self.keeping = self.keeping or Keeping(graphs=False)
             return replace(recorded, trouble=trouble), loss

@@ -1,12 +1,14 @@
 """The recorder: inner steps that make a window."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray_glocal.hypergradient import Problem, Window
 from ray_glocal.hypergradient.state import Snapshot
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.timetable import Timetable
+
+TRIES = 3  # windows in a row that may fail before the next one waits; untested
 
 
 class Recorder:
@@ -20,11 +22,14 @@ class Recorder:
     def __init__(self, settings: Settings, timetable: Timetable) -> None:
         self._settings, self._timetable = settings, timetable
         self.snapshots: list[Snapshot] = []
+        self._failures = self._resumes = 0  # windows in a row that were dropped; the step until which none starts
 
     def wants(self, step: int, *, searching: bool) -> bool:
         """Whether the inner step that follows `step` earlier ones belongs to a window."""
         if self.snapshots:
             return True
+        if step < self._resumes:
+            return False
         return self._timetable.searches(step) if searching else self._timetable.starts(step)
 
     def full(self, *, searching: bool) -> bool:
@@ -41,3 +46,25 @@ class Recorder:
     def drop(self) -> None:
         """Forget a window that will not be completed."""
         self.snapshots = []
+
+    def fail(self, step: int) -> None:
+        """Forget one that cannot be differentiated; after several in a row wait as long as training has taken so far.
+
+        What stood in their way may pass, as a warm-up does; where it does not, next to no time is lost on it.
+        """
+        self.drop()
+        self._failures += 1
+        if self._failures % TRIES == 0:
+            self._resumes = 2 * step
+
+    def succeed(self) -> None:
+        """A window was differentiated."""
+        self._failures = 0
+
+    def as_plain(self) -> dict[str, int]:
+        """How windows fared, as plain data."""
+        return {"failures": self._failures, "resumes": self._resumes}
+
+    def load_plain(self, plain: Mapping[str, int]) -> None:
+        """Inverse of `as_plain`."""
+        self._failures, self._resumes = plain["failures"], plain["resumes"]

@@ -232,6 +232,7 @@ class GlocalSession:
         recorded = self._recorder.wants(self.step_count, searching=self._outer.searching)
         self._meter.start(self._window_kind if recorded else PLAIN)
         if recorded:
+            self._recorder.snapshots = self._tape.follow(self._recorder.snapshots)
             snapshot, loss = self._tape.step(batch, self.values, len(self._recorder.snapshots))
             self._recorder.snapshots.append(snapshot)
             recorded = not self._dropped(snapshot.trouble)
@@ -331,6 +332,7 @@ class GlocalSession:
         trajectory = self._differentiation.trajectory(window, self._window_kind)
         if self._dropped(trajectory.trouble):
             return
+        self._recorder.succeed()
         self._windows += 1
         series = self.problem.pull_back(window.values, trajectory.derivatives).numpy()
         self._check_effect(series)
@@ -406,7 +408,7 @@ class GlocalSession:
         self.notices.say("window", f"A window was dropped: {trouble}.")
         if self._recorder.snapshots:
             self._meter.forget()
-        self._recorder.drop()
+        self._recorder.fail(self.step_count)
         return True
 
     def _forget(self) -> None:
@@ -605,6 +607,7 @@ class GlocalSession:
             "stream": self._stream.as_plain(),
             "cursor": self.validation.cursor,
             "snapshots": self._open_window(),
+            "recorder": self._recorder.as_plain(),
             "foresight": self._foresight.as_plain(),
             "outer": self._outer.as_plain(),
             "guard": self._guard.as_plain(),
@@ -639,6 +642,7 @@ class GlocalSession:
         self._stream.load_plain(plain["stream"])
         self.validation.cursor = plain["cursor"]
         self._recorder.snapshots = [checkpoint.snapshot_from_plain(snapshot, device) for snapshot in plain["snapshots"]]
+        self._recorder.load_plain(plain["recorder"])
         self._foresight.load_plain(plain["foresight"])
         self._outer = OuterState.from_plain(plain["outer"])
         self._guard.load_plain(plain["guard"])
