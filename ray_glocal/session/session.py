@@ -211,7 +211,7 @@ class GlocalSession:
         """Take one inner step, and whatever the window that it may complete asks for.
 
         Args:
-            batch: What both losses understand. It must not be changed while a window that holds it is open.
+            batch: What both losses understand; the training loss may write into it.
 
         Returns:
             The training loss before the step, detached.
