@@ -19,7 +19,7 @@ from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.products import EXACT, Linearised, Products
 from ray_glocal.hypergradient.rules import Slots, Update
 from ray_glocal.hypergradient.state import InnerState, Snapshot
-from ray_glocal.hypergradient.verification import check_step
+from ray_glocal.hypergradient.verification import check_still, check_update
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,6 @@ def pull_back_step(
     slope = products.at(problem, snapshot)
     gradients = _taken_by(snapshot, slope)
     clipped = _clipped(problem, gradients)
-    if after is not None:
-        check_step(problem, snapshot, clipped, after)
     with torch.no_grad():
         through = _pull_back_rule(problem, snapshot, clipped, carrier, after)
         if problem.clipping is not None:
@@ -117,19 +115,15 @@ def _pull_back_rule(
     """Pull an adjoint back through the optimizer's update; a parameter that it skipped keeps its own."""
     zeros = [torch.zeros_like(p) if g is None else p for p, g in zip(carrier.parameters, gradients, strict=True)]
     through = _ThroughRule(list(carrier.parameters), zeros, list(carrier.slots))
-    state = snapshot.start
+    if after is not None:
+        check_still(problem, snapshot, gradients, after)
     for bucket in buckets(problem, snapshot, gradients):
         first = bucket.places[0]
         group = problem.group_of[first]
         adapted = dict(_adapted(problem, snapshot, group))
-        taken = Update(
-            bucket.flat([state.parameters[i] for i in bucket.places]),
-            partial(bucket.flat, [g for i in bucket.places if (g := gradients[i]) is not None]),
-            bucket.slots(state.slots),
-            state.steps[first],
-            snapshot.options[group],
-            None if after is None else bucket.slots(after.slots),
-        )
+        taken = update_of(problem, snapshot, bucket, gradients, after)
+        if after is not None:
+            check_update(problem, bucket, taken, after)
         wanted = frozenset(field for field, _ in adapted.values())
         cotangents = bucket.flat([carrier.parameters[i] for i in bucket.places]), bucket.slots(carrier.slots)
         pulled = problem.rule.pull_back(taken, wanted, *cotangents)
@@ -141,6 +135,25 @@ def _pull_back_rule(
             part = pulled.options[option] * factor
             through.options[name] = part + through.options[name] if name in through.options else part
     return through
+
+
+def update_of(
+    problem: Problem,
+    snapshot: Snapshot,
+    bucket: Bucket,
+    gradients: Sequence[Tensor | None],
+    after: InnerState | None = None,
+) -> Update:
+    """The update that a bucket's parameters took, flat."""
+    state, first = snapshot.start, bucket.places[0]
+    return Update(
+        bucket.flat([state.parameters[i] for i in bucket.places]),
+        partial(bucket.flat, [g for i in bucket.places if (g := gradients[i]) is not None]),
+        bucket.slots(state.slots),
+        state.steps[first],
+        snapshot.options[problem.group_of[first]],
+        None if after is None else bucket.slots(after.slots),
+    )
 
 
 def _adapted(problem: Problem, snapshot: Snapshot, group: int) -> Iterator[tuple[str, tuple[str, float]]]:
@@ -195,11 +208,14 @@ def push_forward_step(
         statistics = slope.push_statistics(problem, carrier.parameters, carrier.statistics)
     clipped = _clipped(problem, gradients)
     if after is not None:
-        check_step(problem, snapshot, clipped, after)
+        check_still(problem, snapshot, clipped, after)
     if problem.clipping is not None:
         moved = problem.clipping.push_forward(gradients, moved)
     parameters, slots = list(carrier.parameters), list(carrier.slots)
     for bucket in buckets(problem, snapshot, clipped):
+        if after is not None:
+            with torch.no_grad():
+                check_update(problem, bucket, update_of(problem, snapshot, bucket, clipped, after), after)
         pushed, own = _push_forward_rule(problem, snapshot, bucket, clipped, moved, carrier)
         apart = [bucket.apart(flat) for flat in (pushed, *own.values())]
         for i, parameter, *held in zip(bucket.places, *apart, strict=True):

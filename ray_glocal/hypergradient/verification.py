@@ -5,14 +5,15 @@ must be the one in which the next step started. It is not where anything else wr
 after the backward pass, a clamp between steps, another optimizer, a loss that computes something else the second time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ray_glocal.hypergradient.buckets import Bucket, buckets
+from ray_glocal.hypergradient.buckets import Bucket
 from ray_glocal.hypergradient.problem import Problem
+from ray_glocal.hypergradient.rules import Update
 from ray_glocal.hypergradient.state import InnerState, Snapshot
 from ray_glocal.hypergradient.trouble import WindowError
 
@@ -42,26 +43,42 @@ def same_step(snapshot: Snapshot, field: "GradientField") -> "GradientField":
     return field
 
 
-def check_step(problem: Problem, snapshot: Snapshot, gradients: Sequence[Tensor | None], after: InnerState) -> None:
-    """Check that a step led from its state to the next one.
+def check_update(problem: Problem, bucket: Bucket, taken: Update, after: InnerState) -> None:
+    """Check that an update led to the next state.
 
     Args:
         problem: The bilevel problem.
-        snapshot: The inner step, with its state.
-        gradients: By which it was taken, clipped.
+        bucket: Whose parameters were updated.
+        taken: The update, by the gradient that is differentiated.
         after: The state in which the step after it started, or the window ended.
 
     Raises:
         WindowError: It did not; the first parameter that is elsewhere is named.
     """
-    with torch.no_grad():
-        for bucket in buckets(problem, snapshot, gradients):
-            for place, off in _differing(problem, snapshot, bucket, gradients, after):
+    told, slots = problem.rule.update(taken.parameter, taken.gradient, taken.slots, taken.step, taken.options)
+    found = bucket.flat([after.parameters[place] for place in bucket.places])
+    held = taken.after or {}
+    names = [name for name in slots if name in held]
+    if torch.equal(told, found) and all(torch.equal(slots[name], held[name]) for name in names):
+        return
+    checked = [(told, found, taken.parameter)]
+    checked += [(slots[n], held[n], taken.slots.get(n, torch.zeros_like(told))) for n in names]
+    share = SHARE if problem.rule.elementwise else ROUGH
+    for triple in checked:
+        for place, *parts in zip(bucket.places, *map(bucket.apart, triple), strict=True):
+            if (off := _off(parts, share)) > 0:
                 raise WindowError(_told(problem, place, off))
-        start = snapshot.start
-        for place, gradient in enumerate(gradients):
-            if gradient is None and not torch.equal(start.parameters[place], after.parameters[place]):
-                raise WindowError(_told(problem, place, 1.0))
+
+
+def check_still(problem: Problem, snapshot: Snapshot, gradients: Sequence[Tensor | None], after: InnerState) -> None:
+    """Check that parameters without a gradient stayed where they were.
+
+    Raises:
+        WindowError: One did not.
+    """
+    for place, gradient in enumerate(gradients):
+        if gradient is None and not torch.equal(snapshot.start.parameters[place], after.parameters[place]):
+            raise WindowError(_told(problem, place, 1.0))
 
 
 def _told(problem: Problem, place: int, off: float) -> str:
@@ -70,31 +87,6 @@ def _told(problem: Problem, place: int, off: float) -> str:
         f"the step that {name!r} took is off by {off:.2g} of its length from what the optimizer makes of the loss's "
         "gradient: something else writes to it or to its gradient (a hook, a clamp between steps, another optimizer)"
     )
-
-
-def _differing(
-    problem: Problem, snapshot: Snapshot, bucket: Bucket, gradients: Sequence[Tensor | None], after: InnerState
-) -> Iterator[tuple[int, float]]:
-    """Parameters of a bucket that are elsewhere than they should be, and by what share of their step."""
-    start, first = snapshot.start, bucket.places[0]
-    before = bucket.slots(start.slots)
-    parameter = bucket.flat([start.parameters[i] for i in bucket.places])
-    gradient = bucket.flat([g for i in bucket.places if (g := gradients[i]) is not None])
-    options = snapshot.options[problem.group_of[first]]
-    told, slots = problem.rule.update(parameter, gradient, before, start.steps[first], options)
-    found = bucket.flat([after.parameters[i] for i in bucket.places])
-    names = [name for name in slots if all(name in after.slots[i] for i in bucket.places)]
-    if torch.equal(told, found) and all(torch.equal(slots[n], bucket.held(after.slots, n)) for n in names):
-        return
-    share = SHARE if problem.rule.elementwise else ROUGH
-    checked = [(told, found, parameter)]
-    checked += [
-        (s, bucket.held(after.slots, n), before.get(n, torch.zeros_like(s))) for n, s in slots.items() if n in names
-    ]
-    for triple in checked:
-        for place, *parts in zip(bucket.places, *map(bucket.apart, triple), strict=True):
-            if (off := _off(parts, share)) > 0:
-                yield place, off
 
 
 def _off(parts: Sequence[Tensor], share: float) -> float:
