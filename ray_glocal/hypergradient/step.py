@@ -156,6 +156,18 @@ def update_of(
     )
 
 
+@torch.no_grad()
+def check_step(problem: Problem, snapshot: Snapshot, gradients: Sequence[Tensor | None], after: InnerState) -> None:
+    """Check that a step, by these gradients, led to the next state.
+
+    Raises:
+        WindowError: It did not; a parameter that is elsewhere is named.
+    """
+    check_still(problem, snapshot, gradients, after)
+    for bucket in buckets(problem, snapshot, gradients):
+        check_update(problem, bucket, update_of(problem, snapshot, bucket, gradients, after), after)
+
+
 def _adapted(problem: Problem, snapshot: Snapshot, group: int) -> Iterator[tuple[str, tuple[str, float]]]:
     """Hyperparameters that set options of a parameter group: which, and the factor on it."""
     for binding in problem.bindings:
@@ -208,14 +220,11 @@ def push_forward_step(
         statistics = slope.push_statistics(problem, carrier.parameters, carrier.statistics)
     clipped = _clipped(problem, gradients)
     if after is not None:
-        check_still(problem, snapshot, clipped, after)
+        check_step(problem, snapshot, clipped, after)
     if problem.clipping is not None:
         moved = problem.clipping.push_forward(gradients, moved)
     parameters, slots = list(carrier.parameters), list(carrier.slots)
     for bucket in buckets(problem, snapshot, clipped):
-        if after is not None:
-            with torch.no_grad():
-                check_update(problem, bucket, update_of(problem, snapshot, bucket, clipped, after), after)
         pushed, own = _push_forward_rule(problem, snapshot, bucket, clipped, moved, carrier)
         apart = [bucket.apart(flat) for flat in (pushed, *own.values())]
         for i, parameter, *held in zip(bucket.places, *apart, strict=True):
