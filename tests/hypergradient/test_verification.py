@@ -120,6 +120,11 @@ def buffer_of(problem):
     return change
 
 
+def putting_back(problem):
+    before = problem.parameters[3].detach().clone()
+    return lambda: problem.parameters[3].data.copy_(before)
+
+
 def cut(problem):
     return lambda: nn.utils.clip_grad_norm_(problem.parameters, 1e-3)
 
@@ -134,7 +139,7 @@ LATE = {
     "another optimizer": (another, "0.bias"),
     "a buffer": (buffer_of, "0.weight"),
     "a missing number": (lambda p: lambda: p.parameters[3].data[0].fill_(math.nan), "2.bias"),
-    "put back": (lambda p: lambda was=p.parameters[3].detach().clone(): p.parameters[3].data.copy_(was), "2.bias"),
+    "putting it back": (putting_back, "2.bias"),
 }
 EARLY = {"clipping": (cut, "0.weight"), "an edited gradient": (edited, "2.bias")}
 
