@@ -67,6 +67,8 @@ def _view(tensor: Tensor, other: Tensor, made: Tensor) -> Tensor | None:
         return None
     if tensor.dtype != other.dtype or made.requires_grad:
         return None
+    if any(each.is_conj() or each.is_neg() for each in (tensor, other)):  # views that memory does not tell apart
+        return None
     return made.as_strided(tensor.shape, tensor.stride(), made.storage_offset() + offset)
 
 

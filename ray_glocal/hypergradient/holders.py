@@ -58,6 +58,52 @@ class Listed:
 
 
 @dataclass(frozen=True)
+class Members:
+    """A set."""
+
+    items: set[Any]
+
+    def content(self) -> Any:
+        """Its members, unless they are many."""
+        return set(self.items) if len(self.items) <= LARGEST else None
+
+    def refill(self, content: Any) -> None:
+        """Put few members back."""
+        if content is not None and self.items != content:
+            self.items.clear()
+            self.items.update(content)
+
+    def entries(self) -> list[tuple[Any, Any]]:
+        """None: members have no places."""
+        return []
+
+    def put(self, key: Any, value: Any) -> None:
+        """There is nothing to set."""
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A tuple: it holds the same for ever, but tensors in it can be written to."""
+
+    items: tuple[Any, ...]
+
+    def content(self) -> Any:
+        """Nothing that could change."""
+        return None
+
+    def refill(self, content: Any) -> None:
+        """Nothing to put back."""
+
+    def entries(self) -> list[tuple[Any, Any]]:
+        """Few items, by their places."""
+        return list(enumerate(self.items)) if len(self.items) <= LARGEST else []
+
+    def put(self, key: Any, value: Any) -> None:
+        """Write into an item."""
+        self.items[key].copy_(value)
+
+
+@dataclass(frozen=True)
 class Named:
     """A dictionary, or the attributes of an object."""
 
@@ -72,7 +118,9 @@ class Named:
         if isinstance(content, int):
             while len(self.items) > content:
                 self.items.popitem()
-        elif len(self.items) != len(content) or any(self.items.get(k, MISSING) is not v for k, v in content.items()):
+        elif len(self.items) != len(content) or any(  # order counts
+            a is not b or v is not w for (a, v), (b, w) in zip(self.items.items(), content.items(), strict=True)
+        ):
             self.items.clear()
             self.items.update(content)
 
@@ -150,6 +198,8 @@ class Slotted:
 
     def refill(self, content: Any) -> None:
         """Fill them again."""
+        for name in self.content().keys() - content.keys():
+            delattr(self.owner, name)
         for name, value in content.items():
             if getattr(self.owner, name, MISSING) is not value:
                 setattr(self.owner, name, value)

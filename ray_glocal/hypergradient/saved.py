@@ -77,4 +77,6 @@ def _within(tensor: Tensor, original: Tensor, version: int, copy: Tensor) -> Ten
     inside = offset >= 0 and offset + reach < original.numel() and copy.stride() == original.stride()
     if not inside or original._version != version or tensor.dtype != original.dtype:
         return None
+    if tensor.is_conj() != original.is_conj() or tensor.is_neg() != original.is_neg():
+        return None
     return copy.as_strided(tensor.shape, tensor.stride(), copy.storage_offset() + offset)

@@ -71,7 +71,7 @@ class _Normalisations(TorchFunctionMode):
             with self:
                 return entered(func)(*args, **kwargs)
         if func not in FUNCTIONS:
-            self.passed(args)
+            args, kwargs = self.passed(func, args, kwargs)
             return func(*args, **kwargs)
         told = dict(zip(ARGUMENTS, args, strict=False)) | kwargs
         told["use_input_stats"] = told.pop("training", told.get("use_input_stats"))
@@ -83,8 +83,9 @@ class _Normalisations(TorchFunctionMode):
         """What the call returns."""
         raise NotImplementedError
 
-    def passed(self, args: Sequence[Any]) -> None:
-        """Look at the arguments of any other call."""
+    def passed(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Arguments that any other call gets."""
+        return args, kwargs
 
 
 class Readings(_Normalisations):
@@ -122,14 +123,15 @@ class Exploration(Readings):
         """The usual result."""
         place = self.places.get(id(told["running_mean"]))
         if not told["use_input_stats"]:
-            self.passed([told["running_mean"], told["running_var"]])
+            self.read |= set() if place is None else {place}
         elif place is None:
             self.unknown.append(Running(told["running_mean"], told["running_var"]))
         return usual()
 
-    def passed(self, args: Sequence[Any]) -> None:
+    def passed(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
         """Note whether statistics are among the arguments of any other call."""
-        self.read |= {self.places[id(arg)] for arg in args if id(arg) in self.places}
+        self.read |= {self.places[id(each)] for each in _flat((args, kwargs)) if id(each) in self.places}
+        return args, kwargs
 
 
 @contextmanager
@@ -161,12 +163,31 @@ def _moments(reading: Reading, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return variance.mean(0), mean.mean(0)
 
 
+def _flat(value: Any) -> Iterator[Any]:
+    """What arguments hold, lists and tuples opened."""
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _flat(each)
+    elif isinstance(value, dict):
+        yield from _flat(list(value.values()))
+    else:
+        yield value
+
+
+def _writes(func: Any) -> bool:
+    """Whether a function of torch's writes into its first argument, going by its name."""
+    name = getattr(func, "__name__", "")
+    return name.startswith(("__i", "__set")) or (name.endswith("_") and not name.endswith("__"))
+
+
 class _Leaves(_Normalisations):
-    """Lets normalisations that read running statistics read leaves of a graph in their place."""
+    """Lets whoever reads running statistics read leaves of a graph in their place."""
 
     def __init__(self, statistics: Sequence[Running], leaves: Sequence[Tensor]) -> None:
         super().__init__()
         self._leaves = {id(pair.mean): (leaves[2 * i], leaves[2 * i + 1]) for i, pair in enumerate(statistics)}
+        held = [tensor for pair in statistics for tensor in (pair.mean, pair.variance)]
+        self._each = {id(tensor): leaf for tensor, leaf in zip(held, leaves, strict=True)}
 
     def called(self, func: Any, told: Mapping[str, Any], usual: Any) -> Any:
         """The same, differentiable in the statistics."""
@@ -180,7 +201,18 @@ class _Leaves(_Normalisations):
         shifted: Tensor = result if bias is None else result + bias.reshape(shape)
         return shifted.to(batch.dtype)
 
+    def passed(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """The same, leaves among them."""
+        return (args, kwargs) if _writes(func) else (self._replaced(args), self._replaced(kwargs))
+
+    def _replaced(self, value: Any) -> Any:
+        if type(value) in (list, tuple):
+            return type(value)(self._replaced(each) for each in value)
+        if type(value) is dict:
+            return {key: self._replaced(each) for key, each in value.items()}
+        return self._each.get(id(value), value)
+
 
 def read_from(statistics: Sequence[Running], leaves: Sequence[Tensor]) -> AbstractContextManager[object]:
-    """Let normalisations in eval mode read `leaves` in place of their buffers, so that derivatives reach them."""
+    """Let a model in eval mode read `leaves` in place of running statistics, so that derivatives reach them."""
     return _Leaves(statistics, leaves) if statistics else nullcontext()

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ray_glocal.hypergradient.holders import LARGEST, Cell, Global, Holder, Listed, Named, Slotted
+from ray_glocal.hypergradient.holders import LARGEST, Cell, Fixed, Global, Holder, Listed, Members, Named, Slotted
 from ray_glocal.hypergradient.layout import FULL
 
-Generator = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
+Generator = torch.Generator | np.random.Generator | np.random.BitGenerator | np.random.RandomState | random.Random
 
 MOST = 20_000  # objects that are looked at
 # Whose objects hold nothing that a step depends on, or much that is none of its business.
@@ -57,7 +57,7 @@ class Captured:
         for held, value in self.values:
             if isinstance(held, np.ndarray):
                 held[...] = value
-            elif not torch.equal(held, value):  # a graph may hold it, and goes by who wrote to it
+            elif not _alike(held, value):  # a graph may hold it, and goes by who wrote to it
                 held.copy_(value)
 
 
@@ -106,14 +106,19 @@ class Surroundings:
     """
 
     def __init__(self, roots: Mapping[str, Any], apart: Sequence[Tensor]) -> None:
+        self._roots = dict(roots)
         self._apart = {id(tensor) for tensor in apart}
+        self._moving: list[Tensor] = []  # tensors that were seen to be written to
+        self._look()
+
+    def _look(self) -> None:
+        """Find all anew: a step may have put other containers into the places of those that were found."""
         self._holders: list[tuple[str, Holder]] = []
         self._generators: list[Generator] = []
         self._arrays: list[np.ndarray[Any, Any]] = []
-        self._moving: list[Tensor] = []  # tensors that were seen to be written to
         self.unrepeatable: list[str] = []  # names of iterators, which nobody can put back
         self._seen: dict[int, Any] = {}  # objects are kept alive, or their ids would name others
-        ahead = deque(roots.items())
+        ahead = deque(self._roots.items())
         while ahead and len(self._seen) < MOST:
             name, value = ahead.popleft()
             if id(value) not in self._seen and not _plain(value):
@@ -141,9 +146,9 @@ class Surroundings:
         contents = tuple((holder, holder.content()) for _, holder in self._holders)
         states = tuple((generator, _state(generator)) for generator in self._generators)
         small = [item.tensor for item in self.items() if item.tensor.numel() <= SMALL]
-        tensors = {id(tensor): tensor for tensor in (*small, *self._moving)}.values()
+        tensors = {id(tensor): tensor for tensor in (*small, *self._moving) if _whole(tensor)}.values()
         values: list[tuple[Any, Any]] = [(tensor, tensor.detach().clone()) for tensor in tensors]
-        values += [(array, array.copy()) for array in self._arrays if array.size <= SMALL]
+        values += [(array, array.copy()) for array in self._arrays if array.size <= SMALL and array.flags.writeable]
         return Captured(contents, states, tuple(values))
 
     @property
@@ -152,11 +157,12 @@ class Surroundings:
         return tuple(self._moving)
 
     def marks(self) -> dict[str, tuple[Item, Mark]]:
-        """Of every tensor that is not captured elsewhere, by name."""
+        """Of every tensor that is not captured elsewhere and that is found now, by name."""
+        self._look()
         items = {item.name: item for item in self.items()}
         lengths = _lengths([item.tensor for item in items.values()])
         pairs = zip(items.items(), lengths, strict=True)
-        return {n: (item, Mark(item.tensor, item.tensor._version, length)) for (n, item), length in pairs}
+        return {n: (item, Mark(item.tensor, _version(item.tensor), length)) for (n, item), length in pairs}
 
     def moved(self, before: Mapping[str, tuple[Item, Mark]]) -> list[Item]:
         """Tensors that are others, or hold something else, than when marks were taken; captured from now on."""
@@ -191,7 +197,9 @@ def _opened(name: str, value: Any) -> Found:
 
 def _sequence(name: str, value: Any) -> Found:
     items = [(f"{name}[{i}]", item) for i, item in enumerate(value)] if len(value) <= LARGEST else []
-    return [(name, Listed(value))] if isinstance(value, (list, deque)) else [], items
+    if isinstance(value, tuple) and not any(isinstance(item, Tensor) for _, item in items):
+        return [], items
+    return [(name, _holder(value))] if isinstance(value, KINDS) else [], items
 
 
 def _mapping(name: str, value: dict[Any, Any]) -> Found:
@@ -217,7 +225,7 @@ def _partial(name: str, value: partial[Any]) -> Found:
 
 
 def _named(name: str, value: Global) -> Found:
-    return [(name, value)], []
+    return [(name, value)], [(name, item) for _, item in value.entries()]
 
 
 def _attributes(name: str, value: Any) -> Found:
@@ -248,6 +256,21 @@ def _module(name: str, module: nn.Module) -> Found:
     return [*holders, (name, Named(vars(module)))], items
 
 
+INNER: Mapping[type, Callable[[Any], Holder]] = {
+    list: Listed,
+    deque: Listed,
+    tuple: Fixed,
+    set: Members,
+    dict: Named,
+}
+KINDS = tuple(INNER)
+
+
+def _holder(value: Any) -> Holder:
+    """Of a container, which may be of a subclass."""
+    return next(made(value) for kind, made in INNER.items() if isinstance(value, kind))
+
+
 OPENED: tuple[tuple[Any, Callable[[str, Any], Found]], ...] = (
     (nn.Module, _module),
     ((list, deque, tuple, set, frozenset), _sequence),
@@ -276,13 +299,28 @@ def _root(kind: type) -> str:
     return kind.__module__.split(".")[0]
 
 
+def _whole(tensor: Tensor) -> bool:
+    """Whether a tensor is one that can be compared and written to entry by entry."""
+    return tensor.layout is torch.strided and not tensor.is_nested and not tensor.is_inference()
+
+
+def _version(tensor: Tensor) -> int:
+    """How often it was written to; inference tensors do not count that."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _alike(held: Tensor, value: Tensor) -> bool:
+    """Whether two tensors of one shape hold the same, NaN for NaN."""
+    return torch.equal(held, value) or bool(((held == value) | (held.isnan() & value.isnan())).all())
+
+
 def _lengths(tensors: Sequence[Tensor]) -> list[float | None]:
     """Norms of tensors of numbers, as far as looking at them takes little."""
     room = FULL
     found: list[float | None] = []
     for tensor in tensors:
         room -= tensor.numel()
-        looked = room > 0 and tensor.layout is torch.strided and (tensor.is_floating_point() or tensor.is_complex())
+        looked = room > 0 and _whole(tensor) and (tensor.is_floating_point() or tensor.is_complex())
         found.append(torch.linalg.vector_norm(tensor.detach()).item() if looked else None)
     return found
 
@@ -294,13 +332,15 @@ def _reached(name: str, function: types.FunctionType) -> Iterator[tuple[str, Any
     code = function.__code__
     for variable, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         yield f"{name}'s {variable}", cell
-    for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
-        yield f"{name}'s default", default
+    if function.__defaults__:
+        yield f"{name}'s default", function.__defaults__
+    if function.__kwdefaults__:
+        yield f"{name}'s default", function.__kwdefaults__
     for variable in _names(code):
         if variable in function.__globals__:
             value = function.__globals__[variable]
-            scalar = _plain(value) and not isinstance(value, (type, types.ModuleType))
-            yield variable, Global(function.__globals__, variable) if scalar else value
+            if not isinstance(value, (type, types.ModuleType)):
+                yield variable, Global(function.__globals__, variable)
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
@@ -316,6 +356,8 @@ def _state(generator: Generator) -> Any:
         return generator.get_state()
     if isinstance(generator, np.random.Generator):
         return generator.bit_generator.state
+    if isinstance(generator, np.random.BitGenerator):
+        return generator.state
     return generator.get_state() if isinstance(generator, np.random.RandomState) else generator.getstate()
 
 
@@ -324,6 +366,8 @@ def _set_state(generator: Generator, state: Any) -> None:
         generator.set_state(state)
     elif isinstance(generator, np.random.Generator):
         generator.bit_generator.state = state
+    elif isinstance(generator, np.random.BitGenerator):
+        generator.state = state
     elif isinstance(generator, np.random.RandomState):
         generator.set_state(state)
     else:

@@ -96,4 +96,4 @@ def _off(parts: Sequence[Tensor], share: float) -> float:
     rounding = ULPS * torch.finfo(found.dtype).eps * size
     if error <= share * step + rounding or (error != error and told.isnan().equal(found.isnan())):
         return 0.0
-    return error / step if step > 0 else float("inf")
+    return error / step if step > 0 and error == error else float("inf")

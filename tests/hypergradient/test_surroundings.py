@@ -1,0 +1,446 @@
+"""What hangs on a model and on losses comes back as it was, object by object and bit by bit; all else is left alone."""
+
+import copy
+import random
+from collections import OrderedDict, defaultdict, deque
+from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ray_glocal.hypergradient.holders import LARGEST, MISSING, Cell, Fixed, Global, Listed, Members, Named, Slotted
+from ray_glocal.hypergradient.surroundings import SMALL, Surroundings
+
+COUNT = 0
+HISTORY = [0]
+HIDDEN = torch.zeros(2)
+
+
+class Held:
+    """Of the user's own."""
+
+    def __init__(self, value):
+        self.value = value
+
+
+class Slots:
+    __slots__ = ("first", "later")
+
+    def __init__(self):
+        self.first = 1
+
+
+class Below(Slots):
+    __slots__ = ("own",)
+
+
+def around(root, *apart, name="root"):
+    return Surroundings({name: root}, apart)
+
+
+def put_back(root, change, read):
+    """Whether a change is undone: what is read before it and after it, and after putting all back."""
+    surroundings = around(root)
+    before = copy.deepcopy(read())
+    captured = surroundings.capture()
+    change()
+    changed = copy.deepcopy(read())
+    captured.restore()
+    return str(before), str(changed), str(read())
+
+
+def check(root, change, read):
+    before, changed, after = put_back(root, change, read)
+    assert before != changed
+    assert after == before
+
+
+# ---- containers ----
+
+
+def turned(held):
+    key = next(iter(held))
+    held[key] = held.pop(key)
+
+
+CONTAINERS = {
+    "list grows": ([1, 2], lambda v: v.append(3)),
+    "list shrinks": ([1, 2], lambda v: v.pop(0)),
+    "list item": ([1, 2], lambda v: v.__setitem__(0, 5)),
+    "list turns": ([1, 2], lambda v: v.reverse()),
+    "deque": (deque([1, 2]), lambda v: v.appendleft(3)),
+    "deque of a length": (deque([1, 2], maxlen=2), lambda v: v.append(3)),
+    "dict grows": ({"a": 1}, lambda v: v.update(b=2)),
+    "dict shrinks": ({"a": 1}, lambda v: v.clear()),
+    "dict item": ({"a": 1}, lambda v: v.update(a=2)),
+    "dict turns": ({"a": 1, "b": 2}, turned),
+    "dict key": ({"a": 1}, lambda v: v.update({"c": v.pop("a")})),
+    "defaultdict": (defaultdict(list), lambda v: v["a"].append(1)),
+    "OrderedDict": (OrderedDict(a=1, b=2), lambda v: v.move_to_end("a")),
+    "set": ({1}, lambda v: v.add(2)),
+    "nested": ([{"a": [1]}], lambda v: v[0]["a"].append(2)),
+    "inside a tuple": (([1],), lambda v: v[0].append(2)),
+    "large list": (list(range(LARGEST + 5)), lambda v: v.extend([1, 2])),
+    "large dict": (dict.fromkeys(range(LARGEST + 5)), lambda v: v.update(a=1)),
+}
+
+
+@pytest.mark.parametrize("kind", CONTAINERS)
+def test_a_container_holds_again_what_it_held(kind):
+    made, change = CONTAINERS[kind]
+    for value in (copy.deepcopy(made), copy.deepcopy(made)):
+        held = Held(value)
+        check(held, lambda value=value: change(value), lambda held=held: held.value)
+        assert held.value is value
+
+
+@pytest.mark.parametrize("make", [Slots, Below])
+def test_slots_are_filled_and_emptied_again(make):
+    held = make()
+
+    def change():
+        held.first = 2
+        held.later = 3
+
+    check(held, change, lambda: (held.first, hasattr(held, "later")))
+
+
+def test_attributes_that_were_added_removed_or_replaced_are_as_before():
+    held = SimpleNamespace()
+    root = Held(held)
+    root.gone, inner = 1, root.value
+
+    def change():
+        root.value, root.fresh = None, 1
+        del root.gone
+
+    check(root, change, lambda: sorted(vars(root)))
+    assert root.value is inner
+
+
+def test_what_was_not_changed_is_not_written():
+    class Watched(list):
+        def clear(self):
+            raise AssertionError
+
+    held = Held(Watched([1]))
+    around(held).capture().restore()
+
+
+# ---- what functions refer to ----
+
+
+def test_a_closure_holds_again_what_it_held():
+    count, seen = 0, []
+
+    def loss():
+        nonlocal count
+        count += 1
+        seen.append(count)
+
+    check(loss, loss, lambda: (count, seen))
+
+
+def test_a_closure_that_is_not_filled_yet_is_left():
+    def loss():
+        return late
+
+    captured = around(loss).capture()
+    late = 1
+    captured.restore()
+    assert loss() == 1
+
+
+def counting():
+    global COUNT, HISTORY
+    COUNT += 1
+    HIDDEN.add_(1)
+    HISTORY = [*HISTORY, COUNT]
+
+
+def calling():
+    return [counting() for _ in range(2)]
+
+
+@pytest.mark.parametrize("loss", [counting, calling, lambda: counting()], ids=["itself", "called", "lambda"])
+def test_globals_that_functions_name_are_bound_again(loss):
+    history = HISTORY
+    check(loss, loss, lambda: (COUNT, HISTORY, HIDDEN))
+    assert HISTORY is history
+
+
+def test_attributes_of_functions_are_as_before():
+    def loss():
+        loss.count += 1
+
+    loss.count = 0
+    check(loss, loss, lambda: loss.count)
+
+
+def test_defaults_partials_and_bound_methods_lead_to_what_they_hold():
+    def loss(seen=[], *, more={}, hidden=torch.zeros(1)):  # noqa: B006, B008 - what is put back
+        seen.append(1)
+        more[len(more)] = 1
+        hidden.add_(1)
+
+    def read():
+        return loss.__defaults__, loss.__kwdefaults__
+
+    check(loss, loss, read)
+    check(partial(loss), loss, read)
+    held = Held([])
+    held.loss = loss
+    check(held, held.loss, read)
+    given, named = [1], {"a": 1}
+    bound = partial(lambda a, *, b: (a.append(1), b.update(c=1)), given, b=named)
+    check(bound, bound, lambda: (given, named))
+
+
+class Loss:
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self):
+        self.calls += 1
+
+    method = __call__
+
+
+def test_objects_that_are_losses_are_looked_into():
+    loss = Loss()
+    check(loss, loss, lambda: loss.calls)
+    check(loss.method, loss, lambda: loss.calls)
+
+
+# ---- generators, arrays, tensors ----
+
+GENERATORS = {
+    "torch": (lambda: torch.Generator().manual_seed(1), lambda g: torch.rand(1, generator=g)),
+    "numpy": (lambda: np.random.default_rng(1), lambda g: g.random()),
+    "numpy's bits": (lambda: np.random.PCG64(1), lambda g: g.random_raw()),
+    "numpy's old": (lambda: np.random.RandomState(1), lambda g: g.random_sample()),
+    "python": (lambda: random.Random(1), lambda g: g.random()),
+}
+
+
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_a_generator_draws_the_same_again(kind):
+    make, draw = GENERATORS[kind]
+    held = Held([make()])
+    captured = around(held).capture()
+    first = [float(draw(held.value[0])) for _ in range(3)]
+    captured.restore()
+    assert [float(draw(held.value[0])) for _ in range(3)] == first
+
+
+def test_arrays_come_back_and_those_that_are_read_only_are_left():
+    array, constant = np.arange(4.0), np.arange(4.0)
+    constant.setflags(write=False)
+    held = Held([array, constant])
+    check(held, lambda: array.__imul__(2), lambda: array)
+    assert held.value[0] is array
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.tensor([1.0, float("nan"), float("inf")]),
+        torch.arange(3),
+        torch.tensor([True, False]),
+        torch.randn(2, dtype=torch.complex64),
+        torch.ones(2, requires_grad=True),
+        torch.ones(3, 2).t(),
+        torch.zeros(0),
+    ],
+    ids=["nan", "integer", "bool", "complex", "leaf", "turned", "empty"],
+)
+@pytest.mark.parametrize("wrap", [lambda t: t, lambda t: [t], lambda t: (t,), lambda t: {"a": t}], ids=list("otld"))
+def test_small_tensors_come_back_bit_for_bit(tensor, wrap):
+    held = Held(wrap(tensor))
+    before, version = tensor.detach().clone(), tensor._version
+    captured = around(held).capture()
+    captured.restore()
+    assert tensor._version == version  # a graph may hold it
+    with torch.no_grad():
+        tensor.zero_() if tensor.dtype is not torch.bool else tensor.logical_not_()
+    captured.restore()
+    assert torch.equal(tensor.nan_to_num(), before.nan_to_num())
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR", "ignore:The PyTorch API of nested")
+def test_tensors_of_awkward_kinds_are_no_trouble():
+    with torch.inference_mode():
+        inferred = torch.ones(2)
+    held = Held(
+        [
+            inferred,
+            torch.eye(2).to_sparse(),
+            torch.eye(2).to_sparse_csr(),
+            torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+            torch.full((1,), float("nan")).expand(3),
+            torch.ones(2, dtype=torch.bfloat16),
+        ]
+    )
+    surroundings, before = around(held), list(held.value)
+    marks = surroundings.marks()
+    surroundings.capture().restore()
+    assert not surroundings.moved(marks)
+    assert all(a is b for a, b in zip(held.value, before, strict=True))
+
+
+def test_a_large_tensor_is_captured_once_it_was_seen_to_move():
+    held = Held(torch.zeros(SMALL + 1))
+    surroundings = around(held)
+    marks = surroundings.marks()
+    assert not surroundings.capture().values
+    assert not surroundings.moved(marks)
+    held.value.add_(1)
+    (item,) = surroundings.moved(marks)
+    assert (item.name, item.tensor) == ("root.value", surroundings.moving[0])
+    captured = surroundings.capture()
+    held.value.add_(1)
+    captured.restore()
+    assert (held.value == 1).all()
+
+
+# ---- models ----
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.norm = nn.Linear(2, 2), nn.BatchNorm1d(2)
+        self.register_buffer("seen", torch.zeros(2))
+        self.queue, self.count, self.spare = [], 0, None
+
+
+def test_a_model_keeps_its_very_parameters_and_buffers():
+    net = Net()
+    parameters, buffers = dict(net.named_parameters()), dict(net.named_buffers())
+    captured = around(net, *net.parameters(), name="model").capture()
+    net.seen = torch.ones(2)
+    net.norm.running_mean.add_(1)
+    net.norm.register_buffer("fresh", torch.ones(1))
+    net.layer.weight = nn.Parameter(torch.zeros(2, 2))
+    net.queue.append(1)
+    net.count, net.added = 3, 1
+    net.layer.train(mode=False)
+    captured.restore()
+    assert dict(net.named_parameters()).keys() == parameters.keys()
+    assert dict(net.named_buffers()).keys() == buffers.keys()
+    assert all(p is parameters[name] for name, p in net.named_parameters())
+    assert all(b is buffers[name] for name, b in net.named_buffers())
+    assert float(net.norm.running_mean.sum()) == 0
+    assert (net.queue, net.count, net.layer.training, hasattr(net, "added")) == ([], 0, True, False)
+
+
+def test_hooks_of_modules_and_tensors_are_looked_into():
+    net, calls = Net(), []
+    net.layer.register_forward_hook(lambda *_: calls.append(1))
+    net.layer.weight.register_hook(lambda grad: calls.append(grad.sum()))
+    check(net, lambda: net.layer(torch.ones(1, 2)).sum().backward(), lambda: len(calls))
+
+
+def test_what_moves_is_named_as_a_model_names_it():
+    net = Net()
+    net.queue = [torch.zeros(1)]
+    surroundings = around(net, *net.parameters(), name="model")
+    marks = surroundings.marks()
+    net.seen.add_(1)
+    net.norm.running_var.mul_(2)
+    net.queue[0].add_(1)
+    with torch.no_grad():
+        net.layer.weight.add_(1)  # captured elsewhere
+    assert sorted(item.name for item in surroundings.moved(marks)) == ["norm.running_var", "queue[0]", "seen"]
+
+
+@pytest.mark.parametrize("wrap", [lambda t: t, lambda t: (t,), lambda t: [t], lambda t: {"h": t}, Held])
+def test_a_state_that_is_handed_on_in_another_container_has_moved(wrap):
+    net = Net()
+    net.state = wrap(torch.zeros(2))
+    surroundings = around(net, *net.parameters(), name="model")
+    marks = surroundings.marks()
+    net.state = wrap(torch.ones(2))
+    (item,) = surroundings.moved(marks)
+    assert item.name.startswith("state")
+    item.put(torch.full((2,), 3.0))
+    assert float(next(i for i in surroundings.items() if i.name == item.name).tensor.sum()) == 6
+
+
+def test_a_tensor_that_a_graph_leads_to_is_no_state():
+    net = Net()
+    surroundings = around(net, *net.parameters(), name="model")
+    marks = surroundings.marks()
+    net.spare = net.layer(torch.ones(1, 2))
+    assert not surroundings.moved(marks)
+
+
+# ---- what is left alone, and what cannot be put back ----
+
+
+def test_iterators_are_named_as_unrepeatable():
+    def draw():
+        yield 1
+
+    held = Held({"gen": draw()})
+    held.each, held.plain = iter([1, 2]), [1]
+    assert sorted(around(held).unrepeatable) == ["root.each", "root.value['gen']"]
+    assert not around(Held([1])).unrepeatable
+    assert next(held.each) == 1  # nothing was drawn
+
+
+def test_objects_of_libraries_are_left_alone():
+    optimizer = torch.optim.SGD([torch.ones(1, requires_grad=True)], 0.1)
+    held = Held(optimizer)
+    captured = around(held).capture()
+    optimizer.param_groups[0]["lr"] = 0.5
+    captured.restore()
+    assert optimizer.param_groups[0]["lr"] == 0.5
+    assert not list(around(Held(np.random)).items())
+
+
+def test_structures_that_lead_back_to_themselves_end():
+    held = Held([])
+    held.value += [held, held.value]
+    check(held, lambda: held.value.append(1), lambda: len(held.value))
+
+
+# ---- holders by themselves ----
+
+
+def test_holders_give_their_entries_and_take_others():
+    cell, space = (lambda x: lambda: x)(1).__closure__[0], {"a": 1}
+    for holder, key in (
+        (Listed([1]), 0),
+        (Named({"a": 1}), "a"),
+        (Global(space, "a"), None),
+        (Cell(cell), None),
+        (Slotted(Slots(), ("first",)), "first"),
+    ):
+        assert holder.entries() == [(key, 1)]
+        content = holder.content()
+        holder.put(key, 2)
+        assert holder.entries() == [(key, 2)]
+        holder.refill(content)
+        assert holder.entries() == [(key, 1)]
+    fixed = Fixed((torch.zeros(2),))
+    fixed.put(0, torch.ones(2))
+    assert float(fixed.items[0].sum()) == 2
+    assert Members({1}).entries() == []
+
+
+def test_empty_cells_and_unbound_globals_have_no_entries():
+    holder = Global({}, "name")
+    assert holder.content() is MISSING
+    assert not holder.entries()
+    holder.refill(MISSING)
+    assert not holder.namespace
+
+
+def test_of_many_entries_there_are_none():
+    many = range(LARGEST + 1)
+    for holder in (Listed(list(many)), Named(dict.fromkeys(many)), Fixed(tuple(many))):
+        assert holder.entries() == []
