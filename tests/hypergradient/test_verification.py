@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from ray_glocal.hypergradient import Clipping, Hyperparameter, Problem
 from ray_glocal.hypergradient.field import GradientField
+from ray_glocal.hypergradient.step import check_step
 from ray_glocal.hypergradient.trouble import WindowError
-from ray_glocal.hypergradient.verification import check_step, same_step
+from ray_glocal.hypergradient.verification import same_step
 
 from .cases import JUMPING, OPTIMIZERS, Case
 
