@@ -13,6 +13,7 @@ from ray_glocal import GlocalSession, Hyperparameter
 from ray_glocal.errors import ArgumentError
 
 from .dependencies import batches, counters, functions, hooks, norms, parameters, updates
+from .dependencies.endings import ENDINGS, RIGHT_BY_NOW
 from .dependencies.networks import LR, data, entropy, mlp
 from .fuzz.judging import REFUSED, RIGHT, SAID, WARNED, judge
 from .fuzz.loops import Trial, rate
@@ -25,6 +26,7 @@ EACH = ("graphs", "again", pytest.param("forward", marks=pytest.mark.slow))
 
 followed = {name: build for kind in KINDS for name, build in kind.FOLLOWED.items()}
 either = {name: build for kind in KINDS for name, build in kind.EITHER.items()}
+followed |= {name: either.pop(name) for name in RIGHT_BY_NOW}
 
 
 def trial(name, way, **changed):
@@ -41,11 +43,16 @@ def test_what_a_session_follows(name, way):
     assert not outcome.words
 
 
+def test_every_case_has_its_ending():
+    assert set(ENDINGS) == set(either)
+
+
 @pytest.mark.parametrize("way", EACH)
 @pytest.mark.parametrize("name", either)
-def test_what_a_session_follows_or_refuses(name, way):
+def test_what_a_session_follows_or_tells_of(name, way):
     outcome = judge(trial(name, way))
     assert outcome.kind in (RIGHT, SAID, WARNED, REFUSED), str(outcome)
+    assert outcome.kind == RIGHT or any(ENDINGS[name] in text for text in outcome.words), str(outcome)
 
 
 @pytest.mark.parametrize("name", functions.DIFFERENCES)
