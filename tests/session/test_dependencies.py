@@ -52,7 +52,8 @@ def test_every_case_has_its_ending():
 def test_what_a_session_follows_or_tells_of(name, way):
     outcome = judge(trial(name, way))
     assert outcome.kind in (RIGHT, SAID, WARNED, REFUSED), str(outcome)
-    assert outcome.kind == RIGHT or any(ENDINGS[name] in text for text in outcome.words), str(outcome)
+    told = ENDINGS[name], "a step's loss was"  # by which it shows first where states are few
+    assert outcome.kind == RIGHT or any(each in text for each in told for text in outcome.words), str(outcome)
 
 
 @pytest.mark.parametrize("name", functions.DIFFERENCES)
