@@ -16,6 +16,7 @@ from ray_glocal.hypergradient.holders import (
     Listed,
     Members,
     Named,
+    Shared,
     Slotted,
 )
 
