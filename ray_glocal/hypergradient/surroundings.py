@@ -180,6 +180,8 @@ class Surroundings:
         now = self.marks()
         found = [item for name, (item, mark) in now.items() if name not in before or before[name][1].differs(mark)]
         known = {id(tensor) for tensor in self._moving}
+        there = {id(item.tensor) for item, _ in now.values()}
+        self._moving = [tensor for tensor in self._moving if id(tensor) in there]  # others were replaced
         self._moving += [item.tensor for item in found if id(item.tensor) not in known]
         return found
 

@@ -194,6 +194,19 @@ def test_a_large_tensor_is_captured_once_it_was_seen_to_move():
     assert (held.value == 1).all()
 
 
+def test_tensors_that_were_replaced_are_let_go():
+    held = Held(torch.zeros(SMALL + 1))
+    surroundings = around(held)
+    for value in range(1, 4):
+        marks = surroundings.marks()
+        held.value = torch.full((SMALL + 1,), float(value))
+        surroundings.moved(marks)
+        assert [id(tensor) for tensor in surroundings.moving] == [id(held.value)]
+    held.value.add_(1)
+    assert surroundings.moved(surroundings.marks()) == []
+    assert len(surroundings.moving) == 1
+
+
 # ---- models ----
 
 
