@@ -17,7 +17,10 @@ def owned(batch: Any) -> Any:
         ArgumentError: The batch holds something that cannot be copied.
     """
     try:
-        return _copied(batch, {})
+        memo: dict[int, Any] = {}
+        for tensor in sorted(tensors(batch), key=lambda t: (-_reach(t), t.numel())):  # wholes ahead of their parts
+            _copied(tensor, memo)
+        return _copied(batch, memo)
     except (TypeError, RuntimeError) as error:  # what copying raises
         remedy = f"Hand out batches of tensors, numbers, text and containers of them. Copying it raised: {error}"
         raise ArgumentError("batch", "be something that can be copied", type(batch).__name__, remedy) from error
@@ -62,14 +65,20 @@ def _tensor(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
 def _view(tensor: Tensor, other: Tensor, made: Tensor) -> Tensor | None:
     """What lies in a copy where a tensor lies in the copy's original; None where it lies elsewhere."""
     offset = tensor.storage_offset() - other.storage_offset()
-    reach = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
-    if not 0 <= offset <= offset + reach < other.numel() or made.stride() != other.stride():
+    if not 0 <= offset <= offset + _reach(tensor) < other.numel() or made.stride() != other.stride():
         return None
     if tensor.dtype != other.dtype or made.requires_grad:
         return None
     if any(each.is_conj() or each.is_neg() for each in (tensor, other)):  # views that memory does not tell apart
         return None
     return made.as_strided(tensor.shape, tensor.stride(), made.storage_offset() + offset)
+
+
+def _reach(tensor: Tensor) -> int:
+    """Entries of memory from a tensor's first one to its last."""
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        return 0
+    return sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
 
 
 def _lies(tensor: Tensor) -> int:

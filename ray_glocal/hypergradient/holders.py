@@ -5,6 +5,10 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+from torch import Tensor
+
+DATA = (bool, int, float, complex, str, bytes, type(None), Tensor, np.ndarray, list, tuple, dict, set, deque)
 LARGEST = 1024  # entries beyond which a container is data, of which only the length is kept
 MISSING = object()  # of an attribute or a cell that was never filled
 
@@ -206,6 +210,34 @@ class Slotted:
 
     def entries(self) -> list[tuple[Any, Any]]:
         """Those that are filled."""
+        return list(self.content().items())
+
+    def put(self, key: Any, value: Any) -> None:
+        """Set one."""
+        setattr(self.owner, key, value)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Data in a class, which all its instances share."""
+
+    owner: type
+
+    def content(self) -> Any:
+        """All of it."""
+        held = vars(self.owner).items()
+        return {name: value for name, value in held if isinstance(value, DATA) and not name.startswith("__")}
+
+    def refill(self, content: Any) -> None:
+        """Set it again, and take off what was added."""
+        for name in self.content().keys() - content.keys():
+            delattr(self.owner, name)
+        for name, value in content.items():
+            if vars(self.owner).get(name, MISSING) is not value:
+                setattr(self.owner, name, value)
+
+    def entries(self) -> list[tuple[Any, Any]]:
+        """All of it, by name."""
         return list(self.content().items())
 
     def put(self, key: Any, value: Any) -> None:

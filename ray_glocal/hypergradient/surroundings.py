@@ -20,7 +20,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ray_glocal.hypergradient.holders import LARGEST, Cell, Fixed, Global, Holder, Listed, Members, Named, Slotted
+from ray_glocal.hypergradient.holders import (
+    LARGEST,
+    Cell,
+    Fixed,
+    Global,
+    Holder,
+    Listed,
+    Members,
+    Named,
+    Shared,
+    Slotted,
+)
 from ray_glocal.hypergradient.layout import FULL
 
 Generator = torch.Generator | np.random.Generator | np.random.BitGenerator | np.random.RandomState | random.Random
@@ -169,6 +180,8 @@ class Surroundings:
         now = self.marks()
         found = [item for name, (item, mark) in now.items() if name not in before or before[name][1].differs(mark)]
         known = {id(tensor) for tensor in self._moving}
+        there = {id(item.tensor) for item, _ in now.values()}
+        self._moving = [tensor for tensor in self._moving if id(tensor) in there]  # others were replaced
         self._moving += [item.tensor for item in found if id(item.tensor) not in known]
         return found
 
@@ -181,7 +194,7 @@ class Surroundings:
 
 
 def _plain(value: Any) -> bool:
-    return value is None or isinstance(value, (bool, int, float, complex, str, bytes, type, types.ModuleType))
+    return value is None or isinstance(value, (bool, int, float, complex, str, bytes, types.ModuleType))
 
 
 Found = tuple[list[tuple[str, Holder]], list[tuple[str, Any]]]  # containers, and what they lead to; by name
@@ -233,7 +246,16 @@ def _attributes(name: str, value: Any) -> Found:
     holders: list[Holder] = [Slotted(value, slots)] if (slots := _slots(value)) else []
     holders += [Named(vars(value))] if hasattr(value, "__dict__") else []
     items = [(f"{name}.{key}", item) for holder in holders for key, item in holder.entries()]
-    return [(name, holder) for holder in holders], items
+    return [(name, holder) for holder in holders], [*items, (type(value).__name__, type(value))]
+
+
+def _class(name: str, value: type) -> Found:
+    """Data that the instances of a class of the user's own share."""
+    if _root(value) in FOREIGN:
+        return [], []
+    holder = Shared(value)
+    items = [(f"{name}.{key}", item) for key, item in holder.entries()]
+    return [(name, holder)], [*items, *((base.__name__, base) for base in value.__bases__)]
 
 
 def _slots(value: Any) -> tuple[str, ...]:
@@ -245,7 +267,7 @@ def _slots(value: Any) -> tuple[str, ...]:
 def _module(name: str, module: nn.Module) -> Found:
     """A module's tensors and attributes; those of torch's own modules lead nowhere, hooks apart."""
     held = (module._modules, module._parameters, module._buffers)
-    items = [(_joined(name, key), item) for each in held for key, item in each.items()]
+    items: list[tuple[str, Any]] = [(_joined(name, key), item) for each in held for key, item in each.items()]
     holders: list[tuple[str, Holder]] = [(name, Named(each)) for each in held[1:] if each]
     own = _root(type(module)) != "torch"
     for key, value in vars(module).items():
@@ -253,6 +275,7 @@ def _module(name: str, module: nn.Module) -> Found:
             items += [(f"{name}'s hook", hook) for hook in value.values()]
         elif own and key not in MODULES_OWN:
             items.append((_joined(name, key), value))
+    items += [(type(module).__name__, type(module))] if own else []
     return [*holders, (name, Named(vars(module)))], items
 
 
@@ -272,6 +295,7 @@ def _holder(value: Any) -> Holder:
 
 
 OPENED: tuple[tuple[Any, Callable[[str, Any], Found]], ...] = (
+    (type, _class),
     (nn.Module, _module),
     ((list, deque, tuple, set, frozenset), _sequence),
     (dict, _mapping),
@@ -339,7 +363,9 @@ def _reached(name: str, function: types.FunctionType) -> Iterator[tuple[str, Any
     for variable in _names(code):
         if variable in function.__globals__:
             value = function.__globals__[variable]
-            if not isinstance(value, (type, types.ModuleType)):
+            if isinstance(value, type):
+                yield variable, value
+            elif not isinstance(value, types.ModuleType):
                 yield variable, Global(function.__globals__, variable)
 
 

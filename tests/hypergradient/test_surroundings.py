@@ -1,133 +1,21 @@
 """What hangs on a model and on losses comes back as it was, object by object and bit by bit; all else is left alone."""
 
-import copy
 import random
-from collections import OrderedDict, defaultdict, deque
 from functools import partial
-from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from ray_glocal.hypergradient.holders import LARGEST, MISSING, Cell, Fixed, Global, Listed, Members, Named, Slotted
-from ray_glocal.hypergradient.surroundings import SMALL, Surroundings
+from ray_glocal.hypergradient.surroundings import SMALL
+
+from .changes import Held, around, check
 
 COUNT = 0
 HISTORY = [0]
 HIDDEN = torch.zeros(2)
-
-
-class Held:
-    """Of the user's own."""
-
-    def __init__(self, value):
-        self.value = value
-
-
-class Slots:
-    __slots__ = ("first", "later")
-
-    def __init__(self):
-        self.first = 1
-
-
-class Below(Slots):
-    __slots__ = ("own",)
-
-
-def around(root, *apart, name="root"):
-    return Surroundings({name: root}, apart)
-
-
-def put_back(root, change, read):
-    """Whether a change is undone: what is read before it and after it, and after putting all back."""
-    surroundings = around(root)
-    before = copy.deepcopy(read())
-    captured = surroundings.capture()
-    change()
-    changed = copy.deepcopy(read())
-    captured.restore()
-    return str(before), str(changed), str(read())
-
-
-def check(root, change, read):
-    before, changed, after = put_back(root, change, read)
-    assert before != changed
-    assert after == before
-
-
-# ---- containers ----
-
-
-def turned(held):
-    key = next(iter(held))
-    held[key] = held.pop(key)
-
-
-CONTAINERS = {
-    "list grows": ([1, 2], lambda v: v.append(3)),
-    "list shrinks": ([1, 2], lambda v: v.pop(0)),
-    "list item": ([1, 2], lambda v: v.__setitem__(0, 5)),
-    "list turns": ([1, 2], lambda v: v.reverse()),
-    "deque": (deque([1, 2]), lambda v: v.appendleft(3)),
-    "deque of a length": (deque([1, 2], maxlen=2), lambda v: v.append(3)),
-    "dict grows": ({"a": 1}, lambda v: v.update(b=2)),
-    "dict shrinks": ({"a": 1}, lambda v: v.clear()),
-    "dict item": ({"a": 1}, lambda v: v.update(a=2)),
-    "dict turns": ({"a": 1, "b": 2}, turned),
-    "dict key": ({"a": 1}, lambda v: v.update({"c": v.pop("a")})),
-    "defaultdict": (defaultdict(list), lambda v: v["a"].append(1)),
-    "OrderedDict": (OrderedDict(a=1, b=2), lambda v: v.move_to_end("a")),
-    "set": ({1}, lambda v: v.add(2)),
-    "nested": ([{"a": [1]}], lambda v: v[0]["a"].append(2)),
-    "inside a tuple": (([1],), lambda v: v[0].append(2)),
-    "large list": (list(range(LARGEST + 5)), lambda v: v.extend([1, 2])),
-    "large dict": (dict.fromkeys(range(LARGEST + 5)), lambda v: v.update(a=1)),
-}
-
-
-@pytest.mark.parametrize("kind", CONTAINERS)
-def test_a_container_holds_again_what_it_held(kind):
-    made, change = CONTAINERS[kind]
-    for value in (copy.deepcopy(made), copy.deepcopy(made)):
-        held = Held(value)
-        check(held, lambda value=value: change(value), lambda held=held: held.value)
-        assert held.value is value
-
-
-@pytest.mark.parametrize("make", [Slots, Below])
-def test_slots_are_filled_and_emptied_again(make):
-    held = make()
-
-    def change():
-        held.first = 2
-        held.later = 3
-
-    check(held, change, lambda: (held.first, hasattr(held, "later")))
-
-
-def test_attributes_that_were_added_removed_or_replaced_are_as_before():
-    held = SimpleNamespace()
-    root = Held(held)
-    root.gone, inner = 1, root.value
-
-    def change():
-        root.value, root.fresh = None, 1
-        del root.gone
-
-    check(root, change, lambda: sorted(vars(root)))
-    assert root.value is inner
-
-
-def test_what_was_not_changed_is_not_written():
-    class Watched(list):
-        def clear(self):
-            raise AssertionError
-
-    held = Held(Watched([1]))
-    around(held).capture().restore()
 
 
 # ---- what functions refer to ----
@@ -306,6 +194,19 @@ def test_a_large_tensor_is_captured_once_it_was_seen_to_move():
     assert (held.value == 1).all()
 
 
+def test_tensors_that_were_replaced_are_let_go():
+    held = Held(torch.zeros(SMALL + 1))
+    surroundings = around(held)
+    for value in range(1, 4):
+        marks = surroundings.marks()
+        held.value = torch.full((SMALL + 1,), float(value))
+        surroundings.moved(marks)
+        assert [id(tensor) for tensor in surroundings.moving] == [id(held.value)]
+    held.value.add_(1)
+    assert surroundings.moved(surroundings.marks()) == []
+    assert len(surroundings.moving) == 1
+
+
 # ---- models ----
 
 
@@ -408,39 +309,33 @@ def test_structures_that_lead_back_to_themselves_end():
     check(held, lambda: held.value.append(1), lambda: len(held.value))
 
 
-# ---- holders by themselves ----
+class Counted:
+    """Counts for all its instances together."""
+
+    calls = 0
+    seen: ClassVar[list[int]] = []
+    hidden = torch.zeros(1)
+
+    def __call__(self):
+        type(self).calls += 1
+        self.seen.append(self.calls)
+        self.hidden.add_(1)
 
 
-def test_holders_give_their_entries_and_take_others():
-    cell, space = (lambda x: lambda: x)(1).__closure__[0], {"a": 1}
-    for holder, key in (
-        (Listed([1]), 0),
-        (Named({"a": 1}), "a"),
-        (Global(space, "a"), None),
-        (Cell(cell), None),
-        (Slotted(Slots(), ("first",)), "first"),
-    ):
-        assert holder.entries() == [(key, 1)]
-        content = holder.content()
-        holder.put(key, 2)
-        assert holder.entries() == [(key, 2)]
-        holder.refill(content)
-        assert holder.entries() == [(key, 1)]
-    fixed = Fixed((torch.zeros(2),))
-    fixed.put(0, torch.ones(2))
-    assert float(fixed.items[0].sum()) == 2
-    assert Members({1}).entries() == []
+class CountedModule(nn.Module, Counted):
+    """The same of a model's class, by inheritance."""
 
 
-def test_empty_cells_and_unbound_globals_have_no_entries():
-    holder = Global({}, "name")
-    assert holder.content() is MISSING
-    assert not holder.entries()
-    holder.refill(MISSING)
-    assert not holder.namespace
+@pytest.mark.parametrize("make", [Counted, CountedModule])
+def test_what_instances_share_is_as_before(make):
+    held, call = make(), Counted.__call__
+    check(held, lambda: call(held), lambda: (make.calls, make.seen, make.hidden))
+    check(lambda: call(held), lambda: call(held), lambda: (make.calls, make.seen, make.hidden))
 
 
-def test_of_many_entries_there_are_none():
-    many = range(LARGEST + 1)
-    for holder in (Listed(list(many)), Named(dict.fromkeys(many)), Fixed(tuple(many))):
-        assert holder.entries() == []
+def by_name():
+    Counted.calls += 1
+
+
+def test_classes_that_functions_name_are_looked_into():
+    check(by_name, by_name, lambda: Counted.calls)
