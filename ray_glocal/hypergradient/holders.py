@@ -5,11 +5,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-from torch import Tensor
-
-DATA = (bool, int, float, complex, str, bytes, type(None), Tensor, np.ndarray, list, tuple, dict, set, deque)
-LARGEST = 1024  # entries beyond which a container is data, of which only the length is kept
+LARGEST = 1024  # entries beyond which a container is data, which leads to nothing
+KEPT = 2**15  # entries beyond which only its length is kept
 MISSING = object()  # of an attribute or a cell that was never filled
 
 
@@ -41,7 +38,7 @@ class Listed:
 
     def content(self) -> Any:
         """Its items; of many, their number."""
-        return list(self.items) if len(self.items) <= LARGEST else len(self.items)
+        return list(self.items) if len(self.items) <= KEPT else len(self.items)
 
     def refill(self, content: Any) -> None:
         """Take off what was added to many items; of few, each is put back."""
@@ -115,7 +112,7 @@ class Named:
 
     def content(self) -> Any:
         """Its items; of many, their number."""
-        return dict(self.items) if len(self.items) <= LARGEST else len(self.items)
+        return dict(self.items) if len(self.items) <= KEPT else len(self.items)
 
     def refill(self, content: Any) -> None:
         """Take off what was added to many items; of few, each is put back."""
@@ -218,28 +215,58 @@ class Slotted:
 
 
 @dataclass(frozen=True)
-class Shared:
-    """Data in a class, which all its instances share."""
+class Gathered:
+    """A set."""
 
-    owner: type
+    items: set[Any]
 
     def content(self) -> Any:
-        """All of it."""
-        held = vars(self.owner).items()
-        return {name: value for name, value in held if isinstance(value, DATA) and not name.startswith("__")}
+        """Its items; of many, their number."""
+        return set(self.items) if len(self.items) <= KEPT else len(self.items)
 
     def refill(self, content: Any) -> None:
-        """Set it again, and take off what was added."""
-        for name in self.content().keys() - content.keys():
-            delattr(self.owner, name)
-        for name, value in content.items():
-            if vars(self.owner).get(name, MISSING) is not value:
-                setattr(self.owner, name, value)
+        """Let it hold them again; what was added to many items cannot be told from the rest."""
+        if not isinstance(content, int) and self.items != content:
+            self.items.clear()
+            self.items.update(content)
 
     def entries(self) -> list[tuple[Any, Any]]:
-        """All of it, by name."""
+        """None: its items have no keys."""
+        return []
+
+    def put(self, key: Any, value: Any) -> None:
+        """Nothing is set in a set."""
+        raise KeyError(key)
+
+
+@dataclass(frozen=True)
+class Classed:
+    """Values that a class holds for all its objects, its methods and descriptors apart."""
+
+    kind: type
+
+    def content(self) -> Any:
+        """All of them by name."""
+        return {name: value for name, value in vars(self.kind).items() if _held(name, value)}
+
+    def refill(self, content: Any) -> None:
+        """Set them again."""
+        now = self.content()
+        for name in now.keys() - content.keys():
+            delattr(self.kind, name)
+        for name, value in content.items():
+            if now.get(name, MISSING) is not value:
+                setattr(self.kind, name, value)
+
+    def entries(self) -> list[tuple[Any, Any]]:
+        """All of them."""
         return list(self.content().items())
 
     def put(self, key: Any, value: Any) -> None:
         """Set one."""
-        setattr(self.owner, key, value)
+        setattr(self.kind, key, value)
+
+
+def _held(name: str, value: Any) -> bool:
+    """Whether an attribute of a class is a value, not part of how it works."""
+    return not name.startswith("__") and not hasattr(type(value), "__get__") and not isinstance(value, type)

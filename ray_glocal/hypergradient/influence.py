@@ -7,6 +7,7 @@ reads it, and that is tried out, once for each set of them.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import torch
@@ -34,28 +35,36 @@ def carried(problem: Problem, window: Window) -> str:
     if trouble or marks is None:
         return trouble
     moved = [item for item in problem.surroundings.moved(marks) if _counts(item, problem.constants)]
-    names = frozenset(item.name for item in moved)
-    if names not in problem.judged:
-        problem.judged[names] = _judged(problem, window, names) if names else ""
-    return problem.judged[names]
+    wholes = frozenset(_whole(item) for item in moved)
+    if wholes not in problem.judged:
+        problem.judged[wholes] = _judged(problem, window, moved) if moved else ""
+    return problem.judged[wholes]
 
 
 def _counts(item: Item, constants: Sequence[str]) -> bool:
     """Whether a tensor could carry a derivative, and nobody has said that it is a constant."""
-    return item.tensor.is_floating_point() and not any(fnmatchcase(item.name, name) for name in constants)
+    return item.floats and not any(fnmatchcase(item.name, name) for name in constants)
 
 
-def _judged(problem: Problem, window: Window, names: Collection[str]) -> str:
+def _whole(item: Item) -> str:
+    """What an item is spoken of as part of: a list of numbers is one whole, for most are histories and grow."""
+    return item.name[: item.name.rindex("[")] if item.number and item.name.endswith("]") else item.name
+
+
+def _judged(problem: Problem, window: Window, moved: Sequence[Item]) -> str:
     snapshot = window.snapshots[-1]
     with problem.preserved() as state:
-        before = _values(problem, names)
+        before = _values(problem)
         _run(problem, snapshot)
-        base = _values(problem, names)
+        base = _values(problem)
         problem.place(state, state.parameters, torch.tensor(NUDGE, dtype=torch.float64))
         _run(problem, snapshot)
-        shifted = _values(problem, names)
-        left = {name for name in names if name in before and _equal(base.get(name), before[name])}
-        carrying = left | {name for name in names if not _equal(base.get(name), shifted.get(name))}
+        shifted = _values(problem)
+        both = {**base, **shifted}
+        depending = {_whole(both[n]) for n in both if not _equal(base.get(n), shifted.get(n))}
+        # A number that no run changes is set by the loop, and a schedule's as a rule.
+        left = {i.name for i in moved if not i.number and i.name in before and _equal(base.get(i.name), before[i.name])}
+        carrying = left | {item.name for item in moved if _whole(item) in depending}
         problem.place(state)
         plain = _read(problem, window)
         problem.place(state)
@@ -84,9 +93,12 @@ def _read(problem: Problem, window: Window) -> list[Tensor]:
     return [t.nan_to_num() for t in told]
 
 
-def _values(problem: Problem, names: Collection[str]) -> Mapping[str, Tensor]:
-    marks = problem.surroundings.marks()
-    return {name: marks[name][0].tensor.detach().clone() for name in names if name in marks}
+def _values(problem: Problem) -> Mapping[str, Item]:
+    """All that is not captured elsewhere, as it stands."""
+    items = {name: item for name, (item, _) in problem.surroundings.marks().items()}
+    return {
+        name: item if item.number else replace(item, value=item.tensor.detach().clone()) for name, item in items.items()
+    }
 
 
 @torch.no_grad()
@@ -98,7 +110,8 @@ def _nudge(problem: Problem, names: Collection[str]) -> None:
             item.put(item.tensor + NUDGE * torch.where(size > 0, size, torch.ones_like(size)))
 
 
-def _equal(one: Tensor | None, other: Tensor | None) -> bool:
-    if one is None or other is None:
-        return one is other
+def _equal(here: Item | None, there: Item | None) -> bool:
+    if here is None or there is None:
+        return here is there
+    one, other = here.tensor, there.tensor
     return one.shape == other.shape and torch.equal(one.nan_to_num(), other.nan_to_num())

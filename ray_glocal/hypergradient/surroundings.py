@@ -5,33 +5,25 @@ attributes, containers, closures, defaults and the globals that they name. A loo
 once; where a session runs one again it puts all this back.
 """
 
+import argparse
 import dis
+import io
 import math
 import random
 import sys
+import sysconfig
 import types
-from collections import deque
+from collections import UserDict, UserList, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ray_glocal.hypergradient.holders import (
-    LARGEST,
-    Cell,
-    Fixed,
-    Global,
-    Holder,
-    Listed,
-    Members,
-    Named,
-    Shared,
-    Slotted,
-)
+from ray_glocal.hypergradient.holders import LARGEST, Cell, Classed, Gathered, Global, Holder, Listed, Named, Slotted
 from ray_glocal.hypergradient.layout import FULL
 
 Generator = torch.Generator | np.random.Generator | np.random.BitGenerator | np.random.RandomState | random.Random
@@ -39,6 +31,10 @@ Generator = torch.Generator | np.random.Generator | np.random.BitGenerator | np.
 MOST = 20_000  # objects that are looked at
 # Whose objects hold nothing that a step depends on, or much that is none of its business.
 FOREIGN = frozenset(sys.stdlib_module_names - {"__main__"}) | {"torch", "numpy", "ray", "ray_glocal", "tqdm", "wandb"}
+INSTALLED = tuple(sysconfig.get_paths()[place] for place in ("purelib", "platlib"))
+WIDTH = 2**12  # entries that have weights of their own when a tensor is told from others
+GOLDEN = (math.sqrt(5) - 1) / 2
+LAST = 8  # numbers of a list that are looked at, from its end: most are histories
 SMALL = 2**12  # entries up to which a tensor or an array is captured whether it was seen to move or not
 LOOKS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL"})
 MODULES_OWN = frozenset(vars(nn.Module()))  # what every module has
@@ -74,38 +70,58 @@ class Captured:
 
 @dataclass(frozen=True)
 class Item:
-    """A tensor in a container.
+    """A tensor, an array or a number in a container.
 
     Args:
         name: How it is spoken of.
         holder: The container.
         key: Where in it.
-        tensor: Itself.
+        value: Itself.
     """
 
     name: str
     holder: Holder
     key: Any
-    tensor: Tensor
+    value: Any
+
+    @property
+    def tensor(self) -> Tensor:
+        """It as a tensor; an array's shares its memory."""
+        if isinstance(self.value, np.ndarray):
+            return torch.from_numpy(self.value)
+        return self.value if isinstance(self.value, Tensor) else torch.tensor(self.value, dtype=torch.float64)
+
+    @property
+    def number(self) -> bool:
+        """Whether it is one number."""
+        return isinstance(self.value, float)
+
+    @property
+    def floats(self) -> bool:
+        """Whether it could carry a derivative."""
+        return self.number or self.tensor.is_floating_point()
 
     def put(self, tensor: Tensor) -> None:
-        """Let another one stand in its place."""
-        self.holder.put(self.key, tensor)
+        """Let another value stand in its place."""
+        if isinstance(self.value, np.ndarray):
+            self.value[...] = tensor.numpy()
+        else:
+            self.holder.put(self.key, tensor if isinstance(self.value, Tensor) else float(tensor))
 
 
 @dataclass(frozen=True)
 class Mark:
-    """By what it is noticed that a tensor has changed: its length, or, where it is too large, who wrote to it."""
+    """By what it is noticed that a tensor has changed: a number that tells it from others, or who wrote to it."""
 
-    tensor: Tensor
+    value: Any
     version: int
-    length: float | None
+    told: float | None
 
     def differs(self, other: "Mark") -> bool:
         """Whether it holds something else."""
-        if self.length is not None and other.length is not None:
-            return self.length != other.length and not (math.isnan(self.length) and math.isnan(other.length))
-        return self.tensor is not other.tensor or self.version != other.version
+        if self.told is not None and other.told is not None:
+            return self.told != other.told and not (math.isnan(self.told) and math.isnan(other.told))
+        return self.value is not other.value or self.version != other.version
 
 
 class Surroundings:
@@ -127,7 +143,10 @@ class Surroundings:
         self._holders: list[tuple[str, Holder]] = []
         self._generators: list[Generator] = []
         self._arrays: list[np.ndarray[Any, Any]] = []
+        self._moving: list[Tensor] = []  # tensors that were seen to be written to
+        self._written: list[np.ndarray[Any, Any]] = []  # large arrays likewise
         self.unrepeatable: list[str] = []  # names of iterators, which nobody can put back
+        self._numbered: list[tuple[str, Holder]] = []  # those that are no module of torch's, whose numbers are options
         self._seen: dict[int, Any] = {}  # objects are kept alive, or their ids would name others
         ahead = deque(self._roots.items())
         while ahead and len(self._seen) < MOST:
@@ -144,11 +163,12 @@ class Surroundings:
             self._generators.append(value)
         elif isinstance(value, np.ndarray):
             self._arrays.append(value)
-        elif isinstance(value, Iterator) and not hasattr(value, "__dict__"):
+        elif _unrepeatable(value):
             self.unrepeatable.append(name)
         else:
             holders, items = _opened(name, value)
             self._holders += holders
+            self._numbered += [] if isinstance(value, nn.Module) and _root(type(value)) == "torch" else holders
             return items
         return []
 
@@ -156,10 +176,12 @@ class Surroundings:
         """How all stands now."""
         contents = tuple((holder, holder.content()) for _, holder in self._holders)
         states = tuple((generator, _state(generator)) for generator in self._generators)
-        small = [item.tensor for item in self.items() if item.tensor.numel() <= SMALL]
-        tensors = {id(tensor): tensor for tensor in (*small, *self._moving) if _whole(tensor)}.values()
+        held = [item.value for item in self.items() if isinstance(item.value, Tensor)]
+        small = [tensor for tensor in held if tensor.numel() <= SMALL]
+        tensors = {id(tensor): tensor for tensor in (*small, *self._moving)}.values()
         values: list[tuple[Any, Any]] = [(tensor, tensor.detach().clone()) for tensor in tensors]
-        values += [(array, array.copy()) for array in self._arrays if array.size <= SMALL and array.flags.writeable]
+        arrays = [*(array for array in self._arrays if array.size <= SMALL), *self._written]
+        values += [(array, array.copy()) for array in arrays]
         return Captured(contents, states, tuple(values))
 
     @property
@@ -168,33 +190,58 @@ class Surroundings:
         return tuple(self._moving)
 
     def marks(self) -> dict[str, tuple[Item, Mark]]:
-        """Of every tensor that is not captured elsewhere and that is found now, by name."""
-        self._look()
+        """Of every tensor, array and number that is not captured elsewhere, by name."""
         items = {item.name: item for item in self.items()}
-        lengths = _lengths([item.tensor for item in items.values()])
-        pairs = zip(items.items(), lengths, strict=True)
-        return {n: (item, Mark(item.tensor, _version(item.tensor), length)) for (n, item), length in pairs}
+        prints = _prints([item.tensor for item in items.values()])
+        pairs = zip(items.items(), prints, strict=True)
+        found = {n: (item, Mark(item.value, item.tensor._version, told)) for (n, item), told in pairs}
+        return found | {item.name: (item, Mark(item.value, 0, item.value)) for item in self._numbers()}
 
     def moved(self, before: Mapping[str, tuple[Item, Mark]]) -> list[Item]:
-        """Tensors that are others, or hold something else, than when marks were taken; captured from now on."""
+        """What is another, or holds something else, than when marks were taken; captured from now on."""
         now = self.marks()
         found = [item for name, (item, mark) in now.items() if name not in before or before[name][1].differs(mark)]
-        known = {id(tensor) for tensor in self._moving}
-        there = {id(item.tensor) for item, _ in now.values()}
-        self._moving = [tensor for tensor in self._moving if id(tensor) in there]  # others were replaced
-        self._moving += [item.tensor for item in found if id(item.tensor) not in known]
+        known = {id(value) for value in (*self._moving, *self._written)}
+        fresh = [item.value for item in found if id(item.value) not in known]
+        self._moving += [value for value in fresh if isinstance(value, Tensor)]
+        self._written += [value for value in fresh if isinstance(value, np.ndarray) and value.size > SMALL]
         return found
 
     def items(self) -> Iterator[Item]:
-        """Tensors that are not captured elsewhere; none that a graph leads to, for a forward pass has just made it."""
+        """Tensors that are not captured elsewhere, and arrays of numbers.
+
+        None that a graph leads to, for a forward pass has just made it.
+        """
         for name, holder in self._holders:
             for key, value in holder.entries():
-                if isinstance(value, Tensor) and id(value) not in self._apart and value.grad_fn is None:
+                if isinstance(value, (Tensor, np.ndarray)) and id(value) not in self._apart and _writeable(value):
+                    yield Item(_spoken(name, key), holder, key, value)
+
+    def _numbers(self) -> Iterator[Item]:
+        """Numbers that are no counts; of a list the last ones."""
+        for name, holder in self._numbered:
+            entries = holder.entries()
+            for key, value in entries[-LAST:] if isinstance(holder, Listed) else entries:
+                if isinstance(value, float):
                     yield Item(_spoken(name, key), holder, key, value)
 
 
 def _plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, complex, str, bytes, types.ModuleType))
+
+
+def _writeable(value: Tensor | np.ndarray[Any, Any]) -> bool:
+    """Whether a step may write to it: it is an array of numbers, or a tensor that no graph leads to."""
+    if isinstance(value, Tensor):
+        return value.grad_fn is None
+    return value.dtype in (np.float32, np.float64) and value.flags.writeable
+
+
+def _unrepeatable(value: Any) -> bool:
+    """Whether it is an iterator that does not say where it stands; files, which are iterators, are written to."""
+    if not isinstance(value, Iterator) or isinstance(value, io.IOBase):
+        return False
+    return not hasattr(value, "__dict__") or _root(type(value)) in FOREIGN
 
 
 Found = tuple[list[tuple[str, Holder]], list[tuple[str, Any]]]  # containers, and what they lead to; by name
@@ -205,14 +252,22 @@ def _opened(name: str, value: Any) -> Found:
     for kinds, opened in OPENED:
         if isinstance(value, kinds):
             return opened(name, value)
+    if isinstance(value, type):
+        return ([], []) if _foreign(value) else _class(name, value)
     return ([], []) if _root(type(value)) in FOREIGN else _attributes(name, value)
+
+
+def _foreign(kind: type) -> bool:
+    """Whether a class is an installed package's, so that nobody counts in it."""
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
+    return _root(kind) in FOREIGN or file.startswith(INSTALLED)
 
 
 def _sequence(name: str, value: Any) -> Found:
     items = [(f"{name}[{i}]", item) for i, item in enumerate(value)] if len(value) <= LARGEST else []
-    if isinstance(value, tuple) and not any(isinstance(item, Tensor) for _, item in items):
-        return [], items
-    return [(name, _holder(value))] if isinstance(value, KINDS) else [], items
+    if isinstance(value, set):
+        return [(name, Gathered(value))], items
+    return [(name, Listed(value))] if isinstance(value, (list, deque)) else [], items
 
 
 def _mapping(name: str, value: dict[Any, Any]) -> Found:
@@ -241,21 +296,20 @@ def _named(name: str, value: Global) -> Found:
     return [(name, value)], [(name, item) for _, item in value.entries()]
 
 
+def _class(name: str, kind: type) -> Found:
+    """What a class of the user's own holds for all its objects, and what its functions refer to."""
+    holder = Classed(kind)
+    functions = [(name, each) for each in vars(kind).values() if isinstance(each, types.FunctionType)]
+    return [(name, holder)], [*functions, *((f"{name}.{key}", item) for key, item in holder.entries())]
+
+
 def _attributes(name: str, value: Any) -> Found:
     """Those of an object of the user's own, in slots or not."""
     holders: list[Holder] = [Slotted(value, slots)] if (slots := _slots(value)) else []
     holders += [Named(vars(value))] if hasattr(value, "__dict__") else []
     items = [(f"{name}.{key}", item) for holder in holders for key, item in holder.entries()]
-    return [(name, holder) for holder in holders], [*items, (type(value).__name__, type(value))]
-
-
-def _class(name: str, value: type) -> Found:
-    """Data that the instances of a class of the user's own share."""
-    if _root(value) in FOREIGN:
-        return [], []
-    holder = Shared(value)
-    items = [(f"{name}.{key}", item) for key, item in holder.entries()]
-    return [(name, holder)], [*items, *((base.__name__, base) for base in value.__bases__)]
+    kinds = [(kind.__name__, kind) for kind in type(value).__mro__]
+    return [(name, holder) for holder in holders], [*items, *kinds]
 
 
 def _slots(value: Any) -> tuple[str, ...]:
@@ -265,7 +319,7 @@ def _slots(value: Any) -> tuple[str, ...]:
 
 
 def _module(name: str, module: nn.Module) -> Found:
-    """A module's tensors and attributes; those of torch's own modules lead nowhere, hooks apart."""
+    """A module's tensors and attributes; of torch's own modules those that the user may have set, and hooks."""
     held = (module._modules, module._parameters, module._buffers)
     items: list[tuple[str, Any]] = [(_joined(name, key), item) for each in held for key, item in each.items()]
     holders: list[tuple[str, Holder]] = [(name, Named(each)) for each in held[1:] if each]
@@ -273,9 +327,9 @@ def _module(name: str, module: nn.Module) -> Found:
     for key, value in vars(module).items():
         if key.endswith("hooks") and isinstance(value, dict):
             items += [(f"{name}'s hook", hook) for hook in value.values()]
-        elif own and key not in MODULES_OWN:
+        elif key not in MODULES_OWN and (own or not isinstance(value, tuple)):
             items.append((_joined(name, key), value))
-    items += [(type(module).__name__, type(module))] if own else []
+    items += [(kind.__name__, kind) for kind in type(module).__mro__]
     return [*holders, (name, Named(vars(module)))], items
 
 
@@ -299,6 +353,7 @@ OPENED: tuple[tuple[Any, Callable[[str, Any], Found]], ...] = (
     (nn.Module, _module),
     ((list, deque, tuple, set, frozenset), _sequence),
     (dict, _mapping),
+    ((types.SimpleNamespace, argparse.Namespace, UserDict, UserList), _attributes),
     (types.CellType, _closed_over),
     (Global, _named),
     (types.FunctionType, _function),
@@ -323,30 +378,32 @@ def _root(kind: type) -> str:
     return kind.__module__.split(".")[0]
 
 
-def _whole(tensor: Tensor) -> bool:
-    """Whether a tensor is one that can be compared and written to entry by entry."""
-    return tensor.layout is torch.strided and not tensor.is_nested and not tensor.is_inference()
-
-
-def _version(tensor: Tensor) -> int:
-    """How often it was written to; inference tensors do not count that."""
-    return 0 if tensor.is_inference() else tensor._version
-
-
-def _alike(held: Tensor, value: Tensor) -> bool:
-    """Whether two tensors of one shape hold the same, NaN for NaN."""
-    return torch.equal(held, value) or bool(((held == value) | (held.isnan() & value.isnan())).all())
-
-
-def _lengths(tensors: Sequence[Tensor]) -> list[float | None]:
-    """Norms of tensors of numbers, as far as looking at them takes little."""
+def _prints(tensors: Sequence[Tensor]) -> list[float | None]:
+    """A number for each tensor of numbers that tells it from others, as far as looking at them takes little."""
     room = FULL
     found: list[float | None] = []
     for tensor in tensors:
         room -= tensor.numel()
-        looked = room > 0 and _whole(tensor) and (tensor.is_floating_point() or tensor.is_complex())
-        found.append(torch.linalg.vector_norm(tensor.detach()).item() if looked else None)
+        looked = room > 0 and tensor.layout is torch.strided and (tensor.is_floating_point() or tensor.is_complex())
+        found.append(_print(tensor.detach()) if looked else None)
     return found
+
+
+def _print(tensor: Tensor) -> float:
+    """A sum of all entries, each with a weight of its own: of unit vectors all lengths are one."""
+    real = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+    flat = (real if real.dtype is torch.float64 else real.float()).reshape(-1)
+    if flat.numel() <= WIDTH:
+        return float(flat @ _weights(flat.numel(), flat.dtype, flat.device))
+    rows = flat.numel() // WIDTH
+    sums = flat[: rows * WIDTH].view(rows, WIDTH) @ _weights(WIDTH, flat.dtype, flat.device)
+    return float(sums @ _weights(rows, flat.dtype, flat.device)) + _print(flat[rows * WIDTH :])
+
+
+@lru_cache(maxsize=256)
+def _weights(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Numbers around one that follow no pattern."""
+    return (0.5 + (torch.arange(1, count + 1, dtype=torch.float64) * GOLDEN).frac()).to(device, dtype)
 
 
 def _reached(name: str, function: types.FunctionType) -> Iterator[tuple[str, Any]]:
@@ -363,10 +420,8 @@ def _reached(name: str, function: types.FunctionType) -> Iterator[tuple[str, Any
     for variable in _names(code):
         if variable in function.__globals__:
             value = function.__globals__[variable]
-            if isinstance(value, type):
-                yield variable, value
-            elif not isinstance(value, types.ModuleType):
-                yield variable, Global(function.__globals__, variable)
+            fixed = isinstance(value, (type, types.ModuleType, types.FunctionType))
+            yield variable, value if fixed else Global(function.__globals__, variable)
 
 
 def _names(code: types.CodeType) -> Iterator[str]:

@@ -23,6 +23,10 @@ class Notices:
             self._texts[key] = " ".join(text.split())
             logger.warning("%s", self._texts[key])
 
+    def said(self, key: str) -> bool:
+        """Whether a warning about it was given."""
+        return key in self._texts
+
     @property
     def texts(self) -> tuple[str, ...]:
         """All that was said."""

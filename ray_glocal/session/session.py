@@ -278,9 +278,8 @@ class GlocalSession:
         if self._outer.searching and not self._recorder.snapshots and self._timetable.exhausted(self.step_count):
             self._end_search()
         if self.done and not self._windows:
-            self.notices.say(
-                "no window", f"Nothing was adapted: no window was differentiated. {self._timetable.scarcity()}"
-            )
+            why = "Every one was dropped." if self.notices.said("window") else self._timetable.scarcity()
+            self.notices.say("no window", f"Nothing was adapted: no window was differentiated. {why}")
         if self.at_report:
             self._meter.start(REPORT)
             self._report()

@@ -12,13 +12,12 @@ import torch
 from ray_glocal import GlocalSession, Hyperparameter
 from ray_glocal.errors import ArgumentError
 
-from .dependencies import batches, counters, functions, hooks, norms, parameters, updates
-from .dependencies.endings import ENDINGS, RIGHT_BY_NOW
+from .dependencies import batches, counters, functions, holders, hooks, norms, parameters, updates
 from .dependencies.networks import LR, data, entropy, mlp
 from .fuzz.judging import REFUSED, RIGHT, SAID, WARNED, judge
 from .fuzz.loops import Trial, rate
 
-KINDS = (batches, parameters, counters, hooks, updates, norms, functions)
+KINDS = (batches, parameters, counters, holders, hooks, updates, norms, functions)
 RATE = (rate(LR),)
 RATES = {"a second optimizer for the other parameters": (rate(0.02),)}
 WAYS = {"graphs": {}, "again": {"memory": 0}, "forward": {"engine": "forward"}}
