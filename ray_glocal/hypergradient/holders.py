@@ -59,30 +59,6 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Members:
-    """A set."""
-
-    items: set[Any]
-
-    def content(self) -> Any:
-        """Its members, unless they are many."""
-        return set(self.items) if len(self.items) <= LARGEST else None
-
-    def refill(self, content: Any) -> None:
-        """Put few members back."""
-        if content is not None and self.items != content:
-            self.items.clear()
-            self.items.update(content)
-
-    def entries(self) -> list[tuple[Any, Any]]:
-        """None: members have no places."""
-        return []
-
-    def put(self, key: Any, value: Any) -> None:
-        """There is nothing to set."""
-
-
-@dataclass(frozen=True)
 class Fixed:
     """A tuple: it holds the same for ever, but tensors in it can be written to."""
 

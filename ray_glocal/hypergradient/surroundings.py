@@ -23,7 +23,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ray_glocal.hypergradient.holders import LARGEST, Cell, Classed, Gathered, Global, Holder, Listed, Named, Slotted
+from ray_glocal.hypergradient.holders import (
+    LARGEST,
+    Cell,
+    Classed,
+    Fixed,
+    Gathered,
+    Global,
+    Holder,
+    Listed,
+    Named,
+    Slotted,
+)
 from ray_glocal.hypergradient.layout import FULL
 
 Generator = torch.Generator | np.random.Generator | np.random.BitGenerator | np.random.RandomState | random.Random
@@ -136,6 +147,7 @@ class Surroundings:
         self._roots = dict(roots)
         self._apart = {id(tensor) for tensor in apart}
         self._moving: list[Tensor] = []  # tensors that were seen to be written to
+        self._written: list[np.ndarray[Any, Any]] = []  # large arrays likewise
         self._look()
 
     def _look(self) -> None:
@@ -143,8 +155,6 @@ class Surroundings:
         self._holders: list[tuple[str, Holder]] = []
         self._generators: list[Generator] = []
         self._arrays: list[np.ndarray[Any, Any]] = []
-        self._moving: list[Tensor] = []  # tensors that were seen to be written to
-        self._written: list[np.ndarray[Any, Any]] = []  # large arrays likewise
         self.unrepeatable: list[str] = []  # names of iterators, which nobody can put back
         self._numbered: list[tuple[str, Holder]] = []  # those that are no module of torch's, whose numbers are options
         self._seen: dict[int, Any] = {}  # objects are kept alive, or their ids would name others
@@ -178,10 +188,10 @@ class Surroundings:
         states = tuple((generator, _state(generator)) for generator in self._generators)
         held = [item.value for item in self.items() if isinstance(item.value, Tensor)]
         small = [tensor for tensor in held if tensor.numel() <= SMALL]
-        tensors = {id(tensor): tensor for tensor in (*small, *self._moving)}.values()
+        tensors = {id(tensor): tensor for tensor in (*small, *self._moving) if _whole(tensor)}.values()
         values: list[tuple[Any, Any]] = [(tensor, tensor.detach().clone()) for tensor in tensors]
         arrays = [*(array for array in self._arrays if array.size <= SMALL), *self._written]
-        values += [(array, array.copy()) for array in arrays]
+        values += [(array, array.copy()) for array in arrays if array.flags.writeable]
         return Captured(contents, states, tuple(values))
 
     @property
@@ -191,10 +201,11 @@ class Surroundings:
 
     def marks(self) -> dict[str, tuple[Item, Mark]]:
         """Of every tensor, array and number that is not captured elsewhere, by name."""
+        self._look()
         items = {item.name: item for item in self.items()}
         prints = _prints([item.tensor for item in items.values()])
         pairs = zip(items.items(), prints, strict=True)
-        found = {n: (item, Mark(item.value, item.tensor._version, told)) for (n, item), told in pairs}
+        found = {n: (item, Mark(item.value, _version(item.tensor), told)) for (n, item), told in pairs}
         return found | {item.name: (item, Mark(item.value, 0, item.value)) for item in self._numbers()}
 
     def moved(self, before: Mapping[str, tuple[Item, Mark]]) -> list[Item]:
@@ -203,6 +214,9 @@ class Surroundings:
         found = [item for name, (item, mark) in now.items() if name not in before or before[name][1].differs(mark)]
         known = {id(value) for value in (*self._moving, *self._written)}
         fresh = [item.value for item in found if id(item.value) not in known]
+        there = {id(item.value) for item, _ in now.values()}
+        self._moving = [tensor for tensor in self._moving if id(tensor) in there]  # others were replaced
+        self._written = [array for array in self._written if id(array) in there]
         self._moving += [value for value in fresh if isinstance(value, Tensor)]
         self._written += [value for value in fresh if isinstance(value, np.ndarray) and value.size > SMALL]
         return found
@@ -267,6 +281,8 @@ def _sequence(name: str, value: Any) -> Found:
     items = [(f"{name}[{i}]", item) for i, item in enumerate(value)] if len(value) <= LARGEST else []
     if isinstance(value, set):
         return [(name, Gathered(value))], items
+    if isinstance(value, tuple) and any(isinstance(item, Tensor) for _, item in items):
+        return [(name, Fixed(value))], items
     return [(name, Listed(value))] if isinstance(value, (list, deque)) else [], items
 
 
@@ -333,23 +349,7 @@ def _module(name: str, module: nn.Module) -> Found:
     return [*holders, (name, Named(vars(module)))], items
 
 
-INNER: Mapping[type, Callable[[Any], Holder]] = {
-    list: Listed,
-    deque: Listed,
-    tuple: Fixed,
-    set: Members,
-    dict: Named,
-}
-KINDS = tuple(INNER)
-
-
-def _holder(value: Any) -> Holder:
-    """Of a container, which may be of a subclass."""
-    return next(made(value) for kind, made in INNER.items() if isinstance(value, kind))
-
-
 OPENED: tuple[tuple[Any, Callable[[str, Any], Found]], ...] = (
-    (type, _class),
     (nn.Module, _module),
     ((list, deque, tuple, set, frozenset), _sequence),
     (dict, _mapping),
@@ -378,13 +378,28 @@ def _root(kind: type) -> str:
     return kind.__module__.split(".")[0]
 
 
+def _whole(tensor: Tensor) -> bool:
+    """Whether a tensor is one that can be compared and written to entry by entry."""
+    return tensor.layout is torch.strided and not tensor.is_nested and not tensor.is_inference()
+
+
+def _version(tensor: Tensor) -> int:
+    """How often it was written to; inference tensors do not count that."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _alike(held: Tensor, value: Tensor) -> bool:
+    """Whether two tensors of one shape hold the same, NaN for NaN."""
+    return torch.equal(held, value) or bool(((held == value) | (held.isnan() & value.isnan())).all())
+
+
 def _prints(tensors: Sequence[Tensor]) -> list[float | None]:
     """A number for each tensor of numbers that tells it from others, as far as looking at them takes little."""
     room = FULL
     found: list[float | None] = []
     for tensor in tensors:
         room -= tensor.numel()
-        looked = room > 0 and tensor.layout is torch.strided and (tensor.is_floating_point() or tensor.is_complex())
+        looked = room > 0 and _whole(tensor) and (tensor.is_floating_point() or tensor.is_complex())
         found.append(_print(tensor.detach()) if looked else None)
     return found
 

@@ -13,6 +13,7 @@ from ray_glocal import GlocalSession, Hyperparameter
 from ray_glocal.errors import ArgumentError
 
 from .dependencies import batches, counters, functions, holders, hooks, norms, parameters, updates
+from .dependencies.endings import ENDINGS, RIGHT_BY_NOW
 from .dependencies.networks import LR, data, entropy, mlp
 from .fuzz.judging import REFUSED, RIGHT, SAID, WARNED, judge
 from .fuzz.loops import Trial, rate
