@@ -35,6 +35,7 @@ MEMORY = 2**30  # bytes; on a GPU half of what is free
 HOST_MEMORY = 2**33
 SLACK = {torch.float64: 1e-8, torch.float32: 1e-3}  # by which a model that runs eagerly may differ from itself compiled
 HALF_SLACK = 5e-2
+STRAYED = 2  # windows; of a tensor that moves the first one may be the one by which it is noticed
 CLOSE = 1e-4  # relative difference up to which two runs of a step are one and the same but for rounding
 
 logger = logging.getLogger(__name__)
@@ -98,6 +99,12 @@ class Tape:
         self._differences = products == "differences"
         heap.hold()
         self.keeping: Keeping | None = None  # settled at the first step
+        self._strayed = 0  # windows in a row at whose first step two runs differed
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it makes sense to run a step a second time: each run may move on what cannot be put back."""
+        return self._strayed < STRAYED and not self._problem.surroundings.unrepeatable
 
     @property
     def products(self) -> Products:
@@ -153,6 +160,7 @@ class Tape:
                 field = None
             else:
                 field, trouble = self._again(first)
+        self._strayed = self._strayed + 1 if trouble else 0
         slope = first.slope if self.keeping.slopes or problem.ranks.count > 1 else None
         recorded = replace(first, slope=slope, field=field, trouble=trouble, taken=problem.take_step())
         return replace(recorded, marks=problem.surroundings.marks()), loss

@@ -9,6 +9,7 @@ from ray_glocal.session.settings import Settings
 from ray_glocal.session.timetable import Timetable
 
 TRIES = 3  # windows in a row that may fail before the next one waits; untested
+NEVER = 2**62  # a step
 
 
 class Recorder:
@@ -47,14 +48,20 @@ class Recorder:
         """Forget a window that will not be completed."""
         self.snapshots = []
 
-    def fail(self, step: int) -> None:
+    def fail(self, step: int, *, again: bool = True) -> None:
         """Forget one that cannot be differentiated; after several in a row wait as long as training has taken so far.
 
         What stood in their way may pass, as a warm-up does; where it does not, next to no time is lost on it.
+
+        Args:
+            step: Inner steps taken so far.
+            again: Whether another one may be tried.
         """
         self.drop()
         self._failures += 1
-        if self._failures % TRIES == 0:
+        if not again:
+            self._resumes = NEVER
+        elif self._failures % TRIES == 0:
             self._resumes = 2 * step
 
     def succeed(self) -> None:

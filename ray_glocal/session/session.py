@@ -404,10 +404,13 @@ class GlocalSession:
         """Drop a window that cannot be differentiated, if there is trouble, and say why; training goes on plainly."""
         if not trouble:
             return False
+        again = self._tape.repeatable
         self.notices.say("window", f"A window was dropped: {trouble}.")
+        if not again:
+            self.notices.say("windows", f"No further window is opened: {trouble}.")
         if self._recorder.snapshots:
             self._meter.forget()
-        self._recorder.fail(self.step_count)
+        self._recorder.fail(self.step_count, again=again)
         return True
 
     def _forget(self) -> None:

@@ -65,6 +65,13 @@ ENDINGS = {
     "weight by a number": "Derivatives miss",
     "pseudo-labels": "Derivatives miss",
     "straight through": "Derivatives miss",
+    "weight that the loop anneals": "a step's loss was",
+    "counter in a large array": "two runs of one step differ",
+    "loader of other batches": "is an iterator that",
+    "mean loss in a number": "training changes",
+    "mean loss in an array": "training changes",
+    "last loss in a list": "training changes",
+    "unit vector that follows outputs": "training changes",
 }
 
 # Of kinds that may be refused, and are followed.
