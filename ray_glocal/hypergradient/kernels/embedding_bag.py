@@ -26,28 +26,35 @@ def embedding_bag(
     input = input.clone()  # a loader may fill it anew
     offsets = None if offsets is None else offsets.clone()
 
-    def function(weight: Tensor, *shares: Tensor) -> Tensor:
+    def read(*rest: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Offsets and shares, either of which may not be there."""
+        left = iter(rest)
+        return None if offsets is None else next(left), None if per_sample_weights is None else next(left)
+
+    def function(weight: Tensor, input: Tensor, *rest: Tensor) -> Tensor:
+        starts, shares = read(*rest)
         return F.embedding_bag(
             input,
             weight,
-            offsets,
+            starts,
             mode=mode,
-            per_sample_weights=shares[0] if shares else None,
+            per_sample_weights=shares,
             include_last_offset=include_last_offset,
             padding_idx=padding_idx,
         )
 
-    def formula(weight: Tensor, *shares: Tensor) -> Tensor:
-        bags, count = _bags(input, offsets, include_last_offset)
+    def formula(weight: Tensor, input: Tensor, *rest: Tensor) -> Tensor:
+        starts, shares = read(*rest)
+        names, (bags, count) = input.flatten(), _bags(input, starts, include_last_offset)
         kept = torch.ones_like(bags, dtype=weight.dtype) if padding_idx is None else (names != padding_idx).to(weight)
-        rows = weight[names] * (kept * shares[0].flatten() if shares else kept).unsqueeze(1)
+        rows = weight[names] * (kept if shares is None else kept * shares.flatten()).unsqueeze(1)
         total = weight.new_zeros(count, weight.shape[1]).index_add(0, bags, rows)
         if mode == "sum":
             return total
         return total / weight.new_zeros(count).index_add(0, bags, kept).clamp_min(1).unsqueeze(1)
 
-    names = input.flatten()
-    return by_formula(function, formula, weight, *([] if per_sample_weights is None else [per_sample_weights]))
+    rest = [t for t in (offsets, per_sample_weights) if t is not None]
+    return by_formula(function, formula, weight, input, *rest)
 
 
 def _bags(input: Tensor, offsets: Tensor | None, last: bool) -> tuple[Tensor, int]:

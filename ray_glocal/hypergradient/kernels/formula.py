@@ -1,10 +1,11 @@
 """Functions that stay torch's own, bit for bit, and whose second derivative is that of a formula of plain operations.
 
 Torch computes the value and the gradient. Only what that gradient is pulled back to comes from the formula, which
-autograd differentiates twice.
+autograd differentiates twice, or which says it itself.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,9 @@ from ray_glocal.hypergradient.kernels.backward import Backward, applied, unseen
 from ray_glocal.hypergradient.kernels.blocks import precise
 
 Function = Callable[..., Tensor]
+Cotangents = Sequence[Tensor | None]
+# Of [g, *inputs], by those and the cotangents of the gradient in each input.
+PullBack = Callable[[Sequence[Tensor], Cotangents], Cotangents]
 
 
 def by_formula(function: Function, formula: Function, *inputs: Tensor) -> Tensor:
@@ -23,10 +27,28 @@ def by_formula(function: Function, formula: Function, *inputs: Tensor) -> Tensor
     Args:
         function: Of the inputs; the same at every call, without random draws.
         formula: The same function of plain operations, as smooth where torch's gradient is.
-        inputs: What it is differentiated in, where they require a gradient.
+        inputs: What it is differentiated in, where they require a gradient, and all tensors else that it reads: those
+            that a function holds by itself could be written to unnoticed before it runs again.
     """
-    result: Tensor = applied(Value, _as_now(inputs[0].device, function), formula, *inputs)
+    return by_pull_back(function, partial(_derived, formula, [x.requires_grad for x in inputs]), *inputs)
+
+
+def by_pull_back(function: Function, pull_back: PullBack, *inputs: Tensor) -> Tensor:
+    """The same with what the gradient is pulled back to, in plain operations, where autograd would take longer."""
+    result: Tensor = applied(Value, _as_now(inputs[0].device, function), pull_back, *inputs)
     return result
+
+
+def _derived(formula: Function, wanted: Sequence[bool], saved: Sequence[Tensor], cotangents: Cotangents) -> Cotangents:
+    """What a formula's gradient is pulled back to, differentiable where that is asked for."""
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        g, *inputs = [_branch(x, again) for x in saved]
+        held = [x if wants else x.detach() for x, wants in zip(inputs, wanted, strict=True)]
+        found = gradient([formula(*held)], held, [g], create_graph=True)
+        pairs = [(f, c) for f, c in zip(found, cotangents, strict=True) if f is not None and c is not None]
+        live = [(f, c.to(f.dtype)) for f, c in pairs if f.requires_grad]
+        return gradient([f for f, _ in live], [g, *held], [c for _, c in live], create_graph=again)
 
 
 def _as_now(device: torch.device, function: Function) -> Function:
@@ -46,10 +68,10 @@ class Value(torch.autograd.Function):
     """A function's value."""
 
     @staticmethod
-    def forward(ctx: Any, function: Function, formula: Function, *inputs: Tensor) -> Tensor:
+    def forward(ctx: Any, function: Function, pull_back: PullBack, *inputs: Tensor) -> Tensor:
         """Torch's."""
         ctx.save_for_backward(*inputs)
-        ctx.function, ctx.formula = function, formula
+        ctx.function, ctx.pull_back = function, pull_back
         ctx.set_materialize_grads(False)
         return function(*inputs)
 
@@ -60,7 +82,7 @@ class Value(torch.autograd.Function):
         (g,), wanted = cotangents, ctx.needs_input_grad[2:]
         if g is None:
             return (None,) * (2 + len(saved))
-        return None, None, *applied(Gradient, ctx.function, ctx.formula, wanted, g, *saved)
+        return None, None, *applied(Gradient, ctx.function, ctx.pull_back, wanted, g, *saved)
 
 
 class Gradient(Backward):
@@ -68,7 +90,7 @@ class Gradient(Backward):
 
     @staticmethod
     def forward(
-        function: Function, formula: Function, wanted: Sequence[bool], g: Tensor, *inputs: Tensor
+        function: Function, pull_back: PullBack, wanted: Sequence[bool], g: Tensor, *inputs: Tensor
     ) -> tuple[Tensor | None, ...]:
         """Torch's, of the function run once more."""
         with torch.enable_grad(), torch._C.DisableTorchFunction():
@@ -78,23 +100,16 @@ class Gradient(Backward):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         """Keep the inputs."""
-        _, ctx.formula, ctx.wanted, *tensors = inputs
+        _, ctx.pull_back, _, *tensors = inputs
         ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     @unseen
     def backward(ctx: Any, saved: Sequence[Tensor], *cotangents: Tensor | None) -> Any:
-        """The formula's, differentiable where that is asked for."""
-        again = torch.is_grad_enabled()
-        with torch.enable_grad():
-            g, *inputs = [_branch(precise(x), again) for x in saved]
-            held = [x if wants else x.detach() for x, wants in zip(inputs, ctx.wanted, strict=True)]
-            found = gradient([ctx.formula(*held)], held, [g], create_graph=True)
-            pairs = [(f, c) for f, c in zip(found, cotangents, strict=True) if f is not None and c is not None]
-            live = [(f, c.to(f.dtype)) for f, c in pairs if f.requires_grad]
-            second = gradient([f for f, _ in live], [g, *held], [c for _, c in live], create_graph=again)
-        return None, None, None, *(None if s is None else s.to(x.dtype) for s, x in zip(second, saved, strict=True))
+        """The formula's."""
+        found = ctx.pull_back([precise(x) for x in saved], cotangents)
+        return None, None, None, *(None if f is None else f.to(x.dtype) for f, x in zip(found, saved, strict=True))
 
 
 def gradient(
@@ -111,4 +126,6 @@ def gradient(
 
 def _branch(x: Tensor, again: bool) -> Tensor:
     """A tensor to differentiate in, joined to the graph of x where derivatives are differentiated once more."""
+    if not x.is_floating_point():
+        return x
     return x.view_as(x).requires_grad_() if again else x.detach().requires_grad_()

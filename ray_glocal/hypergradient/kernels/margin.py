@@ -21,15 +21,15 @@ def multi_margin_loss(
         return None
     target = target.clone()  # a loader may fill it anew
 
-    def function(x: Tensor) -> Tensor:
-        return F.multi_margin_loss(x, target, p, margin, weight, reduction=reduction)
+    def function(x: Tensor, target: Tensor, *weight: Tensor) -> Tensor:
+        return F.multi_margin_loss(x, target, p, margin, weight[0] if weight else None, reduction=reduction)
 
-    def formula(x: Tensor) -> Tensor:
+    def formula(x: Tensor, target: Tensor, *weight: Tensor) -> Tensor:
         rows, labels = x.reshape(-1, x.shape[-1]), target.reshape(-1, 1)
         short = (margin - rows.gather(1, labels) + rows).clamp_min(0) ** p
-        short = short.scatter(1, labels, 0).mean(1) * (1 if weight is None else weight[target].reshape(-1))
+        short = short.scatter(1, labels, 0).mean(1) * (weight[0][target].reshape(-1) if weight else 1)
         if reduction == "none":
             return short.reshape(target.shape)
         return short.mean() if reduction == "mean" else short.sum()
 
-    return by_formula(function, formula, input)
+    return by_formula(function, formula, input, target, *([] if weight is None else [weight]))

@@ -253,6 +253,7 @@ def layers() -> dict[str, Call]:
         "unfold": (lambda x: F.unfold(x, 2), (image,)),
         "weight_norm, of rows": (lambda v, g: torch._weight_norm(v, g, 0), (normal(4, 3, 2), normal(4, 1, 1))),
         "weight_norm, of columns": (lambda v, g: torch._weight_norm(v, g, 1), (normal(4, 3), normal(1, 3))),
+        "weight_norm, of numbers": (lambda v, g: torch._weight_norm(v, g, 0), (normal(4), normal(4))),
         "weight_norm, within": (lambda v, g: torch._weight_norm(v, g, 1), (normal(4, 3, 2), normal(1, 3, 1))),
         "weight_norm, of the whole": (lambda v, g: torch._weight_norm(v, g, -1), (normal(4, 3), normal(1))),
     }

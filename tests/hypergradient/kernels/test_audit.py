@@ -37,6 +37,7 @@ MENDED = {
     "layers: layer_norm, shift alone": MISSING,
     "layers: scaled_dot_product_attention": MISSING,
     "layers: weight_norm, of columns": WRONG,
+    "layers: weight_norm, of numbers": WRONG,
     "layers: weight_norm, of rows": WRONG,
     "losses: multi_margin_loss": MISSING,
     "losses: multi_margin_loss, squared": MISSING,

@@ -91,3 +91,12 @@ def test_products_with_several_tangents_at_once(batched):
         for row, *single in zip(rows, *truth, strict=True):
             assert torch.allclose(row, torch.stack(single))
     assert all(torch.isfinite(t).all() for row in truth for t in row)
+
+
+def test_labels_that_are_written_to_are_noticed():
+    labels, x = torch.tensor([0, 2]), torch.randn(2, 3, requires_grad=True)
+    with twice_differentiable(nn.Identity()):
+        loss = F.multi_margin_loss(x, labels, p=2)
+        labels.zero_()
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            torch.autograd.grad(loss, x, create_graph=True)
