@@ -23,8 +23,6 @@ def embedding_bag(
     """Sum or mean of the rows of `weight` that each bag names; not their maximum, whose rows torch tells nobody."""
     if max_norm is not None or scale_grad_by_freq or sparse or mode == "max":
         return None
-    input = input.clone()  # a loader may fill it anew
-    offsets = None if offsets is None else offsets.clone()
 
     def read(*rest: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Offsets and shares, either of which may not be there."""

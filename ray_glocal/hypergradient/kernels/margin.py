@@ -19,7 +19,6 @@ def multi_margin_loss(
     """Mean over classes of max(0, margin - x[target] + x)^p times the target's weight."""
     if size_average is not None or reduce is not None:
         return None
-    target = target.clone()  # a loader may fill it anew
 
     def function(x: Tensor, target: Tensor, *weight: Tensor) -> Tensor:
         return F.multi_margin_loss(x, target, p, margin, weight[0] if weight else None, reduction=reduction)
