@@ -19,6 +19,7 @@ from ray_glocal.hypergradient.replay import recalled, stretches
 from ray_glocal.hypergradient.state import Snapshot, copied
 from ray_glocal.hypergradient.step import Carrier, pull_back_step
 from ray_glocal.hypergradient.trouble import WindowError
+from ray_glocal.hypergradient.verification import CHUNK
 from ray_glocal.hypergradient.window import Trajectory, Window
 
 
@@ -63,8 +64,10 @@ def _trajectory(problem: Problem, window: Window, tail: int, products: Products)
     nothing = tuple({name: torch.zeros_like(t) for name, t in held.items()} for held in window.end.slots)
     own = tuple(copied(share))  # which is overwritten
     carrier, after, contributions = Carrier(own, nothing, outer.statistics), window.end, []
+    small = sum(parameter.numel() for parameter in problem.parameters) <= CHUNK
     for lag, snapshot in enumerate(_backwards(problem, window.snapshots), 1):
-        carrier, contribution = pull_back_step(problem, snapshot, carrier, products, after)
+        turn = None if lag in (1, len(window.snapshots)) or small else lag + window.end.steps[0]
+        carrier, contribution = pull_back_step(problem, snapshot, carrier, products, after, turn)
         after = snapshot.start
         contributions.append(contribution)
         if lag < tail:  # the parameters before this step are one of those averaged

@@ -191,7 +191,7 @@ class Slotted:
 
 
 @dataclass(frozen=True)
-class Gathered:
+class Members:
     """A set."""
 
     items: set[Any]
@@ -216,7 +216,7 @@ class Gathered:
 
 
 @dataclass(frozen=True)
-class Classed:
+class Shared:
     """Values that a class holds for all its objects, its methods and descriptors apart."""
 
     kind: type

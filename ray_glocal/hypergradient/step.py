@@ -19,7 +19,7 @@ from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.products import EXACT, Linearised, Products
 from ray_glocal.hypergradient.rules import Slots, Update
 from ray_glocal.hypergradient.state import InnerState, Snapshot
-from ray_glocal.hypergradient.verification import check_still, check_update
+from ray_glocal.hypergradient.verification import check_one, check_still, check_update
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ def pull_back_step(
     carrier: Carrier,
     products: Products = EXACT,
     after: InnerState | None = None,
+    turn: int | None = None,
 ) -> tuple[Carrier, Mapping[str, Tensor]]:
     """Pull an adjoint back through one inner step.
 
@@ -57,6 +58,7 @@ def pull_back_step(
         products: Where Hessian products come from.
         after: The state after the step, where it is at hand: then it is checked that the step led to it, and its
             buffers need not be computed again.
+        turn: Which parameter alone is checked; all by default.
 
     Returns:
         Adjoint of the state before the step, and the step's contribution to the hypergradient, by name of the
@@ -71,7 +73,9 @@ def pull_back_step(
     gradients = _taken_by(snapshot, slope)
     clipped = _clipped(problem, gradients)
     with torch.no_grad():
-        through = _pull_back_rule(problem, snapshot, clipped, carrier, after)
+        if after is not None and turn is not None:
+            check_one(problem, snapshot, clipped, after, turn)
+        through = _pull_back_rule(problem, snapshot, clipped, carrier, after, check=turn is None)
         if problem.clipping is not None:
             through.gradients = problem.clipping.pull_back(gradients, through.gradients)
     with products.kernels(problem):
@@ -111,6 +115,8 @@ def _pull_back_rule(
     gradients: Sequence[Tensor | None],
     carrier: Carrier,
     after: InnerState | None,
+    *,
+    check: bool,
 ) -> _ThroughRule:
     """Pull an adjoint back through the optimizer's update; a parameter that it skipped keeps its own."""
     zeros = [torch.zeros_like(p) if g is None else p for p, g in zip(carrier.parameters, gradients, strict=True)]
@@ -122,7 +128,7 @@ def _pull_back_rule(
         group = problem.group_of[first]
         adapted = dict(_adapted(problem, snapshot, group))
         taken = update_of(problem, snapshot, bucket, gradients, after)
-        if after is not None:
+        if after is not None and check:
             check_update(problem, bucket, taken, after)
         wanted = frozenset(field for field, _ in adapted.values())
         cotangents = bucket.flat([carrier.parameters[i] for i in bucket.places]), bucket.slots(carrier.slots)

@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from ray_glocal.hypergradient.holders import (
     LARGEST,
     Cell,
-    Classed,
     Fixed,
-    Gathered,
     Global,
     Holder,
     Listed,
+    Members,
     Named,
+    Shared,
     Slotted,
 )
 from ray_glocal.hypergradient.layout import FULL
@@ -280,7 +280,7 @@ def _foreign(kind: type) -> bool:
 def _sequence(name: str, value: Any) -> Found:
     items = [(f"{name}[{i}]", item) for i, item in enumerate(value)] if len(value) <= LARGEST else []
     if isinstance(value, set):
-        return [(name, Gathered(value))], items
+        return [(name, Members(value))], items
     if isinstance(value, tuple) and any(isinstance(item, Tensor) for _, item in items):
         return [(name, Fixed(value))], items
     return [(name, Listed(value))] if isinstance(value, (list, deque)) else [], items
@@ -314,7 +314,7 @@ def _named(name: str, value: Global) -> Found:
 
 def _class(name: str, kind: type) -> Found:
     """What a class of the user's own holds for all its objects, and what its functions refer to."""
-    holder = Classed(kind)
+    holder = Shared(kind)
     functions = [(name, each) for each in vars(kind).values() if isinstance(each, types.FunctionType)]
     return [(name, holder)], [*functions, *((f"{name}.{key}", item) for key, item in holder.entries())]
 

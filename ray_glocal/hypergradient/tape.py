@@ -161,7 +161,7 @@ class Tape:
             else:
                 field, trouble = self._again(first)
         self._strayed = self._strayed + 1 if trouble else 0
-        slope = first.slope if self.keeping.slopes or problem.ranks.count > 1 else None
+        slope = _kept(first.slope) if self.keeping.slopes or problem.ranks.count > 1 else None
         recorded = replace(first, slope=slope, field=field, trouble=trouble, taken=problem.take_step())
         return replace(recorded, marks=problem.surroundings.marks()), loss
 
@@ -232,16 +232,17 @@ class Tape:
         problem = self._problem
         if slopes:
             recorded, loss = self._derived(snapshot, batch)
-            return replace(recorded, taken=problem.take_step()), loss
+            assert recorded.slope is not None
+            return replace(recorded, slope=_kept(recorded.slope), taken=problem.take_step()), loss
         loss = problem.differentiate(batch, problem.leaves(snapshot.values, differentiable=False))
         return replace(snapshot, loss=loss, taken=problem.take_step()), loss
 
     def _derived(self, snapshot: Snapshot, batch: Any) -> tuple[Snapshot, Tensor]:
-        """A plain step with its slope and its loss, the optimizer's part left out."""
+        """A plain step with its loss and its slope, which is the parameters' own; the optimizer's part is left out."""
         problem = self._problem
         leaves = problem.leaves(snapshot.values, differentiable=True)
         loss = problem.explore(batch, leaves) if self.keeping is None else problem.differentiate(batch, leaves)
-        gradients = tuple(None if p.grad is None else p.grad.clone() for p in problem.parameters)
+        gradients = tuple(p.grad for p in problem.parameters)
         check_dense(problem.model, problem.parameters, gradients)
         names = [name for name, leaf in leaves.items() if leaf.grad is not None]
         scaled = [g / snapshot.scale for name in names if (g := leaves[name].grad) is not None]
@@ -367,6 +368,11 @@ def _outlives(problem: Problem, field: GradientField) -> bool:
 
 def _free(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else MEMORY
+
+
+def _kept(slope: Slope) -> Slope:
+    """A slope that outlives the step."""
+    return Slope(tuple(None if gradient is None else gradient.clone() for gradient in slope.parameters), slope.hyper)
 
 
 def others(problem: Problem, field: GradientField) -> bool:

@@ -5,7 +5,8 @@ must be the one in which the next step started. It is not where anything else wr
 after the backward pass, a clamp between steps, another optimizer, a loss that computes something else the second time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 ULPS = 8.0  # of a tensor, by which an update may be off: fused optimizers round otherwise than the rules
 SHARE = 1e-4  # of a step: gradients by other kernels differ in their last bits
 ROUGH = 2e-2  # the same where a rule rounds to bfloat16 in between, as Muon's does
+CHUNK = 2**14  # entries of a parameter that are checked between a window's first and last step
 LOSS = 1e-4  # of a loss, likewise
 
 
@@ -41,6 +43,53 @@ def same_step(snapshot: Snapshot, field: "GradientField") -> "GradientField":
             "it depends on something that could not be put back"
         )
     return field
+
+
+def check_one(
+    problem: Problem, snapshot: Snapshot, gradients: Sequence[Tensor | None], after: InnerState, turn: int
+) -> None:
+    """Check that one parameter's update, or a part of it, led to the next state: in turn each of them.
+
+    A whole update takes many passes over memory, and is checked at a window's first and last step.
+
+    Args:
+        problem: The bilevel problem.
+        snapshot: The inner step, with its state.
+        gradients: By which it was taken, clipped.
+        after: The state in which the step after it started.
+        turn: Which parameter's turn it is, counted from any step.
+
+    Raises:
+        WindowError: It did not; the parameter is named.
+    """
+    start = snapshot.start
+    place = turn % len(gradients)
+    gradient = gradients[place]
+    if gradient is None:
+        return
+    whole = start.parameters[place].numel() <= CHUNK or not problem.rule.elementwise
+    part: Callable[[Tensor], Tensor] = _all if whole else partial(_chunk, turn=turn)
+    before, later = start.slots[place], after.slots[place]
+    options = snapshot.options[problem.group_of[place]]
+    parameter, held = part(start.parameters[place]), {name: part(slot) for name, slot in before.items()}
+    told, slots = problem.rule.update(parameter, part(gradient), held, start.steps[place], options)
+    checked = [(told, part(after.parameters[place]), parameter)]
+    checked += [(s, part(later[n]), held.get(n, torch.zeros_like(s))) for n, s in slots.items() if n in later]
+    share = SHARE if problem.rule.elementwise else ROUGH
+    for triple in checked:
+        if not torch.equal(triple[0], triple[1]) and (off := _off(triple, share)) > 0:
+            raise WindowError(_told(problem, place, off))
+
+
+def _all(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _chunk(tensor: Tensor, turn: int) -> Tensor:
+    """Some consecutive entries of memory, others at every turn."""
+    flat = tensor.as_strided((tensor.numel(),), (1,), tensor.storage_offset())
+    first = (turn * CHUNK) % max(1, tensor.numel() - CHUNK)
+    return flat[first : first + CHUNK]
 
 
 def check_update(problem: Problem, bucket: Bucket, taken: Update, after: InnerState) -> None:
