@@ -70,7 +70,7 @@ def _judged(problem: Problem, window: Window, moved: Sequence[Item]) -> str:
         problem.place(state)
         _nudge(problem, carrying)
         read = _read(problem, window)
-    if all(torch.equal(a, b) for a, b in zip(plain, read, strict=True)):
+    if problem.ranks.unanimous(all(torch.equal(a, b) for a, b in zip(plain, read, strict=True))):
         return ""
     return (
         f"training changes {listed(sorted(carrying))}, losses read what it holds then, and derivatives do not go "

@@ -62,7 +62,7 @@ class Exact:
             kept: GradientField = snapshot.field
             return kept
         problem.place(snapshot.start)
-        return same_step(snapshot, GradientField.of(problem, snapshot))
+        return same_step(problem, snapshot, GradientField.of(problem, snapshot))
 
 
 @dataclass(frozen=True)

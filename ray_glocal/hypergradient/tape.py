@@ -149,19 +149,15 @@ class Tape:
         if problem.surroundings.unrepeatable:
             held = listed(problem.surroundings.unrepeatable)
             trouble = f"{held} is an iterator that a loss or the model holds, and what it has given cannot be put back"
-            recorded, loss = self._plain(snapshot, batch, slopes=True)
-            self.keeping = self.keeping or Keeping(graphs=False)
+            recorded, loss = self._plain(snapshot, batch, slopes=False)
             return replace(recorded, trouble=trouble), loss
         first, loss = self._derived(snapshot, batch)
         assert first.slope is not None
         with problem.preserved():
-            if self.keeping is None:
-                self.keeping, trouble = self._settled(first)
-                field = None
-            else:
-                field, trouble = self._again(first)
+            field, trouble = self._settled(first) if self.keeping is None else self._again(first)
         self._strayed = self._strayed + 1 if trouble else 0
-        slope = _kept(first.slope) if self.keeping.slopes or problem.ranks.count > 1 else None
+        lasting = problem.ranks.count > 1 or (self.keeping is not None and self.keeping.slopes)
+        slope = _kept(first.slope) if lasting else None
         recorded = replace(first, slope=slope, field=field, trouble=trouble, taken=problem.take_step())
         return replace(recorded, marks=problem.surroundings.marks()), loss
 
@@ -249,30 +245,35 @@ class Tape:
         slope = Slope(gradients, dict(zip(names, problem.ranks.mean(scaled), strict=True)))
         return replace(snapshot, slope=slope, loss=loss), loss
 
-    def _settled(self, first: Snapshot) -> tuple[Keeping, str]:
-        """Try the step in every way, and choose; why it cannot be run a second time, where it cannot."""
-        problem, memory = self._problem, self._room()
+    def _settled(self, first: Snapshot) -> tuple[None, str]:
+        """Settle what is kept, unless the step cannot be run a second time: why, and then the next window's will do."""
+        problem = self._problem
         assert first.slope is not None
         problem.place(first.start)
         again = first_derivatives(problem, first).parameters
         trouble = self._differ(first, again)
-        if trouble:
-            return self._stored(first, memory, EXACT, slopes=self._several), trouble
+        if not trouble:
+            self.keeping = self._chosen(first, first.slope, again)
+        return None, trouble
+
+    def _chosen(self, first: Snapshot, slope: Slope, again: Sequence[Tensor | None]) -> Keeping:
+        """Try a step in every way, and choose."""
+        problem, memory = self._problem, self._room()
         if self._differences:
             with problem.preserved():
                 products = calibrated(problem, first, self._say)
             if products is not EXACT:
-                return self._stored(first, memory, products, slopes=True), ""
+                return self._stored(first, memory, products, slopes=True)
             problem.place(first.start)
-        pairs = [(a, b) for a, b in zip(again, first.slope.parameters, strict=True) if a is not None and b is not None]
+        pairs = [(a, b) for a, b in zip(again, slope.parameters, strict=True) if a is not None and b is not None]
         repeats = _same([a for a, _ in pairs], [b for _, b in pairs])
-        alike, graph = self._compared(first, first.slope, repeats=repeats)
+        alike, graph = self._compared(first, slope, repeats=repeats)
         size = (graph + first.start.nbytes) * self._window
         if problem.ranks.unanimous(alike and size <= memory and problem.scaler is None):
-            return Keeping(graphs=True), ""
+            return Keeping(graphs=True)
         why = f"{self._window} graphs of {graph:.3g} bytes exceed {memory:.3g}" if alike else "kernels differ"
         logger.info("Windows are run a second time to be differentiated: %s.", why)
-        return self._stored(first, memory, EXACT, slopes=self._several), ""
+        return self._stored(first, memory, EXACT, slopes=self._several)
 
     @property
     def _several(self) -> bool:

@@ -28,8 +28,8 @@ CHUNK = 2**14  # entries of a parameter that are checked between a window's firs
 LOSS = 1e-4  # of a loss, likewise
 
 
-def same_step(snapshot: Snapshot, field: "GradientField") -> "GradientField":
-    """A step's gradient, run again, if its loss is the one that was taken down.
+def same_step(problem: Problem, snapshot: Snapshot, field: "GradientField") -> "GradientField":
+    """A step's gradient, run again, if its loss is the one that was taken down, on every rank.
 
     Raises:
         WindowError: It is another one.
@@ -37,7 +37,8 @@ def same_step(snapshot: Snapshot, field: "GradientField") -> "GradientField":
     if snapshot.loss is None:
         return field
     first, again = snapshot.loss.double(), field.loss.detach().double()
-    if bool((again - first).abs() > LOSS * first.abs() + 1e-9) or bool(again.isnan() ^ first.isnan()):
+    other = bool((again - first).abs() > LOSS * first.abs() + 1e-9) or bool(again.isnan() ^ first.isnan())
+    if not problem.ranks.unanimous(not other):
         raise WindowError(
             f"a step's loss was {float(first):.6g}, and {float(again):.6g} when it was run again from the same state: "
             "it depends on something that could not be put back"
