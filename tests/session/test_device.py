@@ -37,7 +37,8 @@ def test_memory_is_flat_over_many_windows(device, products):
     batches = [(inputs[i : i + 16], labels[i : i + 16]) for i in range(0, 96, 16)]
     hyper = [Hyperparameter("lr", 5e-3, 1e-5, 1.0, "log"), Hyperparameter("weight_decay", 1e-2, 1e-6, 1.0, "log")]
     arguments = {"val_batches": batches, "hyper": hyper, "total_steps": 2000}
-    session = GlocalSession(model, optimizer, loss, loss, settings=Settings(products=products), **arguments)
+    settings = Settings(products=products, overhead=None, duty_cycle=0.125)
+    session = GlocalSession(model, optimizer, loss, loss, settings=settings, **arguments)
     counts, open_before = [], False
     for batch in session.batches(batches):
         session.step(batch)
