@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pyarrow import ArrowException
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -563,7 +564,7 @@ class GlocalSession:
                 try:
                     with self.adapted.ancestor.as_directory() as folder:
                         self._inherit(Path(folder))
-                except (ArgumentError, OSError) as error:
+                except (ArgumentError, OSError, ArrowException) as error:  # `as_directory` may reach over a network
                     text = f"The ancestor's checkpoint cannot be read: starting afresh. {error}"
                     self.notices.say("ancestor", text)
             return

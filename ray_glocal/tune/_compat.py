@@ -9,7 +9,8 @@ from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from pyarrow.fs import FileType
+from pyarrow.fs import FileSystem, FileType
+from ray.train._internal.session import get_session
 from ray.tune import Checkpoint
 from ray.tune.experiment import Trial  # DeveloperAPI, but every scheduler's hooks receive one
 from ray.tune.result import SHOULD_CHECKPOINT, TRAINING_ITERATION  # the keys that Tune itself puts into results
@@ -20,9 +21,6 @@ from ray.tune.search.sample import Categorical, Domain, Float, Function, Integer
 # DeveloperAPI: resolves `sample_from` and its dependencies exactly as Tune does for its own searchers.
 from ray.tune.search.variant_generator import assign_value, generate_variants
 from ray.tune.utils import flatten_dict  # DeveloperAPI: what Tune flattens results by before schedulers see them
-
-# pyarrow's names of the filesystems that `Checkpoint` can find again from an address alone, and their schemes.
-_SCHEMES = {"s3": "s3", "gcs": "gs", "abfs": "abfs"}
 
 
 def resolved(config: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
@@ -70,19 +68,28 @@ def checkpoints_kept(trial: Trial) -> int | None:
     return kept
 
 
-def checkpoint_address(trial: Trial) -> str | None:
-    """Where the trial's last persisted checkpoint lies, as a path or a URI; None where it has none.
+def last_checkpoint(trial: Trial) -> Checkpoint | None:
+    """A trial's last persisted checkpoint, if it has one: public on a result, but not on the trial."""
+    latest: Checkpoint | None = trial.checkpoint
+    return latest
 
-    `Trial.checkpoint` is public on the result but not on the trial; its filesystem has to be put back into the address
-    because a configuration holds text only. Filesystems without a known scheme yield None: no weights from there.
+
+def filesystem_of_function() -> FileSystem | None:
+    """The filesystem of the experiment whose function runs in this process, with its endpoint and its credentials.
+
+    Tune hands it to every worker, and shows it nowhere.
     """
-    checkpoint = trial.checkpoint
-    if checkpoint is None:
-        return None
-    kind = checkpoint.filesystem.type_name
-    if kind == "local":
-        return str(checkpoint.path)
-    return f"{_SCHEMES[kind]}://{checkpoint.path}" if kind in _SCHEMES else None
+    session = get_session()
+    return None if session is None else _filesystem(session.storage)
+
+
+def filesystem_of_trainable(trainable: object) -> FileSystem | None:
+    """The same for a class trainable, which holds it itself; None where nobody runs it."""
+    return _filesystem(getattr(trainable, "_storage", None))
+
+
+def _filesystem(storage: object) -> FileSystem | None:
+    return getattr(storage, "storage_filesystem", None)
 
 
 def leave_lost_checkpoint(trial: Trial) -> str | None:
@@ -158,10 +165,12 @@ __all__ = [
     "Normal",
     "Trial",
     "Uniform",
-    "checkpoint_address",
     "checkpoints_kept",
     "experiment_folder",
+    "filesystem_of_function",
+    "filesystem_of_trainable",
     "grid_values",
+    "last_checkpoint",
     "leave_lost_checkpoint",
     "resolved",
     "search_is_finished",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,14 +10,11 @@ from ray.tune import Checkpoint
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session import Adapted
+from ray_glocal.tune.ancestry import ancestor
 from ray_glocal.tune.space import Continuous, split
-
-ANCESTOR = "glocal_ancestor"  # key of a configuration under which `GlocalSearch` names the trial it hands down from
 
 # Names that mean an option of the optimizer at the end of a nested name; any other is read by the losses.
 _OPTIONS = frozenset({"lr", "momentum", "dampening", "weight_decay", "beta1", "beta2", "alpha", "eps"})
-
-logger = logging.getLogger(__name__)
 
 
 def adapted(config: Mapping[str, Any], space: Mapping[str, Any], *, adapt: Sequence[str] | None = None) -> Adapted:
@@ -41,7 +36,7 @@ def adapted(config: Mapping[str, Any], space: Mapping[str, Any], *, adapt: Seque
     if not continuous:
         raise nothing_continuous(space)
     hyperparameters = tuple(_hyperparameter(entry, _start(config, entry)) for entry in continuous)
-    return Adapted(hyperparameters, _ancestor(config), Checkpoint.from_directory)
+    return Adapted(hyperparameters, ancestor(config), Checkpoint.from_directory)
 
 
 def nothing_continuous(space: Mapping[str, Any]) -> ArgumentError:
@@ -74,16 +69,3 @@ def _start(config: Mapping[str, Any], entry: Continuous) -> float:
         rule = f"hold a value between {axis.lower:g} and {axis.upper:g} for {entry.name!r}"
         raise ArgumentError("config", rule, value, "Widen the domain in the space or move the value.")
     return float(value)
-
-
-def _ancestor(config: Mapping[str, Any]) -> Checkpoint | None:
-    named = config.get(ANCESTOR) or {}
-    address = named.get("checkpoint")
-    if not address:
-        return None
-    if "://" in address:
-        return Checkpoint(address)
-    if not os.path.isdir(address):
-        logger.warning("The checkpoint %s of ancestor %s is gone: starting afresh.", address, named.get("trial"))
-        return None
-    return Checkpoint.from_directory(address)

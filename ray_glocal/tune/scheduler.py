@@ -29,7 +29,6 @@ from ray_glocal.tune import decisions as table
 from ray_glocal.tune._compat import (
     TRAINING_ITERATION,
     Trial,
-    checkpoint_address,
     checkpoints_kept,
     experiment_folder,
     last_result,
@@ -37,6 +36,7 @@ from ray_glocal.tune._compat import (
     search_is_finished,
     wrapped_searcher,
 )
+from ray_glocal.tune.ancestry import address
 from ray_glocal.tune.ledger_file import LedgerFile
 from ray_glocal.tune.outlook import outlook
 from ray_glocal.tune.reading import TOTAL, Reading, agreed, check_mode, finite, flat_config
@@ -393,13 +393,13 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         if error:
             self._record(Errored(trial.trial_id, attempt, final))
         else:
-            self._record(Completed(trial.trial_id, attempt, checkpoint_address(trial)))
+            self._record(Completed(trial.trial_id, attempt, address(trial)))
 
     def _leave_lost_checkpoint(self, trial: Trial) -> None:
         """A trial that returns shall not fail for good because somebody removed the checkpoint it returns from."""
         lost = leave_lost_checkpoint(trial)
         if lost is not None:
-            now = checkpoint_address(trial)
+            now = address(trial)
             fate = f"it goes on from {now}" if now else "it starts afresh"
             logger.warning("The checkpoint %s of trial %s is gone: %s.", lost, trial.trial_id, fate)
 

@@ -23,7 +23,8 @@ from ray_glocal.scheduling.event import Added, Completed, Errored
 from ray_glocal.scheduling.kinship import Kinship
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.scheduling.seeding import Proposal, first_coverage, joined, propose
-from ray_glocal.tune.adapt import ANCESTOR, nothing_continuous
+from ray_glocal.tune.adapt import nothing_continuous
+from ray_glocal.tune.ancestry import ANCESTOR
 from ray_glocal.tune.decisions import in_the_users_terms
 from ray_glocal.tune.ledger_file import recovered
 from ray_glocal.tune.proposer import Proposer, Suggestion

@@ -13,6 +13,7 @@ from ray import tune
 
 from ray_glocal.session import GlocalSession
 from ray_glocal.tune._compat import SHOULD_CHECKPOINT
+from ray_glocal.tune.ancestry import storage_of
 from ray_glocal.tune.deadline import deadline
 
 
@@ -71,7 +72,8 @@ class GlocalTrainable(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
         self._close()
 
     def _open(self, config: dict[str, Any]) -> None:
-        self.session, self._loader = self.build(config)
+        with storage_of(self):
+            self.session, self._loader = self.build(config)
         self._restored = False
         self._stream = None
 

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pyarrow.fs
-import pytest
 from ray import tune
 from ray.train._internal.session import _TrainingResult
+from ray.train._internal.storage import StorageContext
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -67,7 +67,7 @@ class Stub:
 def test_a_trial_tells_how_many_checkpoints_it_keeps_and_where_its_files_are():
     trial = Trial("stub", stub=True, checkpoint_config=tune.CheckpointConfig(num_to_keep=3))
     assert _compat.checkpoints_kept(trial) == 3
-    assert _compat.checkpoint_address(trial) is None
+    assert _compat.last_checkpoint(trial) is None
     trial.storage = Stub(experiment_driver_staging_path="/staging")
     assert _compat.experiment_folder(trial) == "/staging"
 
@@ -80,12 +80,12 @@ def test_a_trial_tells_its_last_result_flat():
     assert (told["step"], told["forecast/final_loss"]) == (3, 0.5)
 
 
-@pytest.mark.parametrize(
-    ("kind", "address"), [("local", "/b/c"), ("s3", "s3:///b/c"), ("gcs", "gs:///b/c"), ("py::fsspec+x", None)]
-)
-def test_checkpoint_addresses_carry_their_filesystem(kind, address):
-    trial = Stub(checkpoint=Stub(path="/b/c", filesystem=Stub(type_name=kind)))
-    assert _compat.checkpoint_address(trial) == address
+def test_processes_know_the_filesystem_of_the_experiment_they_work_for(tmp_path):
+    """Which it is on a worker, `test_ancestry.py` sees there."""
+    assert _compat.filesystem_of_function() is None
+    assert _compat.filesystem_of_trainable(object()) is None
+    storage = StorageContext(storage_path=str(tmp_path), experiment_dir_name="e", storage_filesystem=None)
+    assert _compat.filesystem_of_trainable(Stub(_storage=storage)) is storage.storage_filesystem
 
 
 def test_filesystems_are_named_as_we_expect(tmp_path):

@@ -125,35 +125,61 @@ class Stepping(tune.Trainable):
         return True
 
 
+def small(config):
+    """A real session on a tiny regression, and its batches."""
+    import torch
+
+    from ray_glocal.session import GlocalSession, Settings
+    from ray_glocal.tune import adapted
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(2, config["width"]), torch.nn.Tanh(), torch.nn.Linear(config["width"], 1)
+    )
+    kind = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[config["optimizer"]]
+    optimizer = kind(model.parameters(), lr=config["lr"])
+    inputs = torch.linspace(-1, 1, 64).reshape(32, 2)
+    batches = [(inputs[i : i + 8], inputs[i : i + 8].sum(1, keepdim=True).sin()) for i in range(0, 32, 8)]
+
+    def mean_square(model, batch):
+        return ((model(batch[0]) - batch[1]) ** 2).mean()
+
+    session = GlocalSession(
+        model,
+        optimizer,
+        mean_square,
+        mean_square,
+        val_batches=batches,
+        hyper=adapted(config, SPACE),
+        total_steps=config["steps"] * 8,
+        settings=Settings(window=4, overhead=None, duty_cycle=0.125, report_every=8),
+    )
+    return session, batches
+
+
 class Small(GlocalTrainable):
-    """A real session on a tiny regression."""
+    """A trial of it as a class."""
 
     def build(self, config):
-        import torch
+        return small(config)
 
-        from ray_glocal.session import GlocalSession, Settings
-        from ray_glocal.tune import adapted
 
-        torch.manual_seed(0)
-        model = torch.nn.Sequential(
-            torch.nn.Linear(2, config["width"]), torch.nn.Tanh(), torch.nn.Linear(config["width"], 1)
-        )
-        kind = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[config["optimizer"]]
-        optimizer = kind(model.parameters(), lr=config["lr"])
-        inputs = torch.linspace(-1, 1, 64).reshape(32, 2)
-        batches = [(inputs[i : i + 8], inputs[i : i + 8].sum(1, keepdim=True).sin()) for i in range(0, 32, 8)]
+class Inheriting(Small):
+    """Tells whether its ancestor's checkpoint could be opened and read."""
 
-        def mean_square(model, batch):
-            return ((model(batch[0]) - batch[1]) ** 2).mean()
+    def step(self):
+        return {**super().step(), **inheritance(self.session)}
 
-        session = GlocalSession(
-            model,
-            optimizer,
-            mean_square,
-            mean_square,
-            val_batches=batches,
-            hyper=adapted(config, SPACE),
-            total_steps=config["steps"] * 8,
-            settings=Settings(window=4, overhead=None, duty_cycle=0.125, report_every=8),
-        )
-        return session, batches
+
+def inheriting(config):
+    """The same as a function."""
+    session, batches = small(config)
+    session.restore(tune.get_checkpoint())
+    for batch in session.batches(batches):
+        session.step(batch)
+        if session.at_report:
+            tune.report({**session.metrics(), **inheritance(session)}, checkpoint=session.checkpoint())
+
+
+def inheritance(session):
+    return {"opened": session.adapted.ancestor is not None, "unread": "ancestor" in session.metrics()["warning"]}
