@@ -175,13 +175,10 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         Raises:
             ArgumentError: No metric or no mode anywhere, too few checkpoints are kept to hand down weights, or `search`
                 is not the searcher that proposes the trials.
-            ClusterError: Nodes on which trials would fail.
         """
         self._meet(wrapped_searcher(controller.search_alg))
         self._read_results()
         self._check_checkpoints(trial)
-        if self._preflight:
-            check_for(trial)
         self._folder = Path(experiment_folder(trial))
         _AT_WORK[experiment_folder(trial)] = self
         self._rulebook, self._tabled, self._gathering, self._running = None, 0, True, {}
@@ -212,6 +209,13 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
             )
             raise ArgumentError("num_to_keep", rule, kept, remedy)
 
+    def _check_ground(self) -> None:
+        if self._search is not None:
+            self._search.check_resumed()
+        first = next(iter(self._running.values()), None)
+        if self._preflight and first is not None:
+            check_for(first)
+
     # Hooks.
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
@@ -233,9 +237,17 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
             self._end(trial, error=trial.status == Trial.ERROR)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """The first that waits; before the first choice of all, give up what the memory knows and Tune does not."""
+        """The first that waits; before the first choice of all, check the ground, and give up what Tune has lost.
+
+        Not when trials are added: whatever is raised while Tune restores them makes it begin the experiment anew.
+
+        Raises:
+            ArgumentError: The experiment that is resumed is of another space, or its storage cannot be written to.
+            ClusterError: Nodes on which trials would fail.
+        """
         if self._gathering:
             self._gathering = False
+            self._check_ground()
             self._give_up_lost()
         return super().choose_trial_to_run(tune_controller)
 
