@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from pyarrow import ArrowException
 from pyarrow.fs import FileSelector, FileSystem
 from ray.exceptions import RayError, RuntimeEnvSetupError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -23,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ray_glocal.errors import ArgumentError, ClusterError
 from ray_glocal.tune._compat import Bundles, Trial, bundles, may_grow, trial_bundles, trial_storage
 from ray_glocal.tune.probe import Answer, look
+from ray_glocal.tune.storage import UNREADABLE, located
 
 _NAMED = 5  # nodes that a sentence names
 _WAIT = 120.0  # seconds for an answer: a worker may have to install its environment first
@@ -75,7 +75,10 @@ def preflight(
     if not ray.is_initialized():
         remedy = 'Call ray.init(address="auto") on a node of the cluster.'
         raise ArgumentError("address", "have been given to ray.init", "no connection", remedy)
-    filesystem, folder = _place(storage_path, storage_filesystem)
+    try:
+        filesystem, folder = located(storage_path, storage_filesystem)
+    except UNREADABLE as error:
+        raise _unwritable(str(storage_path), error) from error
     check(filesystem, folder, bundles(resources), wait=wait)
 
 
@@ -109,16 +112,6 @@ def check(filesystem: FileSystem, folder: str, wanted: Bundles, *, wait: float =
     trouble += grouped(complaints(answers, own, left, folder))
     if trouble:
         raise ClusterError("The cluster is not ready for this experiment.\n" + "\n".join(f"- {t}" for t in trouble))
-
-
-def _place(storage_path: str | Path, filesystem: FileSystem | None) -> tuple[FileSystem, str]:
-    place = str(storage_path)
-    try:
-        if filesystem is None and "://" not in place:
-            place = str(Path(place).expanduser().absolute())
-        return (filesystem, place) if filesystem is not None else FileSystem.from_uri(place)
-    except (OSError, ArrowException) as error:
-        raise _unwritable(place, error) from error
 
 
 def _unwritable(folder: str, error: Exception) -> ArgumentError:
@@ -158,7 +151,7 @@ def _marked(filesystem: FileSystem, folder: str) -> Iterator[str]:
         filesystem.create_dir(marked, recursive=True)
         with filesystem.open_output_stream(f"{marked}/driver") as stream:
             stream.write(b"here")
-    except (OSError, ArrowException) as error:
+    except UNREADABLE as error:
         raise _unwritable(folder, error) from error
     try:
         yield marked

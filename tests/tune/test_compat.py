@@ -12,6 +12,7 @@ from ray.train._internal.storage import StorageContext
 from ray.tune.execution.cluster_info import _is_ray_cluster
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
+from ray.tune.impl.tuner_internal import _TUNER_PKL
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, Searcher, SearchGenerator
 from ray.tune.search.sample import Function
@@ -96,8 +97,9 @@ def test_a_trial_tells_what_it_needs_on_one_node():
     apart = [{"CPU": 1.0}, {"GPU": 1.0}]
     assert _compat.bundles(tune.PlacementGroupFactory(apart)) == tuple(apart)
     assert _compat.bundles(tune.PlacementGroupFactory(apart, strategy="STRICT_PACK")) == ({"CPU": 1.0, "GPU": 1.0},)
-    trial = Trial("stub", stub=True, placement_group_factory=tune.PlacementGroupFactory(apart))
+    trial = Stub(placement_group_factory=tune.PlacementGroupFactory(apart))
     assert _compat.trial_bundles(trial) == tuple(apart)
+    assert "placement_group_factory" in Trial._nonjson_fields
 
 
 def test_a_trial_tells_where_its_experiment_is_stored_unless_it_is_simulated(tmp_path):
@@ -114,6 +116,11 @@ def test_clusters_that_may_grow_are_known_by_what_their_launchers_leave(monkeypa
     monkeypatch.setenv("KUBERAY_GEN_RAY_START_CMD", "ray start --head")
     assert _compat.may_grow()
     assert "ray_bootstrap_config.yaml" in inspect.getsource(_is_ray_cluster)
+
+
+def test_files_of_an_experiment_have_the_names_that_we_look_for():
+    assert TuneController.CKPT_FILE_TMPL.format("*") == _compat.SNAPSHOT
+    assert _compat.TUNER == _TUNER_PKL
 
 
 def test_filesystems_are_named_as_we_expect(tmp_path):
