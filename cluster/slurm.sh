@@ -38,8 +38,9 @@ export RAY_ADDRESS=$head_ip:$port
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_TOKEN RAY_AUTH_MODE=token
 
-# A command on some nodes, once on each, beside the other steps of this job.
-step=(srun --overlap --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}")
+# A command once on each of some nodes, beside the other steps of this job.
+step=(srun --overlap --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}")
+nodes=$SLURM_JOB_NUM_NODES
 
 ray_start=(ray start --block --num-cpus="${SLURM_CPUS_PER_TASK:-1}" --min-worker-port=0 --max-worker-port=0
   --dashboard-agent-listen-port=0 --disable-usage-stats --temp-dir="$temp")
@@ -49,7 +50,7 @@ end() {  # everything ends with the job, whatever ended it
   mapfile -t started < <(jobs -p)
   kill "${started[@]}" 2>/dev/null || true  # some may have ended
   wait
-  "${step[@]}" --nodes="$SLURM_JOB_NUM_NODES" rm -rf "$temp"
+  "${step[@]}" --nodes="$nodes" --ntasks="$nodes" rm -rf "$temp"
 }
 
 again() {
@@ -58,7 +59,7 @@ again() {
   exit 0
 }
 
-"${step[@]}" --nodes="$SLURM_JOB_NUM_NODES" install -d -m 700 "$temp"
+"${step[@]}" --nodes="$nodes" --ntasks="$nodes" install -d -m 700 "$temp"
 trap end EXIT
 trap 'exit 143' TERM
 trap again USR1
@@ -68,7 +69,7 @@ head_start=("${ray_start[@]}" --head --node-ip-address="$head_ip" --port="$port"
 if python -c 'import grpc' 2>/dev/null; then  # then Ray serves remote clients too, by default on one port for all jobs
   head_start+=(--ray-client-server-port=$((port + 2)))
 fi
-"${step[@]}" --nodes=1 --nodelist="$head" "${head_start[@]}" &
+"${step[@]}" --nodes=1 --ntasks=1 --nodelist="$head" "${head_start[@]}" &
 head_step=$!
 
 attempts=5  # `health-check` waits for the head by itself, up to some 40 seconds each time
@@ -77,12 +78,13 @@ until ray health-check --address "$RAY_ADDRESS" >/dev/null 2>&1; do
   ((--attempts)) || fail "no head at $RAY_ADDRESS; RAY_HEAD_IP names another address of the first node"
 done
 
-if ((SLURM_JOB_NUM_NODES > 1)); then
-  "${step[@]}" --nodes=$((SLURM_JOB_NUM_NODES - 1)) --exclude="$head" "${ray_start[@]}" --address="$RAY_ADDRESS" &
+if ((nodes > 1)); then
+  workers=(--nodes=$((nodes - 1)) --ntasks=$((nodes - 1)) --exclude="$head")
+  "${step[@]}" "${workers[@]}" "${ray_start[@]}" --address="$RAY_ADDRESS" &
 fi
 
 # Ray itself says when there are that many nodes: one bundle on each.
-python - "$SLURM_JOB_NUM_NODES" <<'PYTHON' || fail "not all nodes joined in 5 minutes"
+python - "$nodes" <<'PYTHON' || fail "not all nodes joined in 5 minutes"
 import sys
 
 import ray
