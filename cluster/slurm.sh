@@ -15,7 +15,7 @@
 #SBATCH --requeue
 #SBATCH --signal=B:USR1@120
 set -euo pipefail
-umask 077  # sessions and logs are this user's alone
+umask 077
 
 fail() {
   echo "slurm.sh: $1" >&2
@@ -27,7 +27,7 @@ fail() {
 
 head=$SLURMD_NODENAME  # a batch script runs on the first node of its job
 head_ip=${RAY_HEAD_IP:-$(hostname -I | cut -d' ' -f1)}
-temp=/tmp/ray-$SLURM_JOB_ID  # short, since sockets lie in it
+temp=/tmp/ray-$SLURM_JOB_ID  # this user's alone: Ray opens what lies in it to everybody; short, since sockets do
 
 # Jobs that share a node have numbers of their own, and so ports of their own, below those that the system hands out.
 # All others are free ones that Ray finds by itself.
@@ -43,7 +43,7 @@ step=(srun --overlap --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}")
 nodes=$SLURM_JOB_NUM_NODES
 
 ray_start=(ray start --block --num-cpus="${SLURM_CPUS_PER_TASK:-1}" --min-worker-port=0 --max-worker-port=0
-  --dashboard-agent-listen-port=0 --disable-usage-stats --temp-dir="$temp")
+  --dashboard-agent-listen-port=0 --disable-usage-stats --temp-dir="$temp/ray")
 
 end() {  # everything ends with the job, whatever ended it
   trap - EXIT

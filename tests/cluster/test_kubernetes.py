@@ -104,7 +104,9 @@ def test_workers_come_when_they_are_needed_with_a_gpu(name):
 def test_workers_may_be_spot_and_the_head_may_not(name):
     spec = clusters()[name]
     (group,) = spec["workerGroupSpecs"]
-    assert {"nvidia.com/gpu", "cloud.google.com/gke-spot"} <= {t["key"] for t in group["template"]["spec"]["tolerations"]}
+    assert {"nvidia.com/gpu", "cloud.google.com/gke-spot"} <= {
+        t["key"] for t in group["template"]["spec"]["tolerations"]
+    }
     head = spec["headGroupSpec"]["template"]["spec"]
     assert "tolerations" not in head
     (term,) = head["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]

@@ -45,7 +45,9 @@ def test_ray_would_refuse_a_misspelt_field():
 def test_images_are_pinned_to_one_version_of_ray_and_python(name):
     (pinned,) = re.findall(r"^ARG RAY_IMAGE=rayproject/ray:(2\.60\.\d+-py311)-cpu$", DOCKERFILE, re.MULTILINE)
     assert images(LAUNCHERS[name])
-    assert all(image.removesuffix("-gpu").removesuffix("-cpu").endswith(f":{pinned}") for image in images(LAUNCHERS[name]))
+    assert all(
+        image.removesuffix("-gpu").removesuffix("-cpu").endswith(f":{pinned}") for image in images(LAUNCHERS[name])
+    )
 
 
 @EVERY
