@@ -6,9 +6,9 @@ import shlex
 import jsonschema
 import kubernetes_validate
 import pytest
-from .kuberay import SCHEMAS
 
 from .files import MANIFESTS, clusters, templates
+from .kuberay import SCHEMAS
 
 EVERY = pytest.mark.parametrize("name", templates())
 RAY = pytest.mark.parametrize("name", ["raycluster", "rayjob"])

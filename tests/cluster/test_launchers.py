@@ -67,7 +67,7 @@ def test_ray_knows_every_option_of_the_start_commands(name, kind):
 @EVERY
 @pytest.mark.parametrize("kind", ["head", "worker"])
 def test_a_token_is_asked_for_on_every_node(name, kind):
-    assert start_commands(LAUNCHERS[name], kind).startswith("RAY_AUTH_MODE=token ray start ")
+    assert start_commands(LAUNCHERS[name], kind).startswith("RAY_AUTH_MODE=token ")
 
 
 @EVERY
@@ -108,6 +108,7 @@ def test_ports_of_the_machines_at_hand_are_fixed_and_distinct():
 
 def test_all_machines_at_hand_are_used_since_none_can_be_ordered():
     launcher = LAUNCHERS["on-premise"]
+    assert " RAY_enable_autoscaler_v2=0 ray start --head " in start_commands(launcher, "head")
     assert launcher["min_workers"] == launcher["max_workers"] == len(launcher["provider"]["worker_ips"])
 
 
