@@ -15,7 +15,7 @@ import trainables
 from ray import tune
 
 from ray_glocal.scheduling import journal
-from ray_glocal.tune import GlocalScheduler, GlocalSearch
+from ray_glocal.tune import GlocalScheduler, GlocalSearch, retention
 
 SPACE = {
     "optimizer": tune.choice(["sgd", "adamw"]),
@@ -31,6 +31,7 @@ def conduct(address, folder, plan):
     os.dup2(log, 2)
     sys.stdout.reconfigure(line_buffering=True)
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = plan["snapshots"]
+    retention.PERIOD = plan["looks"]
     ray.init(address=address, logging_level=logging.WARNING, log_to_driver=plan["worker_logs"])
     heard = Heard()
     logging.getLogger("ray_glocal").addHandler(heard)
@@ -43,6 +44,8 @@ def conduct(address, folder, plan):
         "heard": heard.sentences,
     }
     (folder / "outcome.json").write_text(json.dumps(outcome))
+    if scheduler._retention is not None:  # a process of `multiprocessing` ends without what runs at exit
+        scheduler._retention._finish()
     ray.shutdown()
 
 
