@@ -38,4 +38,4 @@ def cluster(whole):
 @pytest.fixture(scope="package")
 def s3(network):
     with closing(S3(network.address, network.folder / "s3.log")) as server:
-        yield server
+        yield server.open()

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PATHS = (ROOT / "tests" / "tune", ROOT)  # where processes on hosts find the tests' trainables, and the library
+PATHS = (ROOT / "tests" / "nodes", ROOT / "tests" / "tune", ROOT)  # of Python on hosts
 
 
 class Process(subprocess.Popen):
@@ -30,6 +30,7 @@ class Process(subprocess.Popen):
         if self.is_alive():
             end(self.inner)
         self.wait()
+        self.stdin.close()
 
     @property
     def inner(self):
@@ -57,16 +58,15 @@ class Host:
 
     def start(self, arguments, log=subprocess.DEVNULL, **variables):
         """A process on this host, with an environment that holds nothing of ours but what is given."""
-        command, environment = self._inside(list(map(str, arguments))), self.environment(**variables)
-        return self.process(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=self.home)
+        pipes = {"stdin": subprocess.PIPE, "stdout": log, "stderr": subprocess.STDOUT}
+        return self.process(self._inside(arguments), env=self.environment(**variables), cwd=self.home, **pipes)
 
     def python(self, *arguments, **options):
-        return self.start((sys.executable, *arguments), **options)
+        return self.start((sys.executable, *map(str, arguments)), **options)
 
-    def said_by(self, *arguments, **variables):
-        """What a Python program says, and its exit status."""
-        process = self.python(*arguments, log=subprocess.PIPE, **variables)
-        return process.communicate(timeout=120)[0].decode(), process.returncode
+    def said_by(self, *arguments, told="", **variables):
+        """What a Python program says to what it is told, and its exit status."""
+        return answer(self.python(*arguments, log=subprocess.PIPE, **variables), told)
 
     def environment(self, **variables):
         base = {"PATH": os.environ["PATH"], "HOME": str(self.home), "PYTHONPATH": ":".join(map(str, PATHS))}
@@ -217,6 +217,11 @@ class Loopback(Network):
 
     def _host(self, number):
         return LoopbackHost(number, f"127.0.0.{number + 1}", self.folder)
+
+
+def answer(process, told=""):
+    """What a process says to what it is told, and its exit status."""
+    return process.communicate(told.encode(), timeout=120)[0].decode(), process.returncode
 
 
 def ip(*arguments):

@@ -31,6 +31,12 @@ class Ports:
         return type(self)(*(getattr(self, field.name) + by for field in fields(self)))
 
     @property
+    def open(self):
+        """The few that are fixed and listened on; workers' come beside them."""
+        agents = {self.dashboard_agent_listen, self.dashboard_agent_grpc, self.runtime_env_agent}
+        return {self.node_manager, self.object_manager} | agents
+
+    @property
     def worker(self):
         return range(self.min_worker, self.min_worker + WORKER_PORTS)
 
@@ -55,9 +61,7 @@ class HeadPorts(Ports):
 
     @property
     def open(self):
-        """The few that are fixed; workers' come beside them."""
-        agents = (self.dashboard_agent_listen, self.dashboard_agent_grpc, self.runtime_env_agent)
-        return {self.gcs, self.node_manager, self.object_manager, self.ray_client_server, *agents}
+        return super().open | {self.gcs, self.ray_client_server}
 
 
 @dataclass(frozen=True)

@@ -23,19 +23,24 @@ class S3:
             command = [sys.executable, "-m", "moto.server", "--host", address, "--port", "0"]
             variables = {**os.environ, "INITIAL_NO_AUTH_ACTION_COUNT": str(OPENING)}
             self.process = subprocess.Popen(command, env=variables, stdout=file, stderr=file)
-        self.endpoint = self._endpoint(log)
+        self.log = log
+
+    def open(self):
+        """Wait for the server, and set up what every experiment finds there."""
+        self.endpoint = self._endpoint()
         key = self._key()
         options = {"endpoint_override": self.endpoint, "scheme": "http", "region": REGION}
         options |= {"access_key": key["AccessKeyId"], "secret_key": key["SecretAccessKey"]}
         S3FileSystem(**options, allow_bucket_creation=True).create_dir(BUCKET)
         self.storage = {"bucket": BUCKET, "options": options}
+        return self
 
-    def _endpoint(self, log):
+    def _endpoint(self):
         while self.process.poll() is None:
-            if found := re.search(r"Running on http://(\S+:\d+)", log.read_text()):
+            if found := re.search(r"Running on http://(\S+:\d+)", self.log.read_text()):
                 return found[1]
             time.sleep(0.02)
-        raise AssertionError(log.read_text())
+        raise AssertionError(self.log.read_text())
 
     def _key(self):
         anybody = {"aws_access_key_id": "anybody", "aws_secret_access_key": "anything"}
