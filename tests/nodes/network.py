@@ -30,7 +30,8 @@ class Process(subprocess.Popen):
         if self.is_alive():
             end(self.inner)
         self.wait()
-        self.stdin.close()
+        for pipe in filter(None, (self.stdin, self.stdout)):
+            pipe.close()
 
     @property
     def inner(self):
@@ -58,7 +59,8 @@ class Host:
 
     def start(self, arguments, log=subprocess.DEVNULL, **variables):
         """A process on this host, with an environment that holds nothing of ours but what is given."""
-        pipes = {"stdin": subprocess.PIPE, "stdout": log, "stderr": subprocess.STDOUT}
+        heard = log if log == subprocess.PIPE else subprocess.DEVNULL  # whoever is listened to is spoken to
+        pipes = {"stdin": heard, "stdout": log, "stderr": subprocess.STDOUT}
         return self.process(self._inside(arguments), env=self.environment(**variables), cwd=self.home, **pipes)
 
     def python(self, *arguments, **options):
@@ -197,7 +199,8 @@ class Namespaces(Network):
         number = os.getpid() % 62_000  # in the range that is reserved for measuring networks: 198.18.0.0/15
         self.bridge, self.block = f"n{number}", f"198.{18 + number // 31_000}.{number % 254}"
         self.address = f"{self.block}.1"
-        ip("link", "add", self.bridge, "type", "bridge")
+        # Without a hardware address of its own it changes with its cables, and the hosts would not find it again.
+        ip("link", "add", self.bridge, "address", "02:00:00:00:00:01", "type", "bridge")
         ip("addr", "add", f"{self.address}/24", "dev", self.bridge)
         ip("link", "set", self.bridge, "up")
 

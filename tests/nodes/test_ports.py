@@ -39,7 +39,6 @@ def busy(cluster):
     assert set(line.decode().split()) == {node.address for node in cluster.workers}
     yield cluster
     process.end()
-    process.stdout.close()
 
 
 @pytest.fixture
@@ -63,7 +62,6 @@ def test_nodes_open_to_others_what_they_are_meant_to_and_nothing_else(busy):
         assert found == listening(node.host.init)  # what the system says there, and what is found from outside
         assert found - set(node.ports.worker) == node.ports.open
         assert found & set(node.ports.worker)
-    assert busy.head.ports.dashboard not in reached(busy, busy.head)
 
 
 @pytest.mark.usefixtures("own_ports")
@@ -73,7 +71,6 @@ def test_a_port_opened_by_mistake_is_found(cluster):
     assert mistake in reached(cluster, cluster.head)
     assert mistake in listening(cluster.head.host.init)
     process.end()
-    process.stdout.close()
     assert mistake not in reached(cluster, cluster.head)
 
 
@@ -94,14 +91,12 @@ CALLS = {
     "runtime_env_agent": ["http /"],
     "ray_client_server": ["rpc /ray.rpc.RayletDriver/ClusterInfo"],
     "worker": ["rpc /ray.rpc.CoreWorkerService/GetCoreWorkerStats"],
-}
+}  # beside these, every server of gRPC tells anybody whether it is well
 
 
-@pytest.mark.parametrize(
-    ("tokens", "refusals"), [((), {"UNAUTHENTICATED", "401"}), (("f" * 64,), {"UNAUTHENTICATED", "403"})]
-)
-def test_no_port_of_the_head_answers_without_the_right_token(busy, tokens, refusals):
-    assert set(answers(busy, tokens)) == refusals
+def test_no_port_of_the_head_answers_without_the_right_token(busy):
+    assert set(answers(busy, [])) == {"UNAUTHENTICATED", "401"}
+    assert set(answers(busy, ["f" * 64])) == {"UNAUTHENTICATED", "403"}
     assert not set(answers(busy, [busy.variables["RAY_AUTH_TOKEN"]])) & {"UNAUTHENTICATED", "401", "403"}
 
 

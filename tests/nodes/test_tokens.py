@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 
 import pytest
 
@@ -34,7 +35,7 @@ def requests(cluster, stranger):
     """What anybody may want of a cluster: from which host, by which command."""
     head = cluster.head.host
     joins = start(stranger, f"--address={cluster.address}", "--num-cpus=1", *stranger.options)
-    submits = (*RAY, "job", "submit", f"--address={cluster.dashboard}", "--", "python", "-c", f'"{JOB}"')
+    submits = (*RAY, "job", "submit", f"--address={cluster.dashboard}", "--", sys.executable, "-c", JOB)
     return {
         "driver": (head, ("-c", DRIVER, cluster.address, head.address)),
         "worker": (stranger, joins),
