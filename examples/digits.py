@@ -11,12 +11,13 @@ Batch = tuple[Tensor, Tensor]
 STEPS = 1600
 
 
-def split() -> tuple[Batch, Batch, Batch]:
-    """Training, validation and test images with their labels; the same split every time."""
+def split(device: str = "cpu") -> tuple[Batch, Batch, Batch]:
+    """Training, validation and test images with their labels, on a device; the same split every time."""
     raw = load_digits()
     order = torch.randperm(len(raw.target), generator=torch.Generator().manual_seed(0))
     images = torch.tensor(raw.data / 16, dtype=torch.float32)[order]
     labels = torch.tensor(raw.target)[order]
+    images, labels = images.to(device), labels.to(device)
     pieces = zip(images.split([1000, 400, 397]), labels.split([1000, 400, 397]), strict=True)
     train, val, test = pieces
     return train, val, test

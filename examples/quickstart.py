@@ -23,8 +23,9 @@ SPACE = {  # an ordinary Tune space: ASHA, PBT and Optuna take it as it is
 
 def train(config: dict) -> None:
     torch.set_num_threads(1)  # as many as the trial has CPUs
-    training, validation, test = digits.split()
-    model = digits.network(config["width"], seed=0)
+    device = "cuda" if torch.cuda.is_available() else "cpu"  # Ray shows a trial the GPUs that it was given
+    training, validation, test = digits.split(device)
+    model = digits.network(config["width"], seed=0).to(device)
     optimizer = digits.optimizer(config["optimizer"], model, config)
     session = GlocalSession(
         model,

@@ -1,4 +1,4 @@
-"""The one shape that every complaint about an argument takes."""
+"""The shape that every complaint about an argument takes, and the one about a cluster."""
 
 
 class ArgumentError(ValueError):
@@ -18,3 +18,7 @@ class ArgumentError(ValueError):
     def __str__(self) -> str:
         argument, rule, got, remedy = self.args
         return f"`{argument}` must {rule}; got {got!r}.{' ' + remedy if remedy else ''}"
+
+
+class ClusterError(RuntimeError):
+    """A cluster on which an experiment would fail: what is wrong, on which nodes, and the way out."""

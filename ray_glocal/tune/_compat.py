@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from pyarrow.fs import FileSystem, FileType
 from ray.train._internal.session import get_session
-from ray.tune import Checkpoint
+from ray.train._internal.storage import StorageContext
+from ray.tune import Checkpoint, PlacementGroupFactory
+from ray.tune.execution.cluster_info import _is_ray_cluster
+from ray.tune.execution.placement_groups import resource_dict_to_pg_factory  # DeveloperAPI: what `with_resources` does
 from ray.tune.experiment import Trial  # DeveloperAPI, but every scheduler's hooks receive one
 from ray.tune.result import SHOULD_CHECKPOINT, TRAINING_ITERATION  # the keys that Tune itself puts into results
 
@@ -21,6 +25,10 @@ from ray.tune.search.sample import Categorical, Domain, Float, Function, Integer
 # DeveloperAPI: resolves `sample_from` and its dependencies exactly as Tune does for its own searchers.
 from ray.tune.search.variant_generator import assign_value, generate_variants
 from ray.tune.utils import flatten_dict  # DeveloperAPI: what Tune flattens results by before schedulers see them
+
+SNAPSHOT = "experiment_state-*.json"  # what Tune knows of an experiment's trials, in its folder
+TUNER = "tuner.pkl"  # the `Tuner` that began the experiment
+Bundles = tuple[Mapping[str, float], ...]
 
 
 def resolved(config: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
@@ -147,6 +155,38 @@ def search_is_finished(controller: object) -> bool:
     return bool(search.is_finished() or 0 < planned <= len(controller.get_trials()))  # type: ignore[attr-defined]
 
 
+def bundles(resources: Any) -> Bundles:
+    """What a trial needs on one node each, by the dict or the `PlacementGroupFactory` that `with_resources` takes.
+
+    Bundles that may not be apart are one.
+    """
+    factory = resources if isinstance(resources, PlacementGroupFactory) else resource_dict_to_pg_factory(resources)
+    if factory.strategy == "STRICT_PACK":
+        return (dict(factory.required_resources),)
+    return tuple(dict(bundle) for bundle in factory.bundles)
+
+
+def trial_bundles(trial: Trial) -> Bundles:
+    """The same of a trial."""
+    return bundles(trial.placement_group_factory)
+
+
+def trial_storage(trial: Trial) -> tuple[FileSystem, str] | None:
+    """The filesystem and the folder of an experiment on Ray; None of one that is simulated, whose context is another.
+
+    A trial's storage is public on no object that a scheduler sees.
+    """
+    storage = trial.storage
+    if type(storage) is not StorageContext:
+        return None
+    return storage.storage_filesystem, storage.experiment_fs_path
+
+
+def may_grow() -> bool:
+    """Whether an autoscaler may add nodes: Ray's launcher leaves a file on the head, KubeRay a variable in each pod."""
+    return bool(_is_ray_cluster() or "KUBERAY_GEN_RAY_START_CMD" in os.environ)
+
+
 def grid_values(value: object) -> list[Any] | None:
     """The values of `tune.grid_search`, which is a dict by convention; None for anything else."""
     if isinstance(value, Mapping) and set(value) == {"grid_search"}:
@@ -157,6 +197,7 @@ def grid_values(value: object) -> list[Any] | None:
 __all__ = [
     "SHOULD_CHECKPOINT",
     "TRAINING_ITERATION",
+    "Bundles",
     "Categorical",
     "Domain",
     "Float",
@@ -165,6 +206,7 @@ __all__ = [
     "Normal",
     "Trial",
     "Uniform",
+    "bundles",
     "checkpoints_kept",
     "experiment_folder",
     "filesystem_of_function",
@@ -172,7 +214,10 @@ __all__ = [
     "grid_values",
     "last_checkpoint",
     "leave_lost_checkpoint",
+    "may_grow",
     "resolved",
     "search_is_finished",
+    "trial_bundles",
+    "trial_storage",
     "wrapped_searcher",
 ]

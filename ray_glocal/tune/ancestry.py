@@ -12,17 +12,16 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from pyarrow import ArrowException
 from pyarrow.fs import FileSystem, FileType
 from ray.tune import Checkpoint
 
 from ray_glocal.tune._compat import Trial, filesystem_of_function, filesystem_of_trainable, last_checkpoint
+from ray_glocal.tune.storage import UNREADABLE, located
 
 ANCESTOR = "glocal_ancestor"  # key of a configuration under which `GlocalSearch` names the trial it hands down from
 
 # pyarrow's names of the filesystems that an address alone leads to, and their schemes.
 _SCHEMES = {"s3": "s3", "gcs": "gs", "abfs": "abfs", "hdfs": "hdfs"}
-_UNREADABLE = (OSError, ArrowException)  # what pyarrow raises where a place is not there, not known or not allowed
 
 _of_class: ContextVar[FileSystem | None] = ContextVar("filesystem of a class trainable", default=None)
 
@@ -48,7 +47,7 @@ def ancestor(config: Mapping[str, Any]) -> Checkpoint | None:
         checkpoint = _checkpoint(str(place))
         if checkpoint.filesystem.get_file_info(checkpoint.path).type == FileType.Directory:
             return checkpoint
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         trouble = f"cannot be opened: {error}"
     else:
         trouble = "is gone"
@@ -71,7 +70,8 @@ def _checkpoint(place: str) -> Checkpoint:
     own = filesystem_of_function() or _of_class.get()
     if own is not None and _scheme(own) == (scheme if mark else None):
         return Checkpoint(path if mark else place, own)
-    return Checkpoint(place) if mark else Checkpoint.from_directory(place)
+    filesystem, found = located(place)
+    return Checkpoint(found, filesystem)
 
 
 def _scheme(filesystem: FileSystem) -> str | None:

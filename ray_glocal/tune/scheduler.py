@@ -39,6 +39,7 @@ from ray_glocal.tune._compat import (
 from ray_glocal.tune.ancestry import address
 from ray_glocal.tune.ledger_file import LedgerFile
 from ray_glocal.tune.outlook import outlook
+from ray_glocal.tune.preflight import check_for
 from ray_glocal.tune.reading import TOTAL, Reading, agreed, check_mode, finite, flat_config
 from ray_glocal.tune.rulebook import Rulebook
 from ray_glocal.tune.search import GlocalSearch
@@ -77,6 +78,8 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         rules: Names of pruning rules (`nonfinite`, `rung`, `dominated`, `stalled`), or rules.
         forecaster: Name of a forecaster of `ray_glocal.koopman`, or a forecaster.
         forecast_of: The metric whose end a session's own `forecast/final_loss` tells.
+        preflight: Whether to ask the nodes of a cluster, before the first trial, if they reach the storage and have
+            this `ray_glocal`, and if one has the resources of a trial: see `ray_glocal.tune.preflight`.
 
     Raises:
         ArgumentError: An argument is out of its range or contradicts the searcher's.
@@ -97,6 +100,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         rules: Sequence[str | Rule] = ("nonfinite", "rung"),
         forecaster: str | Forecaster = "relaxation",
         forecast_of: str = "val_loss",
+        preflight: bool = True,
     ) -> None:
         super().__init__()
         if max_t is not None and not max_t > 0:
@@ -107,7 +111,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._grace, self._factor, self._max_t = grace_period, reduction_factor, max_t
         self._rule_names = tuple(rules)
         self._forecaster = named_forecaster(forecaster) if isinstance(forecaster, str) else forecaster
-        self._time_attr, self._forecast_of = time_attr, forecast_of
+        self._time_attr, self._forecast_of, self._preflight = time_attr, forecast_of, preflight
         self._stop: dict[str, Any] = {}  # Tune's own stopping criterion
         self._rulebook: Rulebook | None = None
         self._folder: Path | None = None
@@ -205,6 +209,13 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
             )
             raise ArgumentError("num_to_keep", rule, kept, remedy)
 
+    def _check_ground(self) -> None:
+        if self._search is not None:
+            self._search.check_resumed()
+        first = next(iter(self._running.values()), None)
+        if self._preflight and first is not None:
+            check_for(first)
+
     # Hooks.
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
@@ -226,9 +237,17 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
             self._end(trial, error=trial.status == Trial.ERROR)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """The first that waits; before the first choice of all, give up what the memory knows and Tune does not."""
+        """The first that waits; before the first choice of all, check the ground, and give up what Tune has lost.
+
+        Not when trials are added: whatever is raised while Tune restores them makes it begin the experiment anew.
+
+        Raises:
+            ArgumentError: The experiment that is resumed is of another space, or its storage cannot be written to.
+            ClusterError: Nodes on which trials would fail.
+        """
         if self._gathering:
             self._gathering = False
+            self._check_ground()
             self._give_up_lost()
         return super().choose_trial_to_run(tune_controller)
 

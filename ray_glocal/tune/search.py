@@ -25,6 +25,7 @@ from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.scheduling.seeding import Proposal, first_coverage, joined, propose
 from ray_glocal.tune.adapt import nothing_continuous
 from ray_glocal.tune.ancestry import ANCESTOR
+from ray_glocal.tune.changes import changes, matched, unlike
 from ray_glocal.tune.decisions import in_the_users_terms
 from ray_glocal.tune.ledger_file import recovered
 from ray_glocal.tune.proposer import Proposer, Suggestion
@@ -102,6 +103,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         self._samples: int | None = None
         self._linked = False  # whether a GlocalScheduler records the events, and sees more of them
         self._settle: Callable[[], None] | None = None
+        self._unlike: ArgumentError | None = None  # what is wrong with a restored memory
         self.reading = Reading(metric, mode, slopes=self.ordinal) if metric and mode else None
         self.ledger = Ledger()
 
@@ -153,9 +155,11 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         searcher proposes the discrete values, its None and its `Searcher.FINISHED` are passed on.
 
         Raises:
-            ArgumentError: Nobody has said which metric to optimise, or the other searcher has a space of its own.
+            ArgumentError: Nobody has said which metric to optimise, the other searcher has a space of its own, or the
+                space is not that of the experiment that is resumed.
         """
         reading = self.reading or Reading(self._metric or "", self._mode or "")
+        self.check_resumed()
         if self._max_concurrent is not None and len(self.ledger.live) >= self._max_concurrent:
             return None
         if self._proposer is None:
@@ -167,6 +171,15 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         chosen = (suggestion.levels, self._proposer.name)
         proposal = joined(self.ledger, self._issued.space, self._seed, self._cover, *chosen)
         return self._issue(trial_id, proposal, suggestion.values)
+
+    def check_resumed(self) -> None:
+        """Complain about a restored memory of another space; `restore` must not, for Tune would begin all over again.
+
+        Raises:
+            ArgumentError: The space has other hyperparameters than the trials of the experiment that is resumed.
+        """
+        if self._unlike is not None:
+            raise self._unlike
 
     def proposals(self) -> list[dict[str, Any]]:
         """Every proposal so far, oldest first, and why: trial, origin, ancestor, reason, discrete values, start values.
@@ -253,7 +266,9 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         self._restore(saved[-1], saved[-1].with_name(_DISCRETE_FILE.format(session)))
 
     def _restore(self, path: Path, beside: Path) -> None:
-        self.ledger.replace(recovered(path))
+        restored = recovered(path)
+        self._unlike = unlike(restored, self._issued)
+        self.ledger.replace(restored if self._unlike else matched(restored, self._issued))
         if self._proposer is not None:
             self._proposer.restore(beside, self.ledger.away)
 
@@ -323,7 +338,13 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         if passed != names:
             rule = f"hold the same domains as the searcher's space, {sorted(names)}"
             raise ArgumentError("config", rule, sorted(passed), "Pass the same dict to both, or to the searcher only.")
-        return _checked(split(config, adapt=self._adapt))
+        parts = _checked(split(config, adapt=self._adapt))
+        told = changes(own, parts)
+        if told:
+            rule = "hold the searcher's space, of which a restored one is that of the experiment"
+            remedy = "Pass the same dict to both; for another space begin another experiment, under a name of its own."
+            raise ArgumentError("config", rule, "; ".join(told), remedy)
+        return parts
 
 
 def _domains(parts: Split) -> list[tuple[str, ...]]:

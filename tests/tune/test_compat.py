@@ -9,14 +9,17 @@ import pyarrow.fs
 from ray import tune
 from ray.train._internal.session import _TrainingResult
 from ray.train._internal.storage import StorageContext
+from ray.tune.execution.cluster_info import _is_ray_cluster
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
+from ray.tune.impl.tuner_internal import _TUNER_PKL
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, Searcher, SearchGenerator
 from ray.tune.search.sample import Function
 from ray.tune.search.variant_generator import assign_value, generate_variants
 
 from ray_glocal.report import Progress
+from ray_glocal.simulate._compat import Storage
 from ray_glocal.tune import GlocalScheduler, GlocalSearch, _compat
 from ray_glocal.tune._compat import Categorical, Domain, Float, Integer, LogUniform, Normal, Uniform
 
@@ -86,6 +89,38 @@ def test_processes_know_the_filesystem_of_the_experiment_they_work_for(tmp_path)
     assert _compat.filesystem_of_trainable(object()) is None
     storage = StorageContext(storage_path=str(tmp_path), experiment_dir_name="e", storage_filesystem=None)
     assert _compat.filesystem_of_trainable(Stub(_storage=storage)) is storage.storage_filesystem
+
+
+def test_a_trial_tells_what_it_needs_on_one_node():
+    assert _compat.bundles(None) == ({"CPU": 1.0},)
+    assert _compat.bundles({"cpu": 2, "gpu": 0.25, "special": 1}) == ({"CPU": 2.0, "GPU": 0.25, "special": 1.0},)
+    apart = [{"CPU": 1.0}, {"GPU": 1.0}]
+    assert _compat.bundles(tune.PlacementGroupFactory(apart)) == tuple(apart)
+    assert _compat.bundles(tune.PlacementGroupFactory(apart, strategy="STRICT_PACK")) == ({"CPU": 1.0, "GPU": 1.0},)
+    trial = Stub(placement_group_factory=tune.PlacementGroupFactory(apart))
+    assert _compat.trial_bundles(trial) == tuple(apart)
+    assert "placement_group_factory" in Trial._nonjson_fields
+
+
+def test_a_trial_tells_where_its_experiment_is_stored_unless_it_is_simulated(tmp_path):
+    told = {"storage_path": str(tmp_path), "experiment_dir_name": "e", "storage_filesystem": None}
+    trial = Trial("stub", stub=True, storage=StorageContext(**told))
+    filesystem, folder = _compat.trial_storage(trial)
+    assert (filesystem.type_name, folder) == ("local", str(tmp_path / "e"))
+    trial.storage = Storage(**told)
+    assert _compat.trial_storage(trial) is None
+
+
+def test_clusters_that_may_grow_are_known_by_what_their_launchers_leave(monkeypatch):
+    assert not _compat.may_grow()
+    monkeypatch.setenv("KUBERAY_GEN_RAY_START_CMD", "ray start --head")
+    assert _compat.may_grow()
+    assert "ray_bootstrap_config.yaml" in inspect.getsource(_is_ray_cluster)
+
+
+def test_files_of_an_experiment_have_the_names_that_we_look_for():
+    assert TuneController.CKPT_FILE_TMPL.format("*") == _compat.SNAPSHOT
+    assert _compat.TUNER == _TUNER_PKL
 
 
 def test_filesystems_are_named_as_we_expect(tmp_path):
