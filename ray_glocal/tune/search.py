@@ -283,8 +283,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
             checkpoint = self._checkpoint(proposal)
             config[ANCESTOR] = {"trial": proposal.ancestor, "checkpoint": checkpoint}
             reason += " Its weights too." if checkpoint else " Not its weights: it runs on, or has none to hand down."
-        if self._samples is not None:
-            self.ledger.record(Settled(_SAMPLES, self._samples))
+        self.ledger.record(Settled(_SAMPLES, self._samples or _UNCOUNTED))  # the first time only
         self.ledger.record(
             Added(trial, flat, 0, proposal.ancestor, proposal.levels, proposal.start, proposal.origin, reason)
         )
@@ -315,8 +314,12 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
 
     @property
     def _cover(self) -> int:
-        """How many proposals come before any is learned from; `Tuner.restore` tells a searcher nothing once more."""
-        samples = self._samples or self.ledger.settled(_SAMPLES) or _UNCOUNTED
+        """How many proposals come before any is learned from.
+
+        The number of samples is the one that the experiment began with, as it is for Tune: `Tuner.restore` tells a
+        searcher nothing, or that it is 1.
+        """
+        samples = self.ledger.settled(_SAMPLES) or self._samples or _UNCOUNTED
         return first_coverage(self._issued.space, int(samples))
 
     def _checkpoint(self, proposal: Proposal) -> str | None:

@@ -97,13 +97,16 @@ def test_proposals_are_reproducible_and_survive_save_and_restore(tmp_path):
     assert all(json.loads(line) for line in lines)  # plain data: nothing to unpickle
 
 
+@pytest.mark.parametrize("again", [None, 1])
 @pytest.mark.parametrize("samples", [8, 24, -1])
-def test_a_search_that_tune_restores_without_a_word_proposes_what_the_first_would_have(tmp_path, samples):
-    """`Tuner.restore` does not tell a searcher the number of samples once more."""
+def test_a_search_that_a_tuner_restores_proposes_what_the_first_would_have(tmp_path, samples, again):
+    """`Tuner.restore` tells a searcher nothing, or, where it is given a space, that there is one sample."""
     first = told(GlocalSearch(SPACE, "val_loss", "min", seed=3), samples if samples > 0 else sys.maxsize)
     begun = run(first, 2)
     first.save(str(tmp_path / "state.pkl"))
     second = GlocalSearch(SPACE, "val_loss", "min", seed=3)
+    if again:
+        told(second, again)
     second.restore(str(tmp_path / "state.pkl"))
     assert begun + run(second, 6, begin=2) == begun + run(first, 6, begin=2)
     assert [row["reason"] for row in second.proposals()] == [row["reason"] for row in first.proposals()]
