@@ -241,7 +241,7 @@ def test_odd_results_are_no_events():
     for value in (None, "text", True, object(), [1.0]):
         search.on_trial_result("a", {"val_loss": value, "training_iteration": 1})
     assert search.ledger.trial("a").latest is None
-    assert [type(e).__name__ for e in search.ledger.events] == ["Added"]
+    assert [type(e).__name__ for e in search.ledger.events] == ["Settled", "Added"]
 
 
 def test_tune_may_pass_the_same_space_or_constants():
