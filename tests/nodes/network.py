@@ -139,6 +139,7 @@ class LoopbackHost(Host):
     def __init__(self, number, address, folder):
         super().__init__(number, address, folder)
         self.options = (f"--temp-dir={folder}/ray{number}",)
+        self.init = os.getpid()  # any process is in its network
 
     mark = property(lambda self: f"TESTS_HOST={self.folder.name}-{self.number}")
 
