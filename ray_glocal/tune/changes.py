@@ -72,13 +72,15 @@ def _kinds(parts: Split) -> dict[str, str]:
 def _recorded(event: Added, parts: Split) -> dict[str, str]:
     """The same of the space that a proposal came from, as far as its configuration tells.
 
-    It holds constants too: of the names that it has besides, only those of the space at hand are known to be searched.
+    It holds constants too, of which a searcher that `Tuner.restore` made has not been told: of the names that it has
+    besides, those of the space at hand are known to be searched, and others where these are fewer than its levels.
     """
     found = dict.fromkeys(event.start, "adapted")
     names = {name for name in event.config if name not in event.start and not name.startswith(ANCESTOR)}
     constant = {name for name in names if any(_within(name, constant) for constant in parts.constants)}
     known = {d.name for d in parts.discrete if any(_within(name, d.name) for name in names)}
-    strange = {name for name in names - constant if not any(_within(name, own) for own in known)}
+    others = {name for name in names - constant if not any(_within(name, own) for own in known)}
+    strange = others if len(known) < len(event.levels) else set()
     return found | dict.fromkeys(known | strange, "searched")
 
 

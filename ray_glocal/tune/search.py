@@ -19,7 +19,7 @@ from ray.tune.search import Searcher
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.scheduling import journal
-from ray_glocal.scheduling.event import Added, Completed, Errored
+from ray_glocal.scheduling.event import Added, Completed, Errored, Settled
 from ray_glocal.scheduling.kinship import Kinship
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.scheduling.seeding import Proposal, first_coverage, joined, propose
@@ -33,6 +33,7 @@ from ray_glocal.tune.reading import Reading, agreed, check_mode, flat_config
 from ray_glocal.tune.space import Split, split
 
 _UNCOUNTED = 64  # samples to reckon with where their number is not known
+_SAMPLES = "num_samples"  # the setting under which the ledger knows it
 
 _BESIDE = ".discrete"  # ending of the file beside ours into which another searcher saves its state
 _DISCRETE_FILE = "glocal-discrete-{}.pkl"  # in an experiment's folder, of which Tune brings back *.pkl and *.json
@@ -282,6 +283,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
             checkpoint = self._checkpoint(proposal)
             config[ANCESTOR] = {"trial": proposal.ancestor, "checkpoint": checkpoint}
             reason += " Its weights too." if checkpoint else " Not its weights: it runs on, or has none to hand down."
+        self.ledger.record(Settled(_SAMPLES, self._samples or _UNCOUNTED))  # the first time only
         self.ledger.record(
             Added(trial, flat, 0, proposal.ancestor, proposal.levels, proposal.start, proposal.origin, reason)
         )
@@ -312,7 +314,13 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
 
     @property
     def _cover(self) -> int:
-        return first_coverage(self._issued.space, _UNCOUNTED if self._samples is None else self._samples)
+        """How many proposals come before any is learned from.
+
+        The number of samples is the one that the experiment began with, as it is for Tune: `Tuner.restore` tells a
+        searcher nothing, or that it is 1.
+        """
+        samples = self.ledger.settled(_SAMPLES) or self._samples or _UNCOUNTED
+        return first_coverage(self._issued.space, int(samples))
 
     def _checkpoint(self, proposal: Proposal) -> str | None:
         """The ancestor's checkpoint, once it has ended: those of a running trial may be deleted at any time."""

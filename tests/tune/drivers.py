@@ -1,4 +1,8 @@
-"""An experiment in a process of its own, which can be killed; what came of it is left in a file."""
+"""An experiment in a process of its own, which can be killed; what came of it is left in a file.
+
+As a program: `drivers.py ADDRESS HOST FOLDER`, with the plan in the folder's `plan.json`; HOST is the address of the
+machine's own node.
+"""
 
 import json
 import logging
@@ -12,7 +16,9 @@ from pathlib import Path
 import frail
 import ray
 import trainables
+from experiments import snapshot
 from ray import tune
+from storage import filesystem, opened, path
 
 from ray_glocal.scheduling import journal
 from ray_glocal.tune import GlocalScheduler, GlocalSearch, retention
@@ -24,7 +30,7 @@ SPACE = {
 }
 
 
-def conduct(address, folder, plan):
+def conduct(address, folder, plan, **options):
     """Run or resume the experiment in `folder` on the cluster at `address`; everything that is said goes to a log."""
     log = os.open(folder / "driver.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
@@ -32,7 +38,7 @@ def conduct(address, folder, plan):
     sys.stdout.reconfigure(line_buffering=True)
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = plan["snapshots"]
     retention.PERIOD = plan["looks"]
-    ray.init(address=address, logging_level=logging.WARNING, log_to_driver=plan["worker_logs"])
+    ray.init(address=address, logging_level=logging.WARNING, log_to_driver=plan["worker_logs"], **options)
     heard = Heard()
     logging.getLogger("ray_glocal").addHandler(heard)
     search, scheduler, trials = ENTRIES[plan["entry"]](folder, plan)
@@ -42,8 +48,9 @@ def conduct(address, folder, plan):
         "shared": search is None or search.ledger is scheduler.ledger,
         "decisions": scheduler.decisions(),
         "heard": heard.sentences,
+        "results": {t.trial_id: t.last_result for t in trials},
     }
-    (folder / "outcome.json").write_text(json.dumps(outcome))
+    (folder / "outcome.json").write_text(json.dumps(outcome, default=str))
     if scheduler._retention is not None:  # a process of `multiprocessing` ends without what runs at exit
         scheduler._retention._finish()
     ray.shutdown()
@@ -76,16 +83,19 @@ def by_run(folder, plan):
         raise_on_failed_trial=False,
         callbacks=[Loss(plan["checkpoints_lost"])] if plan["checkpoints_lost"] else None,
         verbose=1,
-        storage_path=str(folder),
+        storage_path=path(folder, plan["storage"]),
+        storage_filesystem=filesystem(plan["storage"]),
     )
     return search, scheduler, analysis.trials
 
 
 def by_tuner(folder, plan):
-    path = folder / "experiment"
+    storage = plan["storage"]
+    experiment, files = f"{path(folder, storage)}/experiment", filesystem(storage)
     # `can_restore` alone is not enough: it is true before there is any snapshot to restore.
-    if plan["resume"] and tune.Tuner.can_restore(str(path)) and any(path.glob("experiment_state-*.json")):
-        tuner = tune.Tuner.restore(str(path), trainable(plan))
+    there = tune.Tuner.can_restore(experiment, storage_filesystem=files) and snapshot(experiment, opened(storage))
+    if plan["resume"] and there:
+        tuner = tune.Tuner.restore(experiment, trainable(plan), storage_filesystem=files)
     else:
         search, scheduler = parts(plan)
         tuner = tune.Tuner(
@@ -100,7 +110,8 @@ def by_tuner(folder, plan):
             ),
             run_config=tune.RunConfig(
                 name="experiment",
-                storage_path=str(folder),
+                storage_path=path(folder, storage),
+                storage_filesystem=files,
                 verbose=1,
                 failure_config=tune.FailureConfig(max_failures=plan["failures"]),
             ),
@@ -120,7 +131,7 @@ def trainable(plan):
 def parts(plan):
     kinds = (CrampedSearch, CrampedScheduler) if plan["cramped"] else (GlocalSearch, GlocalScheduler)
     search = kinds[0](SPACE, metric="val_loss", mode="min", seed=0) if plan["ours"] else None
-    return search, kinds[1]("val_loss", "min", grace_period=1, search=search, rules=plan["rules"])
+    return search, kinds[1]("val_loss", "min", grace_period=1, search=search, rules=tuple(plan["rules"]))
 
 
 def space(folder, plan):
@@ -171,3 +182,8 @@ class Loss(tune.Callback):
         shutil.rmtree(folder)
         if self.kind == "contents":
             folder.mkdir()
+
+
+if __name__ == "__main__":
+    address, host, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    conduct(address, folder, json.loads((folder / "plan.json").read_text()), _node_ip_address=host)

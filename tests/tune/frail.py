@@ -25,7 +25,8 @@ def loss(config, step):
 
 def beat(config, trial, step):
     """Leave a line for the test that watches."""
-    words = (trial, step, os.getpid(), ray.get_runtime_context().get_node_id())
+    node = ray.get_runtime_context().get_node_id()
+    words = (trial, step, os.getpid(), node, ray.util.get_node_ip_address())
     with Path(config["beats"]).open("a", encoding="utf-8") as file:
         file.write(" ".join(map(str, words)) + "\n")
 

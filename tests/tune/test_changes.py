@@ -153,6 +153,15 @@ def test_other_hyperparameters_are_refused_before_anything_is_proposed(change, t
         again.check_resumed()
 
 
+def test_constants_that_only_tune_was_given_are_no_other_space(tmp_path):
+    """`Tuner.restore` makes the searcher anew, and does not tell it of them."""
+    space = {"width": tune.choice([1, 8, 64]), "lr": tune.loguniform(1e-4, 1.0)}
+    search = GlocalSearch(space, "loss", "min", seed=0)
+    search.set_search_properties(None, None, {**space, "epochs": 3, "net": {"depth": 2}}, num_samples=14)
+    assert tell(search, "first").items() >= {"epochs": 3}.items()
+    assert tell(resumed(search, space, tmp_path), "second")["width"] in (1, 8, 64)
+
+
 def test_wider_bounds_and_more_choices_are_gone_on_with(tmp_path, caplog):
     space = {"width": tune.choice([1, 8, 64]), "lr": tune.loguniform(1e-3, 0.1)}
     wider = {"width": tune.choice([128, 64, 8, 1]), "lr": tune.loguniform(1e-4, 1.0)}

@@ -5,7 +5,6 @@ trial at a time and a checkpoint at every report there is nothing left to chance
 experiment that nothing happened to.
 """
 
-import json
 import multiprocessing
 import os
 import random
@@ -14,33 +13,14 @@ import time
 from pathlib import Path
 
 import drivers
-import pyarrow.parquet as pq
 import pytest
+from experiments import PLAN, TRIALS, Outcome, beats, leave_a_whole_snapshot, said, wait
 from frail import STEPS
 from ray.cluster_utils import Cluster
 
 from ray_glocal.scheduling import journal
 
 pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("default")]
-
-TRIALS = 8
-PLAN = {
-    "entry": "run",
-    "trainable": "steady",
-    "ours": True,
-    "trials": TRIALS,
-    "at_a_time": 1,
-    "failures": 2,
-    "resume": False,
-    "rules": ("nonfinite", "rung"),
-    "pace": 0.0,
-    "constants": {},
-    "snapshots": "1",
-    "looks": 0.05,
-    "worker_logs": False,
-    "cramped": False,
-    "checkpoints_lost": False,
-}
 
 
 class Stage:
@@ -78,64 +58,6 @@ class Stage:
                 make_folder("calm"), trials=trials, trainable=trainable, constants=constants
             )
         return self.calm[trials, trainable]
-
-
-class Outcome:
-    """What is left of an experiment."""
-
-    def __init__(self, folder):
-        left = json.loads((folder / "outcome.json").read_text())
-        self.trials, self.decisions, self.shared = left["trials"], left["decisions"], left["shared"]
-        self.heard = "\n".join(left["heard"])
-        self.ledger = journal.read(left["ledger"])
-        self.folder = folder / "experiment"
-
-    @property
-    def verdicts(self):
-        """Decisions that do not depend on the names of trials."""
-        order = {trial: position for position, trial in enumerate(self.ledger.trials)}
-        return [(order[d["trial"]], d["step"], d["action"], d["rule"], d["forecast"]) for d in self.decisions]
-
-    def check(self, trials=TRIALS, ends=("TERMINATED",)):
-        """Nothing is lost, nothing is left over, nothing is told twice."""
-        assert len(self.trials) == trials
-        assert {status for _, status, _, _ in self.trials} <= set(ends)
-        assert self.shared
-        records = self.ledger.trials
-        assert set(records) == {trial for trial, *_ in self.trials}
-        expected = {"TERMINATED": "completed", "ERROR": "errored"}
-        assert [records[trial].status for trial, *_ in self.trials] == [expected[end] for _, end, *_ in self.trials]
-        assert self.ledger.live == frozenset()
-        keys = [event.key for event in self.ledger.events]
-        assert len(set(keys)) == len(keys)
-        judged = [(d["trial"], d["step"]) for d in self.decisions]
-        assert len(set(judged)) == len(judged)
-        assert all(d["reason"].strip() for d in self.decisions)
-        assert any(step == STEPS for _, _, step, _ in self.trials)
-        stopped = {d["trial"] for d in self.decisions if d["action"] == "stop"}
-        assert stopped == {trial for trial, record in records.items() if record.pruned}
-        assert pq.read_table(self.folder / "decisions.parquet").to_pylist() == self.decisions
-
-
-def said(folder):
-    return (folder / "driver.log").read_text(errors="replace")
-
-
-def beats(folder):
-    """(trial, step, process, node) of every report that was begun."""
-    file = folder / "beats"
-    rows = [line.split() for line in file.read_text().splitlines()] if file.exists() else []
-    return [(trial, int(step), int(process), node) for trial, step, process, node in rows]
-
-
-def wait(folder, process, happened):
-    """Until `happened()`; its answer."""
-    while process.is_alive():
-        answer = happened()
-        if answer:
-            return answer
-        time.sleep(0.01)
-    pytest.fail(f"the experiment ended before that happened:\n{said(folder)}")
 
 
 @pytest.fixture(scope="module")
@@ -190,27 +112,6 @@ def live_until(folder, process, moments):
     while reports and len(beats(folder)) < before + reports and process.is_alive():
         time.sleep(0.005)
     time.sleep(moments.uniform(0, 0.2 if reports else 1.5))
-
-
-def leave_a_whole_snapshot(experiment):
-    """Whether Tune's snapshot survived the kill; one that did not is removed.
-
-    Tune copies its files one by one, and overwrites them in place. Where it is killed at that, it may not be able to
-    read its own file any more, and would begin anew: whoever restores it has to go back by one snapshot.
-    """
-    files = sorted(experiment.glob("experiment_state-*.json"))
-    if not files:
-        return True
-    stamp = files[-1].stem.removeprefix("experiment_state-")
-    try:
-        known = len(json.loads(files[-1].read_text())["trial_data"])
-        told = journal.read((experiment / f"searcher-state-{stamp}.pkl").read_text()).proposals
-    except (ValueError, FileNotFoundError):
-        known, told = 0, -1
-    if known != told:
-        for file in experiment.glob(f"*{stamp}*"):
-            file.unlink()
-    return known == told
 
 
 @pytest.mark.parametrize("newer", ["memory", "experiment"])
@@ -287,7 +188,7 @@ def test_a_worker_killed_by_somebody_else_costs_nothing_but_time(stage, calm, tm
     process = stage.start(tmp_path, pace=0.1)
     for reports in (2, 8):
         wait(tmp_path, process, lambda: len(beats(tmp_path)) >= reports)  # noqa: B023
-        os.kill(beats(tmp_path)[-1][2], signal.SIGKILL)
+        os.kill(beats(tmp_path)[-1].process, signal.SIGKILL)
     process.join()
     outcome = Outcome(tmp_path)
     outcome.check()
@@ -322,9 +223,11 @@ def test_trials_that_fail_for_good_leave_the_rest_alone(stage, tmp_path):
 
 def test_trials_of_a_lost_node_go_on_at_another(stage, tmp_path):
     process = stage.start(tmp_path, at_a_time=2, pace=0.2, rules=("nonfinite",), trials=4)
-    rows = wait(tmp_path, process, lambda: len({b[3] for b in beats(tmp_path) if b[1] > 1}) == 2 and beats(tmp_path))
+    rows = wait(
+        tmp_path, process, lambda: len({b.node for b in beats(tmp_path) if b.step > 1}) == 2 and beats(tmp_path)
+    )
     lost = stage.nodes.pop(0)
-    there = {trial for trial, _, _, node in rows if node == lost.node_id}
+    there = {beat.trial for beat in rows if beat.node == lost.node_id}
     stage.cluster.remove_node(lost, allow_graceful=False)
     stage.nodes.append(stage.cluster.add_node(num_cpus=1))
     process.join(120)
@@ -334,7 +237,7 @@ def test_trials_of_a_lost_node_go_on_at_another(stage, tmp_path):
     assert back
     assert back <= there
     for trial in back:
-        nodes = [node for name, _, _, node in beats(tmp_path) if name == trial]
+        nodes = [beat.node for beat in beats(tmp_path) if beat.trial == trial]
         assert nodes[0] == lost.node_id != nodes[-1]
     for record in outcome.ledger.trials.values():
         assert [step for step, _ in record.losses] == list(range(1, STEPS + 1))

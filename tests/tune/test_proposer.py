@@ -13,7 +13,7 @@ from ray_glocal.scheduling.decision import Action, Decision
 from ray_glocal.scheduling.event import Reported
 from ray_glocal.simulate import Cluster, following, simulate
 from ray_glocal.tune import GlocalSearch
-from ray_glocal.tune.adapt import ANCESTOR
+from ray_glocal.tune.ancestry import ANCESTOR
 
 SPACE = {
     "optimizer": tune.choice(["sgd", "adamw"]),

@@ -1,6 +1,7 @@
 import copy
 import json
 import pickle
+import sys
 from collections import Counter
 
 import pytest
@@ -10,7 +11,7 @@ from ray.tune.search import ConcurrencyLimiter
 from ray_glocal.errors import ArgumentError
 from ray_glocal.scheduling.event import FORGOTTEN, Added, Completed, Reported
 from ray_glocal.tune import GlocalSearch
-from ray_glocal.tune.adapt import ANCESTOR
+from ray_glocal.tune.ancestry import ANCESTOR
 
 SPACE = {
     "optimizer": tune.choice(["sgd", "adamw"]),
@@ -94,6 +95,21 @@ def test_proposals_are_reproducible_and_survive_save_and_restore(tmp_path):
     assert run(second, 11, begin=9) == whole[9:]
     lines = (tmp_path / "state.pkl").read_text().splitlines()
     assert all(json.loads(line) for line in lines)  # plain data: nothing to unpickle
+
+
+@pytest.mark.parametrize("again", [None, 1])
+@pytest.mark.parametrize("samples", [8, 24, -1])
+def test_a_search_that_a_tuner_restores_proposes_what_the_first_would_have(tmp_path, samples, again):
+    """`Tuner.restore` tells a searcher nothing, or, where it is given a space, that there is one sample."""
+    first = told(GlocalSearch(SPACE, "val_loss", "min", seed=3), samples if samples > 0 else sys.maxsize)
+    begun = run(first, 2)
+    first.save(str(tmp_path / "state.pkl"))
+    second = GlocalSearch(SPACE, "val_loss", "min", seed=3)
+    if again:
+        told(second, again)
+    second.restore(str(tmp_path / "state.pkl"))
+    assert begun + run(second, 6, begin=2) == begun + run(first, 6, begin=2)
+    assert [row["reason"] for row in second.proposals()] == [row["reason"] for row in first.proposals()]
 
 
 def test_a_pickled_search_is_the_same_search():
@@ -225,7 +241,7 @@ def test_odd_results_are_no_events():
     for value in (None, "text", True, object(), [1.0]):
         search.on_trial_result("a", {"val_loss": value, "training_iteration": 1})
     assert search.ledger.trial("a").latest is None
-    assert [type(e).__name__ for e in search.ledger.events] == ["Added"]
+    assert [type(e).__name__ for e in search.ledger.events] == ["Settled", "Added"]
 
 
 def test_tune_may_pass_the_same_space_or_constants():

@@ -1,0 +1,154 @@
+"""Plans of experiments that processes of their own carry out, and what is left of them."""
+
+import json
+import time
+from typing import NamedTuple
+
+import pyarrow.parquet as pq
+import pytest
+from frail import STEPS
+from pyarrow.fs import FileSelector, FileType
+from storage import opened, path
+
+from ray_glocal.scheduling import journal
+
+TRIALS = 8
+PLAN = {
+    "entry": "run",
+    "trainable": "steady",
+    "ours": True,
+    "trials": TRIALS,
+    "at_a_time": 1,
+    "failures": 2,
+    "resume": False,
+    "rules": ("nonfinite", "rung"),
+    "pace": 0.0,
+    "constants": {},
+    "snapshots": "1",
+    "looks": 0.05,
+    "worker_logs": False,
+    "cramped": False,
+    "checkpoints_lost": False,
+    "storage": None,
+}
+
+
+class Outcome:
+    """What is left of an experiment."""
+
+    def __init__(self, folder, storage=None):
+        left = json.loads((folder / "outcome.json").read_text())
+        self.trials, self.decisions, self.shared = left["trials"], left["decisions"], left["shared"]
+        self.heard = "\n".join(left["heard"])
+        self.results = left["results"]
+        self.ledger = journal.read(left["ledger"])
+        self.folder = folder / "experiment"
+        self.files, self.path = opened(storage), f"{path(folder, storage)}/experiment"
+
+    @property
+    def verdicts(self):
+        """Decisions that do not depend on the names of trials."""
+        order = {trial: position for position, trial in enumerate(self.ledger.trials)}
+        return [(order[d["trial"]], d["step"], d["action"], d["rule"], d["forecast"]) for d in self.decisions]
+
+    @property
+    def best(self):
+        """The configuration that the experiment ends with, as far as it was searched for."""
+        trial = min((loss, trial) for trial, _, _, loss in self.trials)[1]
+        config = self.ledger.trials[trial].added.config
+        return {name: config[name] for name in ("optimizer", "width", "lr")}
+
+    def check(self, trials=TRIALS, ends=("TERMINATED",)):
+        """Nothing is lost, nothing is left over, nothing is told twice."""
+        assert len(self.trials) == trials
+        assert {status for _, status, _, _ in self.trials} <= set(ends)
+        assert self.shared
+        records = self.ledger.trials
+        assert set(records) == {trial for trial, *_ in self.trials}
+        expected = {"TERMINATED": "completed", "ERROR": "errored"}
+        assert [records[trial].status for trial, *_ in self.trials] == [expected[end] for _, end, *_ in self.trials]
+        assert self.ledger.live == frozenset()
+        keys = [event.key for event in self.ledger.events]
+        assert len(set(keys)) == len(keys)
+        judged = [(d["trial"], d["step"]) for d in self.decisions]
+        assert len(set(judged)) == len(judged)
+        assert all(d["reason"].strip() for d in self.decisions)
+        assert any(step == STEPS for _, _, step, _ in self.trials)
+        stopped = {d["trial"] for d in self.decisions if d["action"] == "stop"}
+        assert stopped == {trial for trial, record in records.items() if record.pruned}
+        table = pq.read_table(f"{self.path}/decisions.parquet", filesystem=self.files)
+        assert table.to_pylist() == self.decisions
+
+
+class Beat(NamedTuple):
+    """A report that was begun: whose, which, in which process of which node, and that node's address."""
+
+    trial: str
+    step: int
+    process: int
+    node: str
+    address: str
+
+
+def said(folder):
+    return (folder / "driver.log").read_text(errors="replace")
+
+
+def beats(folder):
+    """Every report that was begun so far. All nodes of the tests are on one machine and write to one file."""
+    file = folder / "beats"
+    rows = [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+    return [Beat(trial, int(step), int(process), *where) for trial, step, process, *where in rows]
+
+
+def wait(folder, process, happened):
+    """Until `happened()`; its answer."""
+    while process.is_alive():
+        answer = happened()
+        if answer:
+            return answer
+        time.sleep(0.01)
+    pytest.fail(f"the experiment ended before that happened:\n{said(folder)}")
+
+
+def snapshot(experiment, files=None):
+    """Tune's last snapshot in a storage: the stamp in its files' names, its text, and whether it is whole.
+
+    Tune copies its files one by one, and overwrites them in place: a driver killed at that leaves one that is torn.
+    """
+    files = files or opened(None)
+    found = files.get_file_info(FileSelector(str(experiment), allow_not_found=True))
+    names = sorted(f.base_name for f in found if f.type == FileType.File and f.base_name.startswith(STATE))
+    if not names:
+        return None
+    stamp = names[-1].removeprefix(STATE).removesuffix(".json")
+    try:
+        text = _read(files, f"{experiment}/{names[-1]}")
+        told = journal.read(_read(files, f"{experiment}/searcher-state-{stamp}.pkl")).proposals
+        return stamp, text, len(json.loads(text)["trial_data"]) == told
+    except (ValueError, FileNotFoundError):
+        return stamp, "", False
+
+
+def leave_a_whole_snapshot(experiment, files=None):
+    """Whether Tune's snapshot survived the kill; one that did not is removed.
+
+    Tune may not be able to read its own file any more, and would begin anew: whoever restores it has to go back by one
+    snapshot.
+    """
+    files = files or opened(None)
+    last = snapshot(experiment, files)
+    if last is None or last[2]:
+        return True
+    for file in files.get_file_info(FileSelector(str(experiment))):
+        if file.type == FileType.File and last[0] in file.base_name:
+            files.delete_file(file.path)
+    return False
+
+
+STATE = "experiment_state-"
+
+
+def _read(files, name):
+    with files.open_input_stream(name) as file:
+        return file.read().decode()
