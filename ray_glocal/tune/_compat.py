@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -140,6 +140,18 @@ def search_is_finished(controller: object) -> bool:
     return bool(search.is_finished() or 0 < planned <= len(controller.get_trials()))  # type: ignore[attr-defined]
 
 
+def waiting(controller: object) -> Collection[Trial] | None:
+    """Trials that wait for a worker, else those that are paused, in no order; None where nobody can tell.
+
+    Public is only the list of all trials: to look through ten thousand of them, twice before each result, takes longer
+    than all the rest. The choose hook gets a wrapper that warns of names it does not list, so the controller is asked.
+    """
+    inner = getattr(controller, "_tune_controller", controller)
+    pending: Collection[Trial] | None = getattr(inner, "_pending_trials", None)
+    paused: Collection[Trial] | None = getattr(inner, "_paused_trials", None)
+    return None if pending is None or paused is None else pending or paused
+
+
 def grid_values(value: object) -> list[Any] | None:
     """The values of `tune.grid_search`, which is a dict by convention; None for anything else."""
     if isinstance(value, Mapping) and set(value) == {"grid_search"}:
@@ -165,5 +177,6 @@ __all__ = [
     "leave_lost_checkpoint",
     "resolved",
     "search_is_finished",
+    "waiting",
     "wrapped_searcher",
 ]

@@ -98,12 +98,15 @@ class Proposer:
             self._searcher.on_trial_complete(trial_id=trial, result=told, error=False)
 
     def save(self, path: Path) -> bool:
-        """Let it write its state; whether it can."""
+        """Let it write its state, whole or not at all; whether it can."""
+        unfinished = path.with_name(f".{path.name}.unfinished")
         try:
-            self._searcher.save(str(path))
+            self._searcher.save(str(unfinished))
         except NotImplementedError:
             logger.warning("%s cannot save its state: after a restore it would begin anew.", self.name)
             return False
+        if unfinished.exists():
+            unfinished.replace(path)
         return path.exists()
 
     def restore(self, path: Path, live: Iterable[str]) -> None:

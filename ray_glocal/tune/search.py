@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import sys
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,11 @@ import numpy as np
 from ray.tune.search import Searcher
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import Added, Completed, Errored
 from ray_glocal.scheduling.kinship import Kinship
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.scheduling.seeding import Proposal, first_coverage, joined, propose
+from ray_glocal.scheduling.snapshot import Snapshot
 from ray_glocal.tune.adapt import ANCESTOR, nothing_continuous
 from ray_glocal.tune.decisions import in_the_users_terms
 from ray_glocal.tune.ledger_file import recovered
@@ -103,6 +102,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         self._settle: Callable[[], None] | None = None
         self.reading = Reading(metric, mode, slopes=self.ordinal) if metric and mode else None
         self.ledger = Ledger()
+        self._snapshot = Snapshot(self.ledger)
 
     @property
     def weights(self) -> bool:
@@ -204,18 +204,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
 
         A full disk is said and tried again with Tune's next snapshot; raising would end the experiment.
         """
-        if self._settle is not None:
-            self._settle()
-        target = Path(checkpoint_path)
-        unfinished = target.with_name(f"{target.name}.unfinished")
-        try:
-            unfinished.write_text(journal.write(self.ledger), encoding="utf-8")
-            unfinished.replace(target)
-            if self._proposer is not None:
-                self._proposer.save(Path(checkpoint_path + _BESIDE))
-        except OSError as error:
-            logger.error("The ledger could not be saved to %s: %s", target, error)
-            unfinished.unlink(missing_ok=True)
+        self._save(Path(checkpoint_path), Path(checkpoint_path + _BESIDE))
 
     def restore(self, checkpoint_path: str) -> None:
         """Fill the ledger from a file written by `save`, in place, so that the scheduler sees it too.
@@ -229,13 +218,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         """Write into an experiment's folder: under names by which Tune brings both files back, each whole or not."""
         folder = Path(checkpoint_dir)
         name, beside = self.CKPT_FILE_TMPL.format(session_str), _DISCRETE_FILE.format(session_str)
-        hidden = folder / f".{uuid.uuid4()}-tmp-{name}"
-        self.save(str(hidden))
-        written = hidden.with_name(hidden.name + _BESIDE)
-        if written.exists():
-            written.replace(folder / beside)
-        if hidden.exists():
-            hidden.replace(folder / name)
+        self._save(folder / name, folder / beside)
 
     def restore_from_dir(self, checkpoint_dir: str) -> None:
         """Read what `save_to_dir` wrote last.
@@ -250,6 +233,16 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         prefix, suffix = self.CKPT_FILE_TMPL.split("{}")
         session = saved[-1].name.removeprefix(prefix).removesuffix(suffix)
         self._restore(saved[-1], saved[-1].with_name(_DISCRETE_FILE.format(session)))
+
+    def _save(self, target: Path, beside: Path) -> None:
+        if self._settle is not None:
+            self._settle()
+        try:
+            self._snapshot.write(target)
+            if self._proposer is not None:
+                self._proposer.save(beside)
+        except OSError as error:
+            logger.error("The ledger could not be saved to %s: %s", target, error)
 
     def _restore(self, path: Path, beside: Path) -> None:
         self.ledger.replace(recovered(path))
