@@ -21,7 +21,8 @@ import ray
 from scaling import disk, live
 from scaling.experiment import BEFORE, CHOICE, CONTROLLER, OURS, PARTS, SCHEDULER, SEARCHER, STOCK
 from scaling.experiment import run as simulated
-from scaling.saving import snapshots
+from scaling.report import LENGTH
+from scaling.saving import remembered, snapshots
 from scaling.text import text
 from study import Row, Study, study
 
@@ -60,6 +61,18 @@ def _each(steps: Sequence[Any]) -> Row:
     """Mean seconds of each part, and the median of their sum."""
     means = {part: sum(step[part] for step in steps) / len(steps) for part in PARTS}
     return means | {"median": median(sum(step.values()) for step in steps)}
+
+
+@dataclass(frozen=True)
+class Remembered(Cell):
+    """A ledger in memory."""
+
+    trials: int
+    reports: int
+
+    def measure(self) -> Iterable[Row]:
+        """Its rows."""
+        return [{"what": "memory", **remembered(self.trials, self.reports)}]
 
 
 @dataclass(frozen=True)
@@ -153,7 +166,7 @@ def cells(smoke: bool) -> list[Cell]:
     told: list[Cell] = [Simulated(20 if smoke else 100, 2, OURS)]
     told += [Simulated(count, workers, kind) for kind in (OURS, STOCK) for count in sizes]
     told += [Simulated(count, workers, BEFORE) for count in sizes[:2]]
-    told += [Loggers()]
+    told += [Remembered(10 if smoke else 1000, LENGTH), Loggers()]
     told += [Waited(futures, repeats) for futures in ((2, 20) if smoke else (2, 100, 300, 1000, 3000))]
     apis = ("class",) if smoke else ("class", "function")
     told += [

@@ -56,8 +56,8 @@ class Snapshot:
         try:
             with unfinished.open("wb") as file:
                 known = self._copied(file)
-                file.write(("" if known else journal.HEADER + "\n").encode())
-                file.write(journal.lines(self._ledger.since(known)).encode())
+                header = "" if file.tell() else journal.HEADER + "\n"
+                file.write((header + journal.lines(self._ledger.since(known))).encode())
                 file.flush()
                 left = _Left(target, _told(file), self._ledger.edition, len(self._ledger))
             unfinished.replace(target)

@@ -98,15 +98,12 @@ class Proposer:
             self._searcher.on_trial_complete(trial_id=trial, result=told, error=False)
 
     def save(self, path: Path) -> bool:
-        """Let it write its state, whole or not at all; whether it can."""
-        unfinished = path.with_name(f".{path.name}.unfinished")
+        """Let it write its state; whether it can."""
         try:
-            self._searcher.save(str(unfinished))
+            self._searcher.save(str(path))
         except NotImplementedError:
             logger.warning("%s cannot save its state: after a restore it would begin anew.", self.name)
             return False
-        if unfinished.exists():
-            unfinished.replace(path)
         return path.exists()
 
     def restore(self, path: Path, live: Iterable[str]) -> None:

@@ -204,7 +204,14 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
 
         A full disk is said and tried again with Tune's next snapshot; raising would end the experiment.
         """
-        self._save(Path(checkpoint_path), Path(checkpoint_path + _BESIDE))
+        if self._settle is not None:
+            self._settle()
+        try:
+            self._snapshot.write(Path(checkpoint_path))
+            if self._proposer is not None:
+                self._proposer.save(Path(checkpoint_path + _BESIDE))
+        except OSError as error:
+            logger.error("The ledger could not be saved to %s: %s", checkpoint_path, error)
 
     def restore(self, checkpoint_path: str) -> None:
         """Fill the ledger from a file written by `save`, in place, so that the scheduler sees it too.
@@ -218,7 +225,10 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         """Write into an experiment's folder: under names by which Tune brings both files back, each whole or not."""
         folder = Path(checkpoint_dir)
         name, beside = self.CKPT_FILE_TMPL.format(session_str), _DISCRETE_FILE.format(session_str)
-        self._save(folder / name, folder / beside)
+        self.save(str(folder / name))
+        written = folder / (name + _BESIDE)
+        if written.exists():
+            written.replace(folder / beside)
 
     def restore_from_dir(self, checkpoint_dir: str) -> None:
         """Read what `save_to_dir` wrote last.
@@ -233,16 +243,6 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         prefix, suffix = self.CKPT_FILE_TMPL.split("{}")
         session = saved[-1].name.removeprefix(prefix).removesuffix(suffix)
         self._restore(saved[-1], saved[-1].with_name(_DISCRETE_FILE.format(session)))
-
-    def _save(self, target: Path, beside: Path) -> None:
-        if self._settle is not None:
-            self._settle()
-        try:
-            self._snapshot.write(target)
-            if self._proposer is not None:
-                self._proposer.save(beside)
-        except OSError as error:
-            logger.error("The ledger could not be saved to %s: %s", target, error)
 
     def _restore(self, path: Path, beside: Path) -> None:
         self.ledger.replace(recovered(path))

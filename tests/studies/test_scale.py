@@ -94,6 +94,12 @@ def test_loggers_write_a_line_for_each_report():
     assert all(row["open"] >= 1 for row in told.values())
 
 
+def test_a_ledgers_memory_grows_with_its_reports():
+    few, many = (saving.remembered(20, reports) for reports in (10, 20))
+    assert (few["new"], many["new"]) == (20 * 11, 20 * 21)
+    assert 20 * 10 * 100 < many["bytes"] - few["bytes"] < 20 * 10 * 2000
+
+
 def test_an_upload_copies_everything():
     told = disk.uploaded(trials=3, files=2, held=2000, state=500)
     assert (told["files"], told["bytes"]) == (7, 3 * 2000 + 500)

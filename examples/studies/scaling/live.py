@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +132,22 @@ def training(config: dict[str, Any]) -> None:
 
 def kept(optimizer: str, hidden: int, steps: int, trials: int) -> Row:
     """Bytes of checkpoints that an experiment of sessions leaves in its storage, a trial."""
+    with tempfile.TemporaryDirectory() as folder:
+        # A process of its own, for what is still to be removed when an experiment ends is removed when its driver does.
+        driver = get_context("spawn").Process(target=_lead, args=(optimizer, hidden, steps, trials, folder))
+        driver.start()
+        driver.join()
+        if driver.exitcode != 0:
+            raise RuntimeError(f"The experiment's driver ended with {driver.exitcode}.")
+        places = [place for place in Path(folder).rglob("checkpoint_*") if place.is_dir()]
+        held = sum(size(place) for place in places)
+    return {"bytes": held / trials, "weights": problem(optimizer, hidden, steps)[2], "kept": len(places) / trials}
+
+
+def _lead(optimizer: str, hidden: int, steps: int, trials: int, folder: str) -> None:
+    """The driver of such an experiment, from its start to its end."""
     search = GlocalSearch(KEPT, metric="val_loss", mode="min", seed=0)
-    with _environment(SETTINGS), _cluster(), tempfile.TemporaryDirectory() as folder:
+    with _cluster():
         tune.run(
             training,
             config={**KEPT, "optimizer": optimizer, "hidden": hidden, "steps": steps},
@@ -142,10 +157,6 @@ def kept(optimizer: str, hidden: int, steps: int, trials: int) -> Row:
             storage_path=folder,
             verbose=0,
         )
-        held = sum(size(place) for place in Path(folder).rglob("checkpoint_*") if place.is_dir())
-        count = len([place for place in Path(folder).rglob("checkpoint_*") if place.is_dir()])
-    weights = problem(optimizer, hidden, steps)[2]
-    return {"bytes": held / trials, "weights": weights, "kept": count / trials}
 
 
 class _Blocked:

@@ -1,16 +1,19 @@
 """What a snapshot of an experiment costs the driver, and what questions to scheduler and searcher cost it."""
 
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ray_glocal.scheduling import journal
-from ray_glocal.scheduling.event import Reported
+from ray_glocal.scheduling.event import Added, Reported
+from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.tune import GlocalSearch
 from ray_glocal.tune.ledger_file import LedgerFile
+from ray_glocal.tune.reading import Reading
 from scaling.experiment import OURS, Run
-from scaling.report import ADAPTED
+from scaling.report import ADAPTED, SPACE, reported
 from study import Row
 
 
@@ -82,6 +85,24 @@ def _reports(count: int, begin: int = 0) -> Iterator[Reported]:
     hyper = dict.fromkeys(ADAPTED, 0.12345678901234567)
     for number in range(begin, begin + count):
         yield Reported("ffffffff", number, 0.1 / 3, 0.1 / 7, 0.1 / 9, 0.1 / 11, hyper, 56.0 * number)
+
+
+def remembered(trials: int, reports: int) -> Row:
+    """Bytes of a ledger in memory, its views not counted."""
+    reading = Reading("val_loss", "min")
+    config = {name: domain.sample() for name, domain in SPACE.items()}
+    tracemalloc.start()
+    begin, _ = tracemalloc.get_traced_memory()
+    ledger = Ledger()
+    for trial in (f"{number:08x}" for number in range(trials)):
+        ledger.record(Added(trial, dict(config), levels=(0, 0, 0, 0), start=dict.fromkeys(ADAPTED, 0.1)))
+        for iteration in range(1, reports + 1):
+            report = reading.report(trial, reported(config, iteration))
+            if report is not None:
+                ledger.record(report)
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return {"bytes": size - begin, "new": len(ledger)}
 
 
 def questions(told: Run, folder: Path) -> Iterator[Row]:

@@ -179,6 +179,11 @@ def disk(rows: Sequence[Row]) -> str:
         "decisions.parquet": one(rows, **key, what="scheduler.write_decisions()")["bytes"],
     }
     held |= {f"{row['what']} logger": trials * row["bytes"] for row in rows if row["part"] == "loggers"}
+    memory = one(rows, part="remembered")
+    note = (
+        f"In memory the ledger takes {memory['bytes'] / memory['trials'] / 1024:.1f} KiB for a trial of "
+        f"{memory['reports']} reports."
+    )
     lines = [[what, f"{count / trials / 1e3:.2f}", f"{count / MB:,.1f}"] for what, count in held.items()]
     saved = []
     for name in dict.fromkeys(row["optimizer"] for row in rows if row["part"] == "checkpoints"):
@@ -200,4 +205,4 @@ def disk(rows: Sequence[Row]) -> str:
         "all that a real experiment leaves of a trial in its storage, under the library's defaults."
     )
     tables = [markdown(["what", "kB a trial", f"MB of {trials:,} trials"], lines), said, markdown(header, saved)]
-    return "\n\n".join(["## What an experiment writes", *tables])
+    return "\n\n".join(["## What an experiment writes", tables[0], note, *tables[1:]])
