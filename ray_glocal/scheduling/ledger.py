@@ -171,6 +171,11 @@ class Ledger:
         return frozenset(self._live - self._away)
 
     @property
+    def at_work(self) -> int:
+        """How many trials are live: Tune asks before each result, and a thousand need not be told by name."""
+        return len(self._live) - len(self._away)  # who is away is live
+
+    @property
     def proposals(self) -> int:
         """How many trials our own searcher has proposed, those among them whose proposal is lost."""
         return len(self._proposed)

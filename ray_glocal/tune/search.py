@@ -155,7 +155,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
             ArgumentError: Nobody has said which metric to optimise, or the other searcher has a space of its own.
         """
         reading = self.reading or Reading(self._metric or "", self._mode or "")
-        if self._max_concurrent is not None and len(self.ledger.live) >= self._max_concurrent:
+        if self._max_concurrent is not None and self.ledger.at_work >= self._max_concurrent:
             return None
         if self._proposer is None:
             return self._issue(trial_id, self._propose())

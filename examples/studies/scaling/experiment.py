@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
-from ray.tune.search import BasicVariantGenerator
+from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
 
 from ray_glocal import GlocalScheduler, GlocalSearch
 from ray_glocal.simulate import Cluster, following, simulate
@@ -55,6 +55,8 @@ def run(trials: int, workers: int, kind: str, folder: Path) -> Run:
     """Simulate an experiment under `kind`, and time its driver."""
     watch, timed = Stopwatch(), _Steps()
     scheduler, search = _judges(kind)
+    # As Tune makes it of `max_concurrent_trials`: without, one trial at a time would wait for its worker to start.
+    limited = search if kind == STOCK else ConcurrencyLimiter(search, workers)
     watch.watch(scheduler, SCHEDULER, "on_trial_add", "on_trial_result", "on_trial_complete")
     watch.watch(scheduler, CHOICE, "choose_trial_to_run")
     asked = ("next_trial",) if kind == STOCK else ("suggest", "on_trial_result", "on_trial_complete")
@@ -70,7 +72,7 @@ def run(trials: int, workers: int, kind: str, folder: Path) -> Run:
             mode="min",
             num_samples=trials,
             scheduler=scheduler,
-            search_alg=search,
+            search_alg=limited,
             cluster=Cluster(workers, start=START),
             seconds=lambda config, result: MINUTE,
             folder=folder,
