@@ -83,6 +83,7 @@ class Ledger:
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.torn = ""  # the sentence about a record that was lost on loading; empty where none was
+        self.edition = 0  # how often it was replaced: a position among its events is one of the same edition
         self._clear()
         self.extend(events)
 
@@ -111,6 +112,7 @@ class Ledger:
         restored experiment, and trials that never come back must not count as live.
         """
         events, torn = other.events, other.torn
+        self.edition += 1
         self._clear()
         self.extend(events)
         self.torn = torn
@@ -167,6 +169,11 @@ class Ledger:
     def live(self) -> frozenset[str]:
         """Trials that have not ended, without those that are away."""
         return frozenset(self._live - self._away)
+
+    @property
+    def at_work(self) -> int:
+        """How many trials are live: Tune asks before each result, and a thousand need not be told by name."""
+        return len(self._live) - len(self._away)  # who is away is live
 
     @property
     def proposals(self) -> int:

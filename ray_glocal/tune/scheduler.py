@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from ray_glocal.tune._compat import (
     last_result,
     leave_lost_checkpoint,
     search_is_finished,
+    waiting,
     wrapped_searcher,
 )
 from ray_glocal.tune.ancestry import address
@@ -129,6 +131,8 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._gathering = False  # whether an experiment has begun of which Tune may still name trials that it restores
         self._tabled = 0  # decisions already in the table's file
         self._running: dict[str, Trial] = {}
+        self._order: dict[str, int] = {}  # places in Tune's list of trials: one that comes again goes to its end
+        self._added = 0
         self._metrics_seen: dict[str, frozenset[str]] = {}
         self._metric: str | None = None
         self._mode: str | None = None
@@ -194,6 +198,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._rulebook, self._tabled, self._gathering, self._running = None, 0, True, {}
         chosen = self._checkpoints == "all" or checkpoints_kept(trial) is not None or checkpoints_scored(trial)
         self._retention = None if chosen else Retention(controller, self.ledger)
+        self._order = {}
         if self._search is None:
             # Nothing is known of an experiment that begins, for the scheduler may have served another.
             self._file = LedgerFile(self._folder)
@@ -235,6 +240,8 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         if self._folder is None or str(self._folder) != experiment_folder(trial):
             self._begin(tune_controller, trial)
         self.ledger.back(trial.trial_id)
+        self._added += 1
+        self._order[trial.trial_id] = self._added
         record = self.ledger.trial(trial.trial_id)
         over = trial.status in (Trial.TERMINATED, Trial.ERROR)
         if not over:
@@ -262,7 +269,10 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
             self._gathering = False
             self._check_ground()
             self._give_up_lost()
-        return super().choose_trial_to_run(tune_controller)
+        found = waiting(tune_controller)
+        if found is None:
+            return super().choose_trial_to_run(tune_controller)
+        return min(found, key=lambda trial: self._order.get(trial.trial_id, math.inf), default=None)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """STOP where a rule says so, CONTINUE otherwise."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import sys
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,11 @@ import numpy as np
 from ray.tune.search import Searcher
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import Added, Completed, Errored, Settled
 from ray_glocal.scheduling.kinship import Kinship
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.scheduling.seeding import Proposal, first_coverage, joined, propose
+from ray_glocal.scheduling.snapshot import Snapshot
 from ray_glocal.tune.adapt import nothing_continuous
 from ray_glocal.tune.ancestry import ANCESTOR
 from ray_glocal.tune.changes import changes, matched, unlike
@@ -107,6 +106,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         self._unlike: ArgumentError | None = None  # what is wrong with a restored memory
         self.reading = Reading(metric, mode, slopes=self.ordinal) if metric and mode else None
         self.ledger = Ledger()
+        self._snapshot = Snapshot(self.ledger)
 
     @property
     def weights(self) -> bool:
@@ -161,7 +161,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         """
         reading = self.reading or Reading(self._metric or "", self._mode or "")
         self.check_resumed()
-        if self._max_concurrent is not None and len(self.ledger.live) >= self._max_concurrent:
+        if self._max_concurrent is not None and self.ledger.at_work >= self._max_concurrent:
             return None
         if self._proposer is None:
             return self._issue(trial_id, self._propose())
@@ -221,16 +221,12 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         """
         if self._settle is not None:
             self._settle()
-        target = Path(checkpoint_path)
-        unfinished = target.with_name(f"{target.name}.unfinished")
         try:
-            unfinished.write_text(journal.write(self.ledger), encoding="utf-8")
-            unfinished.replace(target)
+            self._snapshot.write(Path(checkpoint_path))
             if self._proposer is not None:
                 self._proposer.save(Path(checkpoint_path + _BESIDE))
         except OSError as error:
-            logger.error("The ledger could not be saved to %s: %s", target, error)
-            unfinished.unlink(missing_ok=True)
+            logger.error("The ledger could not be saved to %s: %s", checkpoint_path, error)
 
     def restore(self, checkpoint_path: str) -> None:
         """Fill the ledger from a file written by `save`, in place, so that the scheduler sees it too.
@@ -244,13 +240,10 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         """Write into an experiment's folder: under names by which Tune brings both files back, each whole or not."""
         folder = Path(checkpoint_dir)
         name, beside = self.CKPT_FILE_TMPL.format(session_str), _DISCRETE_FILE.format(session_str)
-        hidden = folder / f".{uuid.uuid4()}-tmp-{name}"
-        self.save(str(hidden))
-        written = hidden.with_name(hidden.name + _BESIDE)
+        self.save(str(folder / name))
+        written = folder / (name + _BESIDE)
         if written.exists():
             written.replace(folder / beside)
-        if hidden.exists():
-            hidden.replace(folder / name)
 
     def restore_from_dir(self, checkpoint_dir: str) -> None:
         """Read what `save_to_dir` wrote last.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,7 @@ class Split:
     constants: Mapping[str, Any]
     source: Mapping[str, Any]
 
-    @property
+    @cached_property
     def space(self) -> Space:
         """The space without Ray's types, for the pure proposal code."""
         return Space(tuple(d.factor for d in self.discrete), tuple(c.axis for c in self.continuous))

@@ -18,6 +18,7 @@ def answers(ledger: Ledger) -> dict[str, object]:
     return {
         "trials": ledger.trials,
         "live": sorted(ledger.live),
+        "at work": ledger.at_work,
         "proposals": ledger.proposals,
         "decisions": ledger.decisions,
         "best": ledger.best(),
@@ -176,6 +177,19 @@ def test_what_is_whole_of_a_damaged_journal_is_kept_and_the_loss_told():
 def test_what_holds_nothing_or_is_of_another_version_is_not_salvaged(text, message):
     with pytest.raises(ArgumentError, match=message):
         journal.salvage(text)
+
+
+@given(histories, histories)
+def test_how_many_are_at_work_is_how_many_are_live(first, second):
+    ledger = Ledger(first)
+    assert ledger.at_work == len(ledger.live)
+    ledger.replace(Ledger(first))
+    for event in second:
+        ledger.record(event)
+        assert ledger.at_work == len(ledger.live)
+    for trial in sorted(ledger.trials):
+        ledger.back(trial)
+        assert ledger.at_work == len(ledger.live)
 
 
 def test_what_was_live_in_a_restored_memory_is_away_until_somebody_tells_of_it():

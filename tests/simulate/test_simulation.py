@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import ray
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, PopulationBasedTraining
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, PopulationBasedTraining
 from ray.tune.search import ConcurrencyLimiter
 
 from ray_glocal import GlocalScheduler, GlocalSearch
@@ -43,6 +43,54 @@ def test_an_experiment_takes_as_long_as_its_rounds():
 def test_a_call_may_take_as_long_as_its_configuration_says():
     told = run(seconds=lambda config, result: 1 + config["floor"], num_samples=1)
     assert told.seconds == pytest.approx(LENGTH * (1 + told.configs[0]["floor"]))
+
+
+class Beside(GlocalScheduler):
+    """Pauses now and then, and chooses as `FIFOScheduler` does, which looks through all trials."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.chosen, self.paused = [], 0
+
+    def on_trial_result(self, tune_controller, trial, result):
+        answer = super().on_trial_result(tune_controller, trial, result)
+        if answer is self.CONTINUE and result["training_iteration"] % 5 == 0:
+            self.paused += 1
+            return self.PAUSE
+        return answer
+
+    def choose_trial_to_run(self, tune_controller):
+        chosen = super().choose_trial_to_run(tune_controller)
+        assert chosen is FIFOScheduler.choose_trial_to_run(self, tune_controller)
+        self.chosen.append(chosen)
+        return chosen
+
+
+@pytest.mark.parametrize("ours", [False, True])
+@pytest.mark.parametrize("reuse", [False, True])
+def test_trials_are_chosen_in_tunes_own_order_among_failures_and_pauses(ours, reuse):
+    options = {"time_attr": "training_iteration", "max_t": LENGTH}
+    space = {**SPACE, "width": tune.choice([1, 2])}
+    search = GlocalSearch(space, "loss", "min") if ours else None
+    scheduler = Beside(**options, **({"search": search} if ours else {}))
+    told = simulate(
+        following(falling, LENGTH),
+        space,
+        metric="loss",
+        mode="min",
+        num_samples=24,
+        scheduler=scheduler,
+        search_alg=search,
+        cluster=Cluster(3, start=0.5, failures=0.02),
+        max_failures=3,
+        checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
+        reuse_actors=reuse,
+    )
+    assert len(told.statuses) == 24
+    assert scheduler.paused > 5
+    assert any(told.results[i].iteration >= told.results[i + 1].iteration for i in range(len(told.results) - 1))
+    assert sum(chosen is not None for chosen in scheduler.chosen) > 24
+    assert None in scheduler.chosen or not ours
 
 
 @pytest.mark.parametrize(

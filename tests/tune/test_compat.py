@@ -282,6 +282,18 @@ def test_a_restored_experiment_has_added_all_its_trials_before_the_first_is_chos
     assert '"get_trials"' in inspect.getsource(TuneController._wrapped)
 
 
+def test_the_controller_keeps_those_that_wait_apart_and_the_hooks_get_it_in_a_wrapper():
+    controller = Stub(_pending_trials={"a"}, _paused_trials={"b"})
+    wrapped = TrialRunnerWrapper(controller, trial_executor=None)
+    assert _compat.waiting(wrapped) == _compat.waiting(controller) == {"a"}
+    assert _compat.waiting(Stub(_pending_trials=set(), _paused_trials={"b"})) == {"b"}
+    assert _compat.waiting(Stub(get_trials=list)) is None
+    source = inspect.getsource(TuneController._set_trial_status)
+    assert "Trial.PENDING: self._pending_trials," in source
+    assert "Trial.PAUSED: self._paused_trials," in source
+    assert "self._trials.append(trial)" in inspect.getsource(TuneController._requeue_trial)  # to the end of the list
+
+
 def test_tune_tells_scheduler_and_searcher_what_it_was_told():
     for ours, theirs in ((GlocalScheduler, TrialScheduler), (GlocalSearch, Searcher)):
         expected = inspect.signature(theirs.set_search_properties).parameters

@@ -1,0 +1,1 @@
+"""What keeps the driver of a large experiment busy, part by part."""
