@@ -164,6 +164,11 @@ class Snapshots:
         """Whether the controller is no more."""
         return self._controller() is None
 
+    @property
+    def come(self) -> bool:
+        """Whether there will be any; a simulated experiment saves none, nor does one that is told never to."""
+        return bool(self._driver.manager._checkpoint_period < float("inf"))
+
     def now(self) -> Moment:
         """The present moment, in a hook."""
         self._watch()

@@ -17,6 +17,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -110,7 +111,7 @@ class Retention:
 
     def follow(self, trial: Trial) -> None:
         """Let go of the checkpoints of a trial that its latest one has superseded."""
-        latest = last_checkpoint(trial)
+        latest = self._latest(trial)
         if latest is None:
             return
         now = self._snapshots.now()
@@ -119,14 +120,14 @@ class Retention:
             before = known.before if old.path == known.latest else known.last
             if not self._starts_descendants(trial, old.path):
                 # What no snapshot was saved of can go at once: none will ever name it.
-                self._later(partial(old.filesystem.delete_dir, old.path), None if before == now.saved else now)
+                self._later(partial(_remove, old.filesystem.delete_dir, old.path), None if before == now.saved else now)
         before = known.before if latest.path == known.latest else known.last
         self._followed[trial.trial_id] = _Followed(latest.path, before, now.saved)
 
     def restored(self, trial: Trial) -> None:
         """Let go of what an earlier driver left of a trial that goes on: what is older than its latest checkpoint."""
         self.follow(trial)
-        latest = last_checkpoint(trial)
+        latest = self._latest(trial)
         if latest is not None:
             self._later(partial(self._sweep, trial, latest), self._snapshots.now())
 
@@ -136,9 +137,14 @@ class Retention:
         self._followed.pop(trial.trial_id, None)
         dethroned = self._crown(trial)
         for ended in (trial,) if dethroned is None else (trial, dethroned):
-            latest = last_checkpoint(ended)
+            latest = self._latest(ended)
             if latest is not None:
                 self._later(partial(self._reduce, ended, latest), self._snapshots.now())
+
+    def _latest(self, trial: Trial) -> Checkpoint | None:
+        """A trial's latest checkpoint, if it has one and snapshots will tell what may go."""
+        latest = last_checkpoint(trial)
+        return latest if latest is not None and self._snapshots.come else None
 
     def _crown(self, trial: Trial) -> Trial | None:
         """Let a trial be the best of those that ended if it is; the one that was."""
@@ -205,8 +211,6 @@ class Retention:
     def _try(self, remove: Callable[[], None]) -> None:
         try:
             remove()
-        except FileNotFoundError:
-            pass  # somebody else was faster
         except (OSError, ArrowException) as error:
             if not self._complained:
                 logger.warning("A checkpoint that is needed no more could not be removed, and is left: %s", error)
@@ -216,17 +220,17 @@ class Retention:
         number = _number(_name(latest))
         for old in _checkpoints(latest):
             if _number(old.base_name) < number and not self._starts_descendants(trial, old.path):
-                latest.filesystem.delete_dir(old.path)
+                _remove(latest.filesystem.delete_dir, old.path)
 
     def _reduce(self, trial: Trial, latest: Checkpoint) -> None:
         now = last_checkpoint(trial)
         if trial.status != Trial.TERMINATED or now is None or now.path != latest.path:
             return  # it has come back
-        for other in _checkpoints(latest):
-            if other.base_name != _name(latest):
-                latest.filesystem.delete_dir(other.path)
         if trial is not self._best:
             _trim(latest)
+        for other in _checkpoints(latest):
+            if other.base_name != _name(latest):
+                _remove(latest.filesystem.delete_dir, other.path)
 
 
 def _checkpoints(latest: Checkpoint) -> Iterator[FileInfo]:
@@ -241,7 +245,13 @@ def _trim(checkpoint: Checkpoint) -> None:
     files = {info.base_name: info.path for info in _inside(checkpoint.filesystem, checkpoint.path)}
     for name, path in files.items():
         if FILE in files and _RESUME.fullmatch(name):
-            checkpoint.filesystem.delete_file(path)
+            _remove(checkpoint.filesystem.delete_file, path)
+
+
+def _remove(delete: Callable[[str], None], path: str) -> None:
+    """Remove a file or a folder, unless another thread was faster."""
+    with suppress(FileNotFoundError):
+        delete(path)
 
 
 def _inside(filesystem: FileSystem, folder: str) -> list[FileInfo]:

@@ -169,6 +169,7 @@ def test_snapshots_are_saved_and_copied_as_we_expect():
     saves = inspect.getsource(_ExperimentCheckpointManager.sync_up_experiment_state)
     order = [saves.index(part) for part in ("save_fn()", ".sync_up(", "_last_sync_time = ", "_last_save_time = ")]
     assert order == sorted(order)
+    assert _ExperimentCheckpointManager(storage=None, checkpoint_period="inf")._checkpoint_period == math.inf
     begins = inspect.getsource(syncer._BackgroundSyncer.retry)
     assert begins.index("_sync_process = _BackgroundProcess(") < begins.index(".start(")
     copy = syncer._BackgroundProcess(lambda: None)

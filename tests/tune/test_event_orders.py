@@ -140,7 +140,13 @@ class Orders(RuleBasedStateMachine):
         self.search = GlocalSearch(SPACE, seed=3) if self.ours else None
         options = {"search": self.search} if self.ours and named else {}
         self.scheduler = GlocalScheduler(
-            rules=self.pruning, grace_period=1, reduction_factor=2, max_t=END, forecaster=Last(), **options
+            rules=self.pruning,
+            grace_period=1,
+            reduction_factor=2,
+            max_t=END,
+            forecaster=Last(),
+            checkpoints="all",  # there are none
+            **options,
         )
         self.outer = ConcurrencyLimiter(self.search, 3) if self.limited else self.search
         for told in (self.outer, self.scheduler) if self.ours else (self.scheduler,):

@@ -337,6 +337,28 @@ def test_a_storage_that_removes_nothing_is_said_once_and_ends_nothing(driver, be
     assert said == ["A checkpoint that is needed no more could not be removed, and is left: read-only"]
 
 
+def test_what_another_thread_has_removed_stops_nobody(driver, begin, caplog):
+    class Late:
+        """A filesystem of pyarrow's, where somebody else is always faster with folders."""
+
+        def delete_dir(self, path):
+            raise FileNotFoundError(path)
+
+        def __getattr__(self, name):
+            return getattr(driver.filesystem, name)
+
+    kept, trial = begin(), driver.trial("a")
+    for _ in range(2):
+        driver.report(trial)
+    trial.checkpoint.filesystem = Late()
+    kept.end(trial)
+    trial.status = Trial.TERMINATED
+    driver.save(wait=True)
+    soon(lambda: not kept._threads)
+    assert driver.files(trial, 1) == ["session.pt", "trace.parquet"]
+    assert not caplog.records
+
+
 def test_threads_end_with_the_controller_and_with_the_process(tmp_path, driver, begin):
     kept, trial = begin(), driver.trial("a")
     for _ in range(2):
@@ -356,6 +378,18 @@ def test_threads_end_with_the_controller_and_with_the_process(tmp_path, driver, 
     del other
     soon(lambda: not another._threads)
     assert driver.left(trial) == [0, 1, 2, 3]
+
+
+def test_where_no_snapshots_come_nothing_goes(driver, begin):
+    driver._checkpoint_manager._checkpoint_period = float("inf")
+    kept, trial = begin(), driver.trial("a")
+    for _ in range(3):
+        driver.report(trial)
+        kept.follow(trial)
+    kept.restored(trial)
+    kept.end(trial)
+    assert not kept._threads
+    assert listed(trial) == [0, 1, 2] == driver.left(trial)
 
 
 def test_a_checkpoint_without_its_second_file_is_none_to_go_on_from(driver):
