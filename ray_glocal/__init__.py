@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ray_glocal.hypergradient import Clipping, Hyperparameter, Lion
-    from ray_glocal.session import GlocalSession, Settings
+    from ray_glocal.session import GlocalSession, Settings, weights
     from ray_glocal.tune import GlocalScheduler, GlocalSearch, GlocalTrainable, adapted
     from ray_glocal.validation import validate
 
@@ -23,6 +23,7 @@ _HOMES = {
     "Settings": "ray_glocal.session",
     "adapted": "ray_glocal.tune",
     "validate": "ray_glocal.validation",
+    "weights": "ray_glocal.session",
 }
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Settings",
     "adapted",
     "validate",
+    "weights",
 ]
 
 

@@ -6,7 +6,8 @@ went wrong, `trace` keeps the record and `checkpoint` all of it.
 """
 
 from ray_glocal.session.adapted import Adapted, Folder
+from ray_glocal.session.checkpoint import weights
 from ray_glocal.session.session import GlocalSession
 from ray_glocal.session.settings import Settings
 
-__all__ = ["Adapted", "Folder", "GlocalSession", "Settings"]
+__all__ = ["Adapted", "Folder", "GlocalSession", "Settings", "weights"]

@@ -1,47 +1,72 @@
-"""Checkpoints: everything a session needs to go on exactly, as plain data that loads without unpickling code."""
+"""Checkpoints: everything a session needs to go on exactly, as plain data that loads without unpickling code.
+
+A folder holds two files. `session.pt` has the model's weights and all that is small: descendants and readers need no
+more. The other has what is large and serves an exact resume alone (the optimizer's state, the weights that a retreat
+leads to, the open window), and may be removed when a trial has ended. `session.pt` names it, is written after it and
+replaces its predecessor at once, so the two belong together whenever a process dies.
+"""
 
 import os
 import pickle
+import tempfile
+import uuid
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from pyarrow.fs import copy_files
 from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Randomness
 from ray_glocal.hypergradient.state import InnerState, Slope, Snapshot
+from ray_glocal.session.adapted import Folder
 from ray_glocal.session.plain import decoded, encoded
 
-VERSION = 5
+VERSION = 6
 FILE = "session.pt"
+RESUME = "resume-{}.pt"  # each save has a name of its own for it
 TRACE = "trace.parquet"
+_AVERAGED = "module."  # before the names of an `AveragedModel`'s weights
+
+_REMEDY = "Pass a folder that `GlocalSession.save` or `checkpoint` wrote."
 
 
-def write(folder: Path, plain: Mapping[str, Any]) -> None:
-    """Write plain data to a folder, whole or not at all."""
-    unfinished = folder / (FILE + ".unfinished")
-    torch.save({"version": VERSION, **plain}, unfinished)
-    os.replace(unfinished, folder / FILE)
+def write(folder: Path, plain: Mapping[str, Any], resume: Mapping[str, Any]) -> None:
+    """Write plain data to a folder, whole or not at all.
+
+    Args:
+        folder: Where to.
+        plain: What everybody needs.
+        resume: What only an exact resume needs.
+    """
+    name = RESUME.format(uuid.uuid4().hex[:12])
+    _save(folder / name, resume)
+    _save(folder / FILE, {"version": VERSION, "resume": name, **plain})
+    for old in folder.glob(RESUME.format("*") + "*"):
+        if old.name != name:
+            old.unlink()
+
+
+def _save(file: Path, plain: Mapping[str, Any]) -> None:
+    unfinished = file.with_name(file.name + ".unfinished")
+    torch.save(dict(plain), unfinished)
+    os.replace(unfinished, file)
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Read what `write` wrote.
+    """Read what everybody needs of what `write` wrote.
 
     Raises:
         ArgumentError: The folder holds no session, one that cannot be read, or one of another version.
     """
-    file = folder / FILE
-    remedy = "Pass a folder that `GlocalSession.save` or `checkpoint` wrote."
-    if not file.is_file():
-        raise ArgumentError("source", f"hold a file {FILE!r}", str(folder), remedy)
-    try:
-        plain = _load(file)
-    except (RuntimeError, OSError, pickle.UnpicklingError) as error:  # what torch raises on a damaged file
-        raise ArgumentError("source", f"hold a readable file {FILE!r}", str(folder), remedy) from error
+    if not (folder / FILE).is_file():
+        raise ArgumentError("source", f"hold a file {FILE!r}", str(folder), _REMEDY)
+    plain = _load(folder / FILE)
     if not isinstance(plain, dict) or plain.get("version") != VERSION:
         version = plain.get("version") if isinstance(plain, dict) else None
         remedy = "Resume it with the release of ray_glocal that wrote it."
@@ -49,7 +74,76 @@ def read(folder: Path) -> dict[str, Any]:
     return plain
 
 
+def read_resume(folder: Path, plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what only an exact resume needs.
+
+    Args:
+        folder: The checkpoint.
+        plain: What `read` made of it.
+
+    Raises:
+        ArgumentError: That was removed when the trial had ended, or cannot be read.
+    """
+    file = folder / plain["resume"]
+    if not file.is_file():
+        rule = f"hold the file {file.name!r} to be resumed from"
+        remedy = (
+            "Its trial had ended, and of ended trials the weights alone are kept (GlocalScheduler(checkpoints='all') "
+            "keeps the rest): load them by `model.load_state_dict(ray_glocal.weights(source))`."
+        )
+        raise ArgumentError("source", rule, str(folder), remedy)
+    resume: dict[str, Any] = _load(file)
+    return resume
+
+
+def weights(source: str | Path | Folder, *, averaged: bool = False) -> dict[str, Any]:
+    """The model's weights in a checkpoint of a session, for `model.load_state_dict`.
+
+    Args:
+        source: A folder, or an object with `as_directory()` such as `ray.tune.Checkpoint`.
+        averaged: The averaged weights, of a session that was given `averaged=`.
+
+    Returns:
+        A state dictionary on the CPU.
+
+    Raises:
+        ArgumentError: The folder holds no readable session, or one of another version; or no averaged weights.
+    """
+    with opened(source) as folder:
+        plain = read(folder)
+    if not averaged:
+        return dict(plain["model"])
+    if plain["averaged"] is None:
+        remedy = "Leave `averaged` out: the session had none."
+        raise ArgumentError("source", "hold averaged weights", str(source), remedy)
+    return {k.removeprefix(_AVERAGED): v for k, v in plain["averaged"].items() if k.startswith(_AVERAGED)}
+
+
+@contextmanager
+def opened(source: str | Path | Folder) -> Iterator[Path]:
+    """A folder with what everybody needs of a checkpoint; from a storage elsewhere that alone is fetched."""
+    filesystem = getattr(source, "filesystem", None)
+    if isinstance(source, str | Path):
+        yield Path(source)
+    elif filesystem is None or filesystem.type_name == "local":
+        with source.as_directory() as folder:
+            yield Path(folder)
+    else:
+        with tempfile.TemporaryDirectory() as fresh:
+            there, here = f"{source.path}/{FILE}", str(Path(fresh, FILE))  # type: ignore[attr-defined]
+            copy_files(there, here, source_filesystem=filesystem)
+            yield Path(fresh)
+
+
 def _load(file: Path) -> Any:
+    try:
+        return _loaded(file)
+    except (RuntimeError, OSError, pickle.UnpicklingError) as error:  # what torch raises on a damaged file
+        rule = f"hold a readable file {file.name!r}"
+        raise ArgumentError("source", rule, str(file.parent), _REMEDY) from error
+
+
+def _loaded(file: Path) -> Any:
     if not zipfile.is_zipfile(file):  # torch would try its older formats, and fail in ways of their own
         raise pickle.UnpicklingError("not an archive, or one that was cut off")
     return torch.load(file, map_location="cpu", weights_only=True)

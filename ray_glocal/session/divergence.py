@@ -227,23 +227,26 @@ class Guard:
         return Retreat(fresh, ", ".join([place, *told, count]))
 
     def as_plain(self) -> dict[str, Any]:
-        """The memory as plain data."""
-        points = {"first": self.first, "good": self.good}
-        numbers = {
+        """The numbers of the memory as plain data."""
+        return {
             "rollbacks": self.rollbacks,
             "strikes": self.strikes,
             "learned": self.learned,
             "origin": self.origin,
             "first_training_loss": self.first_training_loss,
         }
-        return {**numbers, **{name: point and dict(vars(point)) for name, point in points.items()}}
 
-    def load_plain(self, plain: Mapping[str, Any]) -> None:
-        """Inverse of `as_plain`."""
+    def points_as_plain(self) -> dict[str, Any]:
+        """The points to go back to as plain data."""
+        points = {"first": self.first, "good": self.good}
+        return {name: point and dict(vars(point)) for name, point in points.items()}
+
+    def load_plain(self, plain: Mapping[str, Any], points: Mapping[str, Any]) -> None:
+        """Inverse of `as_plain` and `points_as_plain`."""
         self.rollbacks, self.strikes, self.learned = plain["rollbacks"], plain["strikes"], plain["learned"]
         self.origin, self.first_training_loss = plain["origin"], plain["first_training_loss"]
-        self.first = RestorePoint(**plain["first"]) if plain["first"] else None
-        self.good = RestorePoint(**plain["good"]) if plain["good"] else None
+        self.first = RestorePoint(**points["first"]) if points["first"] else None
+        self.good = RestorePoint(**points["good"]) if points["good"] else None
 
 
 def _numbers(losses: Sequence[Tensor]) -> list[float]:

@@ -526,13 +526,13 @@ class GlocalSession:
                 scheduler say, holds what could not be restored. Nothing is written then.
         """
         self._meter.stop()
-        plain = self._as_plain()
-        check_plain(plain)
+        plain, resume = self._as_plain(), self._resume_as_plain()
+        check_plain({**plain, **resume})
         place = Path(folder)
         place.mkdir(parents=True, exist_ok=True)
         # The trace goes first: rows after the step of the other file, from a save that was cut short, are dropped.
         self.trace.save(place / checkpoint.TRACE)
-        checkpoint.write(place, plain)
+        checkpoint.write(place, plain, resume)
 
     def checkpoint(self) -> Any:
         """Save into a fresh temporary folder and package it, for `tune.report`; the one before it is removed."""
@@ -557,13 +557,13 @@ class GlocalSession:
 
         Raises:
             ArgumentError: The folder holds no readable session, or one of another version, length, optimizer or
-                schedule, or of other hyperparameters.
+                schedule, or of other hyperparameters; or its trial had ended, and only the weights were kept.
         """
         if source is None:
             if self.adapted.ancestor is not None:
                 try:
-                    with self.adapted.ancestor.as_directory() as folder:
-                        self._inherit(Path(folder))
+                    with checkpoint.opened(self.adapted.ancestor) as folder:
+                        self._inherit(folder)
                 except (ArgumentError, OSError, ArrowException) as error:  # `as_directory` may reach over a network
                     text = f"The ancestor's checkpoint cannot be read: starting afresh. {error}"
                     self.notices.say("ancestor", text)
@@ -572,7 +572,7 @@ class GlocalSession:
         with held as folder:
             plain = checkpoint.read(Path(folder))
             checkpoint.check_same(plain["identity"], self._identity())
-            self._load_plain(plain)
+            self._load_plain({**plain, **checkpoint.read_resume(Path(folder), plain)})
             self.trace.load(Path(folder) / checkpoint.TRACE, self.step_count)
 
     def _inherit(self, folder: Path) -> None:
@@ -596,20 +596,17 @@ class GlocalSession:
         }
 
     def _as_plain(self) -> dict[str, Any]:
+        """The weights, and all that is small."""
         return {
             "identity": self._identity(),
             "step": self.step_count,
             "values": dict(self.values),
             "model": self.problem.model.state_dict(),
-            "transient": transient_buffers(self.problem.model),
-            "optimizer": encoded(self.problem.optimizer.state_dict()),
-            "scaler": None if self.problem.scaler is None else self.problem.scaler.state_dict(),
             "averaged": None if self.problem.averaged is None else self.problem.averaged.state_dict(),
             "schedule": encoded(self._schedule.as_plain()),
             "randomness": Randomness.capture().as_plain(),
             "stream": self._stream.as_plain(),
             "cursor": self.validation.cursor,
-            "snapshots": self._open_window(),
             "recorder": self._recorder.as_plain(),
             "foresight": self._foresight.as_plain(),
             "outer": self._outer.as_plain(),
@@ -622,6 +619,16 @@ class GlocalSession:
             "timetable": self._timetable.as_plain(),
             "engines": self._engines.as_plain(),
             "notices": self.notices.as_plain(),
+        }
+
+    def _resume_as_plain(self) -> dict[str, Any]:
+        """What is as large as the weights, or several times as large, and only an exact resume needs."""
+        return {
+            "transient": transient_buffers(self.problem.model),
+            "optimizer": encoded(self.problem.optimizer.state_dict()),
+            "scaler": None if self.problem.scaler is None else self.problem.scaler.state_dict(),
+            "snapshots": self._open_window(),
+            "points": self._guard.points_as_plain(),
         }
 
     def _open_window(self) -> list[dict[str, Any]]:
@@ -648,7 +655,7 @@ class GlocalSession:
         self._recorder.load_plain(plain["recorder"])
         self._foresight.load_plain(plain["foresight"])
         self._outer = OuterState.from_plain(plain["outer"])
-        self._guard.load_plain(plain["guard"])
+        self._guard.load_plain(plain["guard"], plain["points"])
         self._train_losses = [loss.to(device) for loss in plain["train_losses"]]
         self._curve = plain["curve"]
         self._metrics, self._between = plain["metrics"], {}

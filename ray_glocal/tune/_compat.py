@@ -6,11 +6,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator, Mapping
-from typing import Any
+import threading
+import time
+import weakref
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
 
 import numpy as np
-from pyarrow.fs import FileSystem, FileType
+from pyarrow import ArrowException
+from pyarrow.fs import FileSystem, LocalFileSystem
 from ray.train._internal.session import get_session
 from ray.train._internal.storage import StorageContext
 from ray.tune import Checkpoint, PlacementGroupFactory
@@ -29,6 +36,8 @@ from ray.tune.utils import flatten_dict  # DeveloperAPI: what Tune flattens resu
 SNAPSHOT = "experiment_state-*.json"  # what Tune knows of an experiment's trials, in its folder
 TUNER = "tuner.pkl"  # the `Tuner` that began the experiment
 Bundles = tuple[Mapping[str, float], ...]
+
+_PART = 1 << 20  # bytes at a time of files that are compared
 
 
 def resolved(config: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
@@ -76,10 +85,141 @@ def checkpoints_kept(trial: Trial) -> int | None:
     return kept
 
 
+def checkpoints_scored(trial: Trial) -> bool:
+    """Whether `CheckpointConfig` says by which metric checkpoints are kept."""
+    return trial.run_metadata.checkpoint_manager.checkpoint_config.checkpoint_score_attribute is not None
+
+
 def last_checkpoint(trial: Trial) -> Checkpoint | None:
     """A trial's last persisted checkpoint, if it has one: public on a result, but not on the trial."""
     latest: Checkpoint | None = trial.checkpoint
     return latest
+
+
+def drop_superseded(trial: Trial) -> list[Checkpoint]:
+    """Let Tune forget all checkpoints of a trial but the latest, as it does itself where `num_to_keep` is 1.
+
+    Tune removes the folders at once then, also those that its last snapshot in the storage names; we do not.
+    """
+    manager = trial.run_metadata.checkpoint_manager
+    old = [held for held in manager.best_checkpoint_results if held.checkpoint.path != trial.checkpoint.path]
+    if old:
+        manager._checkpoint_results = [held for held in manager.best_checkpoint_results if held not in old]
+        trial.run_metadata.invalidate_cache()  # of what snapshots hold of it
+    return [held.checkpoint for held in old]
+
+
+class _Driver(NamedTuple):
+    """What a controller saves its experiment with, and where: on the driver, and in the storage."""
+
+    manager: Any
+    syncer: Any
+    filesystem: FileSystem
+    here: str
+    there: str
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment in the life of a driver, between its snapshots.
+
+    Args:
+        copies: Copies of snapshots to the storage that had begun.
+        saved: Tune's time of the last snapshot that had been saved, of which it may have begun none.
+    """
+
+    copies: int
+    saved: float
+
+
+class Snapshots:
+    """What a driver has saved of its experiment, and what of it has reached the storage.
+
+    Tune saves a snapshot to a folder of the driver's, then lets a thread copy that, unless an earlier copy is under
+    way, and tells nobody of either. Snapshots are saved and copies begun by the thread that calls hooks, in one go.
+
+    Args:
+        controller: Tune's controller, or what hooks get of it.
+    """
+
+    def __init__(self, controller: Any) -> None:
+        self._controller = weakref.ref(getattr(controller, "_tune_controller", controller))
+        self._lock = threading.Lock()  # hooks and threads look
+        self._copy: Any = None  # Tune's record of the last that was seen
+        self._copies = 0  # that were seen to have begun
+        self._arrived = 0  # the number of the last that is known to have been completed
+        self._known = float("-inf")  # Tune's time of a snapshot that was found in the storage
+        self._compared: tuple[Any, ...] = ()
+
+    @cached_property
+    def _driver(self) -> _Driver:
+        """First asked for in a hook, while there is a controller."""
+        whole: Any = self._controller()
+        storage, state = whole._storage, PurePosixPath(whole.experiment_path, whole.experiment_state_file_name)
+        parts = whole._checkpoint_manager, storage.syncer, storage.storage_filesystem
+        return _Driver(*parts, here=whole.experiment_state_path, there=str(state))
+
+    @property
+    def over(self) -> bool:
+        """Whether the controller is no more."""
+        return self._controller() is None
+
+    def now(self) -> Moment:
+        """The present moment, in a hook."""
+        self._watch()
+        return Moment(self._copies, self._driver.manager._last_save_time)
+
+    def hold(self, moment: Moment) -> bool:
+        """Whether a snapshot that was saved after a moment is known to be in the storage."""
+        return moment.copies < self._arrived or moment.saved < self._known
+
+    def look(self) -> None:
+        """Find out what has reached the storage; not in a hook, for files are read at times."""
+        self._watch()
+        manager, syncer = self._driver.manager, self._driver.syncer
+        state = manager._last_save_time, manager._last_sync_time
+        if syncer._sync_process is None and state != self._compared:
+            # At the end of an experiment Tune waits for a copy that nobody may have seen, and forgets it.
+            if self._same() and state[0] == manager._last_save_time:
+                self._known = state[0]
+            self._compared = state
+
+    def _watch(self) -> None:
+        with self._lock:
+            copy = self._driver.syncer._sync_process
+            self._settle()
+            if copy is not None and copy is not self._copy:
+                self._copies, self._copy = self._copies + 1, copy
+                self._settle()
+
+    def _settle(self) -> None:
+        """Note whether the last copy is complete; after a while Tune waits for one no longer, and lets it go on."""
+        copy = self._copy
+        if copy is None or copy.is_running or "exception" in copy._result:
+            return
+        if time.time() - copy.start_time < self._driver.syncer.sync_timeout:  # minus infinity before it starts
+            self._arrived = self._copies
+
+    def _same(self) -> bool:
+        """Whether the storage holds what was saved last."""
+        driver = self._driver
+        try:
+            with (
+                LocalFileSystem().open_input_stream(driver.here) as here,
+                driver.filesystem.open_input_stream(driver.there) as there,
+            ):
+                return _equal(here, there)
+        except (OSError, ArrowException):
+            return False
+
+
+def _equal(one: Any, other: Any) -> bool:
+    while True:
+        part = one.read(_PART)
+        if part != other.read(_PART):
+            return False
+        if not part:
+            return True
 
 
 def filesystem_of_function() -> FileSystem | None:
@@ -100,28 +240,19 @@ def _filesystem(storage: object) -> FileSystem | None:
     return getattr(storage, "storage_filesystem", None)
 
 
-def leave_lost_checkpoint(trial: Trial) -> str | None:
+def leave_lost_checkpoint(trial: Trial, resumable: Callable[[Checkpoint], bool]) -> str | None:
     """The path of a trial's latest checkpoint where that is gone; the trial then returns from the newest that is left.
 
     Tune refuses to start such a trial, at every retry, and only its checkpoint manager can be told otherwise.
     """
     latest = trial.checkpoint
-    if latest is None or _is_there(latest):
+    if latest is None or resumable(latest):
         return None
     manager = trial.run_metadata.checkpoint_manager
-    left = [held for held in manager.best_checkpoint_results if _is_there(held.checkpoint)]
+    left = [held for held in manager.best_checkpoint_results if resumable(held.checkpoint)]
     newest = max(left, key=lambda held: held.metrics.get(TRAINING_ITERATION, 0), default=None)
     manager._latest_checkpoint_result = newest
     return str(latest.path)
-
-
-def _is_there(checkpoint: Checkpoint) -> bool:
-    """Whether a checkpoint's folder exists; also where nobody can tell, as on a network that is away."""
-    try:
-        found = checkpoint.filesystem.get_file_info(checkpoint.path)
-    except OSError:
-        return True
-    return bool(found.type != FileType.NotFound)
 
 
 def experiment_folder(trial: Trial) -> str:
@@ -203,11 +334,15 @@ __all__ = [
     "Float",
     "Integer",
     "LogUniform",
+    "Moment",
     "Normal",
+    "Snapshots",
     "Trial",
     "Uniform",
     "bundles",
     "checkpoints_kept",
+    "checkpoints_scored",
+    "drop_superseded",
     "experiment_folder",
     "filesystem_of_function",
     "filesystem_of_trainable",

@@ -30,6 +30,7 @@ from ray_glocal.tune._compat import (
     TRAINING_ITERATION,
     Trial,
     checkpoints_kept,
+    checkpoints_scored,
     experiment_folder,
     last_result,
     leave_lost_checkpoint,
@@ -41,6 +42,7 @@ from ray_glocal.tune.ledger_file import LedgerFile
 from ray_glocal.tune.outlook import outlook
 from ray_glocal.tune.preflight import check_for
 from ray_glocal.tune.reading import TOTAL, Reading, agreed, check_mode, finite, flat_config
+from ray_glocal.tune.retention import Retention, check_kind, resumable
 from ray_glocal.tune.rulebook import Rulebook
 from ray_glocal.tune.search import GlocalSearch
 
@@ -78,6 +80,10 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         rules: Names of pruning rules (`nonfinite`, `rung`, `dominated`, `stalled`), or rules.
         forecaster: Name of a forecaster of `ray_glocal.koopman`, or a forecaster.
         forecast_of: The metric whose end a session's own `forecast/final_loss` tells.
+        checkpoints: Which stay in the storage where `CheckpointConfig` says neither `num_to_keep` nor
+            `checkpoint_score_attribute`. "needed": the latest one of each trial, and while it is not over those that
+            a restored experiment would go on from; of trials that ended no more than the weights, if they are a
+            session's, but all of it of the best one. "all": as Tune does, that of every report.
         preflight: Whether to ask the nodes of a cluster, before the first trial, if they reach the storage and have
             this `ray_glocal`, and if one has the resources of a trial: see `ray_glocal.tune.preflight`.
 
@@ -100,9 +106,11 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         rules: Sequence[str | Rule] = ("nonfinite", "rung"),
         forecaster: str | Forecaster = "relaxation",
         forecast_of: str = "val_loss",
+        checkpoints: str = "needed",
         preflight: bool = True,
     ) -> None:
         super().__init__()
+        check_kind(checkpoints)
         if max_t is not None and not max_t > 0:
             raise ArgumentError("max_t", "be positive", max_t, "Leave it out to let the trainable end by itself.")
         if mode is not None:
@@ -112,6 +120,8 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._rule_names = tuple(rules)
         self._forecaster = named_forecaster(forecaster) if isinstance(forecaster, str) else forecaster
         self._time_attr, self._forecast_of, self._preflight = time_attr, forecast_of, preflight
+        self._checkpoints = checkpoints
+        self._retention: Retention | None = None  # none before an experiment begins, or where all are kept
         self._stop: dict[str, Any] = {}  # Tune's own stopping criterion
         self._rulebook: Rulebook | None = None
         self._folder: Path | None = None
@@ -129,8 +139,8 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._agree(metric, mode)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without Tune's trials, which belong to the experiment at work."""
-        return {**vars(self), "_running": {}}
+        """Without Tune's trials and who removes their checkpoints, which belong to the experiment at work."""
+        return {**vars(self), "_running": {}, "_retention": None}
 
     # Configuration: everything that may raise.
 
@@ -182,6 +192,8 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._folder = Path(experiment_folder(trial))
         _AT_WORK[experiment_folder(trial)] = self
         self._rulebook, self._tabled, self._gathering, self._running = None, 0, True, {}
+        chosen = self._checkpoints == "all" or checkpoints_kept(trial) is not None or checkpoints_scored(trial)
+        self._retention = None if chosen else Retention(controller, self.ledger)
         if self._search is None:
             # Nothing is known of an experiment that begins, for the scheduler may have served another.
             self._file = LedgerFile(self._folder)
@@ -235,6 +247,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
             self._record(Added(trial.trial_id, record.added.config, record.attempt + 1))
         if over:
             self._end(trial, error=trial.status == Trial.ERROR)
+        self._retain(trial, over=trial.status == Trial.TERMINATED)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """The first that waits; before the first choice of all, check the ground, and give up what Tune has lost.
@@ -253,6 +266,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """STOP where a rule says so, CONTINUE otherwise."""
+        self._retain(trial)
         decision = self._judge(trial.trial_id, result)
         stops = decision is not None and decision.stops
         # Tune compares with `is`, so the class constants themselves go back.
@@ -263,11 +277,13 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._record_last(trial, result)
         self._warn_of_missing_metric(trial.trial_id)
         self._end(trial, error=False)
+        self._retain(trial, over=True)
         self._write_table_when_idle(tune_controller)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Record a failure. Tune has already set the status to ERROR where it is going to retry."""
         self._end(trial, error=True, final=trial.status != Trial.ERROR)
+        self._retain(trial)
         self._write_table_when_idle(tune_controller)
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
@@ -414,9 +430,20 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         else:
             self._record(Completed(trial.trial_id, attempt, address(trial)))
 
+    def _retain(self, trial: Trial, over: bool = False) -> None:
+        """Let go of the checkpoints of a trial that are needed no more."""
+        if self._retention is None:
+            return
+        if over:
+            self._retention.end(trial)
+        elif self._gathering:
+            self._retention.restored(trial)
+        else:
+            self._retention.follow(trial)
+
     def _leave_lost_checkpoint(self, trial: Trial) -> None:
         """A trial that returns shall not fail for good because somebody removed the checkpoint it returns from."""
-        lost = leave_lost_checkpoint(trial)
+        lost = leave_lost_checkpoint(trial, resumable)
         if lost is not None:
             now = address(trial)
             fate = f"it goes on from {now}" if now else "it starts afresh"

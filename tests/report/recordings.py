@@ -3,6 +3,8 @@
 import json
 from types import SimpleNamespace
 
+from ray import tune
+
 from ray_glocal.tune import GlocalScheduler
 
 
@@ -10,7 +12,7 @@ class Trial(SimpleNamespace):
     """As much of a Tune trial as hooks read."""
 
     def __init__(self, trial_id, folder, config):
-        kept = SimpleNamespace(checkpoint_config=SimpleNamespace(num_to_keep=None))
+        kept = SimpleNamespace(checkpoint_config=tune.CheckpointConfig())
         super().__init__(
             trial_id=trial_id,
             config=config,

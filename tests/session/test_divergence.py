@@ -357,8 +357,9 @@ def test_a_guard_survives_as_plain_data():
     guard, _ = guard_at([1.0, 0.5])
     guard.rollbacks, guard.strikes, guard.first_training_loss = 3, 2, 1.5
     again = Guard(LIVELY)
-    again.load_plain(guard.as_plain())
+    again.load_plain(guard.as_plain(), guard.points_as_plain())
     assert differences(guard.as_plain(), again.as_plain()) == []
+    assert differences(guard.points_as_plain(), again.points_as_plain()) == []
 
 
 def test_a_session_without_a_positive_loss_holds_and_says_so():

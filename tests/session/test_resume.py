@@ -1,6 +1,7 @@
 """A run that was saved, thrown away and restored is the run that was not, bit for bit."""
 
 import random
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -230,7 +231,9 @@ def test_a_checkpoint_can_be_packaged_and_is_removed_by_the_next(tmp_path):
     session = run.session()
     drive(session, session.batches(run.loader), 4)
     first = session.checkpoint()
-    assert sorted(p.name for p in first.iterdir()) == ["session.pt", "trace.parquet"]
+    resume, *others = sorted(p.name for p in first.iterdir())
+    assert others == ["session.pt", "trace.parquet"]
+    assert re.fullmatch(r"resume-[0-9a-f]{12}\.pt", resume)
     second = session.checkpoint()
     assert not first.exists()
     assert second.exists()

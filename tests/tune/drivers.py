@@ -21,7 +21,7 @@ from ray import tune
 from storage import filesystem, opened, path
 
 from ray_glocal.scheduling import journal
-from ray_glocal.tune import GlocalScheduler, GlocalSearch
+from ray_glocal.tune import GlocalScheduler, GlocalSearch, retention
 
 SPACE = {
     "optimizer": tune.choice(["sgd", "adamw"]),
@@ -37,6 +37,7 @@ def conduct(address, folder, plan, **options):
     os.dup2(log, 2)
     sys.stdout.reconfigure(line_buffering=True)
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = plan["snapshots"]
+    retention.PERIOD = plan["looks"]
     ray.init(address=address, logging_level=logging.WARNING, log_to_driver=plan["worker_logs"], **options)
     heard = Heard()
     logging.getLogger("ray_glocal").addHandler(heard)
@@ -50,6 +51,8 @@ def conduct(address, folder, plan, **options):
         "results": {t.trial_id: t.last_result for t in trials},
     }
     (folder / "outcome.json").write_text(json.dumps(outcome, default=str))
+    if scheduler._retention is not None:  # a process of `multiprocessing` ends without what runs at exit
+        scheduler._retention._finish()
     ray.shutdown()
 
 

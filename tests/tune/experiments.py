@@ -25,6 +25,7 @@ PLAN = {
     "pace": 0.0,
     "constants": {},
     "snapshots": "1",
+    "looks": 0.05,
     "worker_logs": False,
     "cramped": False,
     "checkpoints_lost": False,

@@ -6,11 +6,14 @@ import math
 
 import numpy as np
 import pyarrow.fs
+import pytest
 from ray import tune
+from ray.train._internal import syncer
 from ray.train._internal.session import _TrainingResult
 from ray.train._internal.storage import StorageContext
 from ray.tune.execution.cluster_info import _is_ray_cluster
-from ray.tune.execution.tune_controller import TuneController
+from ray.tune.execution.experiment_state import _ExperimentCheckpointManager
+from ray.tune.execution.tune_controller import TrialRunnerWrapper, TuneController
 from ray.tune.experiment import Trial
 from ray.tune.impl.tuner_internal import _TUNER_PKL
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -22,6 +25,7 @@ from ray_glocal.report import Progress
 from ray_glocal.simulate._compat import Storage
 from ray_glocal.tune import GlocalScheduler, GlocalSearch, _compat
 from ray_glocal.tune._compat import Categorical, Domain, Float, Integer, LogUniform, Normal, Uniform
+from ray_glocal.tune.retention import resumable
 
 
 def test_domains_tell_their_kinds_bounds_and_samplers():
@@ -144,20 +148,64 @@ def test_wrappers_call_what_they_wrap_searcher():
 def test_a_checkpoint_that_is_gone_is_left_for_the_newest_that_is_there(tmp_path):
     trial = Trial("stub", stub=True)
     manager = trial.run_metadata.checkpoint_manager
-    assert _compat.leave_lost_checkpoint(trial) is None
+    assert _compat.leave_lost_checkpoint(trial, resumable) is None
     for iteration in (1, 2, 3):
         folder = tmp_path / str(iteration)
         folder.mkdir()
         checkpoint = tune.Checkpoint.from_directory(folder)
         manager.register_checkpoint(_TrainingResult(checkpoint, {"training_iteration": iteration}))
-    assert _compat.leave_lost_checkpoint(trial) is None
+    assert _compat.leave_lost_checkpoint(trial, resumable) is None
     (tmp_path / "3").rmdir()
-    assert _compat.leave_lost_checkpoint(trial) == str(tmp_path / "3")
+    assert _compat.leave_lost_checkpoint(trial, resumable) == str(tmp_path / "3")
     assert trial.checkpoint.path == str(tmp_path / "2")
     for iteration in (1, 2):
         (tmp_path / str(iteration)).rmdir()
-    assert _compat.leave_lost_checkpoint(trial) == str(tmp_path / "2")
+    assert _compat.leave_lost_checkpoint(trial, resumable) == str(tmp_path / "2")
     assert trial.checkpoint is None
+
+
+def test_snapshots_are_saved_and_copied_as_we_expect():
+    """`_compat.Snapshots` reads Tune's records of both, which have no public names."""
+    saves = inspect.getsource(_ExperimentCheckpointManager.sync_up_experiment_state)
+    order = [saves.index(part) for part in ("save_fn()", ".sync_up(", "_last_sync_time = ", "_last_save_time = ")]
+    assert order == sorted(order)
+    begins = inspect.getsource(syncer._BackgroundSyncer.retry)
+    assert begins.index("_sync_process = _BackgroundProcess(") < begins.index(".start(")
+    copy = syncer._BackgroundProcess(lambda: None)
+    assert not copy.is_running
+    assert copy.start_time == float("-inf")
+    copy.start()
+    copy._process.join()
+    assert "exception" not in copy._result
+    assert not copy.is_running
+    failing = syncer._BackgroundProcess(lambda: {}["the storage"])
+    failing.start()
+    failing._process.join()
+    with pytest.raises(KeyError):
+        failing.wait()
+    assert "exception" in failing._result
+    assert "self._tune_controller = tune_controller" in inspect.getsource(TrialRunnerWrapper.__init__)
+    assert isinstance(TuneController.experiment_state_path, property)
+    assert isinstance(TuneController.experiment_path, property)
+    assert isinstance(TuneController.experiment_state_file_name, property)
+    assert {"_storage", "_checkpoint_manager"} <= set(inspect.getsource(TuneController.__getstate__).split('"'))
+
+
+def test_a_trial_forgets_all_checkpoints_but_the_latest(tmp_path):
+    trial = Trial("stub", stub=True)
+    manager = trial.run_metadata.checkpoint_manager
+    for iteration in (1, 2, 3):
+        checkpoint = tune.Checkpoint(str(tmp_path / str(iteration)), pyarrow.fs.LocalFileSystem())
+        manager.register_checkpoint(_TrainingResult(checkpoint, {"training_iteration": iteration}))
+    before = trial.run_metadata.get_json_state()
+    assert [gone.path for gone in _compat.drop_superseded(trial)] == [str(tmp_path / "1"), str(tmp_path / "2")]
+    assert [held.checkpoint.path for held in manager.best_checkpoint_results] == [str(tmp_path / "3")]
+    assert _compat.last_checkpoint(trial).path == str(tmp_path / "3")
+    assert trial.run_metadata.get_json_state() != before  # what snapshots hold
+    assert _compat.drop_superseded(trial) == []
+    assert not _compat.checkpoints_scored(trial)
+    scored = tune.CheckpointConfig(checkpoint_score_attribute="loss")
+    assert _compat.checkpoints_scored(Trial("stub", stub=True, checkpoint_config=scored))
 
 
 def test_hooks_have_the_signatures_that_we_override():

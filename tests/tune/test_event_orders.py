@@ -85,7 +85,7 @@ class Trial:
 
     @property
     def run_metadata(self):
-        configured = SimpleNamespace(checkpoint_config=SimpleNamespace(num_to_keep=None))
+        configured = SimpleNamespace(checkpoint_config=tune.CheckpointConfig())
         return SimpleNamespace(checkpoint_manager=configured)
 
     @property

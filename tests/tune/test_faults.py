@@ -80,9 +80,12 @@ def calm(stage, tmp_path_factory):
 # ---- drivers ----
 
 
-@pytest.mark.parametrize(("entry", "at_a_time"), [("tuner", 1), ("run", 2)])
-def test_a_driver_killed_at_ten_random_moments_is_restored_every_time(stage, calm, tmp_path, entry, at_a_time):
-    plan = {"entry": entry, "at_a_time": at_a_time, "trials": 12, "pace": 0.1, "resume": True}
+@pytest.mark.parametrize(("entry", "at_a_time", "snapshots"), [("tuner", 1, "1"), ("run", 2, "0.3")])
+def test_a_driver_killed_at_ten_random_moments_is_restored_every_time(
+    stage, calm, tmp_path, entry, at_a_time, snapshots
+):
+    """Checkpoints are removed meanwhile, and none that a driver goes on from is ever missing."""
+    plan = {"entry": entry, "at_a_time": at_a_time, "trials": 12, "pace": 0.1, "resume": True, "snapshots": snapshots}
     moments = random.Random(at_a_time)
     whole = True
     for _ in range(10):
@@ -94,8 +97,11 @@ def test_a_driver_killed_at_ten_random_moments_is_restored_every_time(stage, cal
     outcome = stage.run(tmp_path, **plan)
     outcome.check(12)
     assert outcome.ledger.proposals == 12
+    for trial, *_ in outcome.trials:  # what crashes took from Tune's memory altogether is nobody's
+        assert len(list(outcome.folder.glob(f"steady_{trial}_*/checkpoint_*"))) == 1
     if not whole:
         pytest.skip("all held, but a kill tore Tune's own snapshot, so decisions need not be those of a calm run")
+    assert "is gone" not in said(tmp_path)
     if at_a_time == 1:
         assert outcome.verdicts == calm(12).verdicts
 

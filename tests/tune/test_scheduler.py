@@ -34,7 +34,7 @@ class Trial(SimpleNamespace):
     """As much of a Tune trial as hooks read."""
 
     def __init__(self, trial_id, folder, kept=None):
-        config = SimpleNamespace(checkpoint_config=SimpleNamespace(num_to_keep=kept))
+        config = SimpleNamespace(checkpoint_config=tune.CheckpointConfig(num_to_keep=kept))
         super().__init__(
             trial_id=trial_id,
             config={"width": 1},
@@ -345,6 +345,24 @@ def test_results_without_the_metric_or_with_odd_values_are_survived(begin, caplo
     assert "Trial a never reported the metric `val_loss`; it reported ['training_iteration', 'val_loss']" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("word", "chosen", "removes"),
+    [
+        ("needed", {}, True),
+        ("all", {}, False),
+        ("needed", {"num_to_keep": 5}, False),
+        ("needed", {"checkpoint_score_attribute": "val_loss"}, False),
+    ],
+)
+def test_checkpoints_are_removed_unless_somebody_chose(begin, word, chosen, removes):
+    driver = begin(checkpoints=word)
+    trial = Trial("a", driver.folder)
+    trial.run_metadata.checkpoint_manager.checkpoint_config = tune.CheckpointConfig(**chosen)
+    driver.scheduler.on_trial_add(driver, trial)
+    assert (driver.scheduler._retention is not None) == removes
+    assert pickle.loads(pickle.dumps(driver.scheduler))._retention is None
+
+
 KEYS = ["val_loss", "step", "training_iteration", "forecast/final_loss", "forecast/deviation"]
 KEYS += ["total_steps", "hyper/lr", "potential", "cost/steps"]
 huge = st.sampled_from([10**400, -(10**400), 1e308, 5e-324])
@@ -355,9 +373,8 @@ values = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), huge, s
 @example({"val_loss": 0, "step": 1.7e308})  # the next rung lies beyond the largest float
 def test_hooks_survive_any_result(result):
     scheduler = GlocalScheduler("val_loss", "min")
-    tune_ = SimpleNamespace(search_alg=None)
     with tempfile.TemporaryDirectory() as folder:  # a fresh one each time: what lies in it is taken for a memory
-        trial = Trial("a", folder)
+        tune_, trial = Tune(scheduler, folder), Trial("a", folder)
         scheduler.on_trial_add(tune_, trial)
         assert scheduler.on_trial_result(tune_, trial, result) in (CONTINUE, STOP)
         scheduler.on_trial_complete(tune_, trial, result)

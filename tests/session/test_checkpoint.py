@@ -1,0 +1,154 @@
+"""The two files of a checkpoint: the weights for everybody, and what only an exact resume needs."""
+
+import os
+
+import pyarrow.fs
+import pytest
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+import ray_glocal
+from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient import Hyperparameter
+from ray_glocal.session import Adapted, GlocalSession
+from ray_glocal.session.checkpoint import FILE
+
+from .cases import QUIET, Run, differences, drive
+
+
+def saved(folder, at=20, **arguments):
+    run = Run(**arguments)
+    session = run.session()
+    drive(session, session.batches(run.loader), at)
+    session.save(folder)
+    return run
+
+
+def resumes(folder):
+    return sorted(folder.glob("resume-*"))
+
+
+class Elsewhere:
+    """A checkpoint in a storage that is no folder of this machine; whoever wants all of it asks for too much."""
+
+    def __init__(self, folder):
+        self.filesystem = pyarrow.fs.SubTreeFileSystem(str(folder.parent), pyarrow.fs.LocalFileSystem())
+        self.path = folder.name
+
+    def as_directory(self):
+        raise AssertionError("the whole folder was fetched")
+
+
+@pytest.mark.parametrize("place", [str, lambda folder: folder, Elsewhere])
+def test_the_weights_of_an_ended_trial_are_there_for_everybody(tmp_path, place):
+    run = saved(tmp_path / "ended")
+    for file in resumes(tmp_path / "ended"):
+        file.unlink()
+    assert differences(dict(run.model.state_dict()), ray_glocal.weights(place(tmp_path / "ended"))) == []
+    fresh = Run()
+    fresh.model.load_state_dict(ray_glocal.weights(place(tmp_path / "ended")))
+    assert differences(dict(run.model.state_dict()), dict(fresh.model.state_dict())) == []
+
+
+def test_averaged_weights_fit_the_model_as_well(tmp_path):
+    run = Run()
+    averaged = AveragedModel(run.model)
+    session = run.session(averaged=averaged)
+    drive(session, session.batches(run.loader), 20)
+    session.save(tmp_path)
+    told = ray_glocal.weights(tmp_path, averaged=True)
+    assert differences(dict(averaged.module.state_dict()), told) == []
+    assert differences(dict(run.model.state_dict()), told) != []
+    Run().model.load_state_dict(told)
+
+
+def test_averaged_weights_that_are_not_there(tmp_path):
+    saved(tmp_path)
+    text = "`source` must hold averaged weights; got .* Leave `averaged` out: the session had none."
+    with pytest.raises(ArgumentError, match=text):
+        ray_glocal.weights(tmp_path, averaged=True)
+
+
+def test_a_descendant_needs_the_weights_alone(tmp_path):
+    ancestor = saved(tmp_path / "ended")
+    for file in resumes(tmp_path / "ended"):
+        file.unlink()
+    run = Run()
+    session = run.session(hyper=Adapted(run.hyper, ancestor=Elsewhere(tmp_path / "ended")))
+    session.restore(None)
+    assert differences(dict(ancestor.model.state_dict()), dict(run.model.state_dict())) == []
+    assert not session.notices.said("ancestor")
+
+
+def test_an_ended_trial_is_not_resumed_and_the_way_out_is_said(tmp_path):
+    saved(tmp_path)
+    (resume,) = resumes(tmp_path)
+    resume.unlink()
+    text = (
+        rf"`source` must hold the file '{resume.name}' to be resumed from; got '{tmp_path}'. Its trial had ended, and "
+        r"of ended trials the weights alone are kept .*: load them by `model.load_state_dict\(ray_glocal.weights\(so"
+    )
+    run = Run()
+    session = run.session()
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    with pytest.raises(ArgumentError, match=text):
+        session.restore(tmp_path)
+    assert differences(before, dict(run.model.state_dict())) == []
+
+
+def test_a_damaged_part_is_named(tmp_path):
+    saved(tmp_path)
+    (resume,) = resumes(tmp_path)
+    resume.write_bytes(resume.read_bytes()[:-100])
+    with pytest.raises(ArgumentError, match=f"`source` must hold a readable file '{resume.name}'; got") as caught:
+        Run().session().restore(tmp_path)
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("survived", range(4))
+def test_a_save_into_the_same_folder_that_dies_anywhere_leaves_one_that_can_be_resumed(tmp_path, monkeypatch, survived):
+    """Of the calls that change the folder so many are survived: write, rename, write, rename."""
+    run = Run()
+    session = run.session()
+    drive(session, session.batches(run.loader), 20)
+    session.save(tmp_path)
+    drive(session, session.batches(run.loader), 30)
+    left = iter(range(survived))
+
+    def mortal(call):
+        def called(*arguments):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return call(*arguments)
+
+        return called
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", mortal(torch.save))
+        patched.setattr(os, "replace", mortal(os.replace))
+        with pytest.raises(KeyboardInterrupt):
+            session.save(tmp_path)
+    again = Run().session()
+    again.restore(tmp_path)
+    assert again.step_count == 20
+    session.save(tmp_path)
+    assert len(resumes(tmp_path)) == 1
+    again.restore(tmp_path)
+    assert again.step_count == 30
+
+
+def test_the_weights_take_no_more_than_their_size(tmp_path):
+    """The rest is in the other file."""
+    model = torch.nn.Linear(1000, 300)
+
+    def loss(model, batch):
+        return (model(batch) - 1).square().mean()
+
+    batches = [torch.ones(4, 1000)]
+    adamw, lr = torch.optim.AdamW(model.parameters()), Hyperparameter("lr", 1e-3, 1e-5, 1.0, "log")
+    session = GlocalSession(model, adamw, loss, loss, val_batches=batches, hyper=[lr], total_steps=60, settings=QUIET)
+    drive(session, session.batches(batches), 12)
+    session.save(tmp_path)
+    size = 4 * 1001 * 300  # bytes of weights and biases
+    assert (tmp_path / FILE).stat().st_size < size + 100_000
+    assert resumes(tmp_path)[0].stat().st_size > 3 * size

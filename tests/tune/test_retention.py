@@ -1,0 +1,380 @@
+"""Which checkpoints go, and when: with Tune's own records of snapshots and checkpoints, and no Ray processes."""
+
+import threading
+import time
+from types import SimpleNamespace
+
+import pyarrow.fs
+import pytest
+from ray import tune
+from ray.train._internal.session import _TrainingResult
+from ray.train._internal.storage import _FilesystemSyncer
+from ray.tune.execution.experiment_state import _ExperimentCheckpointManager
+from ray.tune.experiment import Trial
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.scheduling.event import Completed, Reported
+from ray_glocal.scheduling.ledger import Ledger
+from ray_glocal.tune import GlocalScheduler, retention
+from ray_glocal.tune.retention import Retention, resumable
+
+SESSION = ("session.pt", "resume-0123456789ab.pt", "trace.parquet")
+
+
+class Syncer(_FilesystemSyncer):
+    """Tune's, whose copies can be held up and can fail."""
+
+    def __init__(self, filesystem):
+        super().__init__(filesystem)
+        self.go_on, self.fails = threading.Event(), False
+        self.go_on.set()
+
+    def _sync_up_command(self, *arguments, **options):
+        copy, told = super()._sync_up_command(*arguments, **options)
+        fails = self.fails
+
+        def command(**told):
+            self.go_on.wait(20)
+            if fails:
+                raise OSError("the storage is away")
+            copy(**told)
+
+        return command, told
+
+
+class Driver:
+    """As much of Tune's controller as saves snapshots, made of Tune's own parts."""
+
+    experiment_state_file_name = "experiment_state-1.json"
+
+    def __init__(self, folder, filesystem=None):
+        self.folder = folder
+        self.filesystem = filesystem or pyarrow.fs.LocalFileSystem()
+        self.staging = folder / "staging"
+        self.staging.mkdir()
+        self.experiment_state_path = str(self.staging / self.experiment_state_file_name)
+        self.experiment_path = str(folder / "storage")
+        self._storage = SimpleNamespace(
+            syncer=Syncer(self.filesystem),
+            storage_filesystem=self.filesystem,
+            experiment_driver_staging_path=str(self.staging),
+            experiment_fs_path=self.experiment_path,
+        )
+        self._checkpoint_manager = _ExperimentCheckpointManager(storage=self._storage, checkpoint_period=-1)
+        self.count = 0
+
+    def write(self):
+        self.count += 1
+        (self.staging / self.experiment_state_file_name).write_text(f"snapshot {self.count}")
+
+    def save(self, wait=False):
+        self._checkpoint_manager.sync_up_experiment_state(self.write, force=wait, wait=wait)
+
+    def idle(self):
+        """Until no copy is under way."""
+        soon(lambda: not self._storage.syncer._sync_process.is_running)
+
+    def trial(self, name):
+        trial = Trial("stub", trial_id=name, stub=True)
+        trial.status = Trial.RUNNING
+        trial.count = 0
+        return trial
+
+    def report(self, trial, files=SESSION):
+        """What a report leaves: a checkpoint in the storage that Tune has registered."""
+        folder = self.folder / "storage" / trial.trial_id / f"checkpoint_{trial.count:06d}"
+        trial.count += 1
+        folder.mkdir(parents=True)
+        for file in files:
+            (folder / file).write_text("content")
+        checkpoint = tune.Checkpoint(str(folder), self.filesystem)
+        trial.on_checkpoint = trial.run_metadata.checkpoint_manager.register_checkpoint
+        trial.on_checkpoint(_TrainingResult(checkpoint, {"training_iteration": trial.count}))
+
+    def left(self, trial):
+        """Numbers of the checkpoints in the storage."""
+        return sorted(int(f.name[-6:]) for f in (self.folder / "storage" / trial.trial_id).glob("checkpoint_*"))
+
+    def files(self, trial, number):
+        folder = self.folder / "storage" / trial.trial_id / f"checkpoint_{number:06d}"
+        return sorted(file.name for file in folder.iterdir())
+
+
+@pytest.fixture
+def driver(tmp_path, monkeypatch):
+    monkeypatch.setattr(retention, "PERIOD", 0.01)
+    return Driver(tmp_path)
+
+
+@pytest.fixture
+def begin(driver):
+    begun = []
+
+    def begin(losses=(), of=driver):
+        ledger = Ledger(Reported(name, 1, loss) for name, loss in dict(losses).items())
+        begun.append(Retention(of, ledger))
+        return begun[-1]
+
+    yield begin
+    for one in begun:
+        one._finish()
+
+
+def soon(told):
+    """Until `told()` is true."""
+    for _ in range(1000):
+        if told():
+            return
+        time.sleep(0.01)
+    raise AssertionError("that did not happen")
+
+
+def never(told):
+    """`told()` is false, though the threads have looked several times."""
+    time.sleep(0.15)
+    assert not told()
+
+
+def listed(trial):
+    held = trial.run_metadata.checkpoint_manager.best_checkpoint_results
+    return [int(one.checkpoint.path[-6:]) for one in held]
+
+
+def test_a_superseded_checkpoint_stays_until_the_storage_holds_a_later_snapshot(driver, begin):
+    kept, trial = begin(), driver.trial("a")
+    driver.report(trial)
+    kept.follow(trial)
+    driver.save()  # names checkpoint 0
+    driver.idle()
+    driver.report(trial)
+    kept.follow(trial)
+    assert listed(trial) == [1]  # what Tune lists is what there will be
+    never(lambda: driver.left(trial) != [0, 1])
+    driver._storage.syncer.go_on.clear()
+    driver.save()  # names checkpoint 1, and does not arrive
+    never(lambda: driver.left(trial) != [0, 1])
+    driver._storage.syncer.go_on.set()
+    soon(lambda: driver.left(trial) == [1])
+
+
+def test_a_copy_that_was_under_way_proves_nothing(driver, begin):
+    kept, trial = begin(), driver.trial("a")
+    driver.report(trial)
+    kept.follow(trial)
+    driver._storage.syncer.go_on.clear()
+    driver.save()
+    driver.report(trial)
+    kept.follow(trial)
+    driver.save()  # Tune saves, and copies nothing, for a copy is under way
+    driver._storage.syncer.go_on.set()
+    driver.idle()
+    never(lambda: driver.left(trial) != [0, 1])
+    driver.save()
+    soon(lambda: driver.left(trial) == [1])
+
+
+def test_a_copy_that_fails_proves_nothing(driver, begin):
+    kept, trial = begin(), driver.trial("a")
+    driver.report(trial)
+    kept.follow(trial)
+    driver.report(trial)
+    driver.save()
+    driver.idle()
+    kept.follow(trial)
+    driver._storage.syncer.fails = True
+    driver.save()
+    never(lambda: driver.left(trial) != [0, 1])
+    driver.idle()
+    driver._storage.syncer.fails = False
+    driver.save()
+    soon(lambda: driver.left(trial) == [1])
+
+
+def test_what_no_snapshot_was_saved_of_goes_at_once(driver, begin):
+    kept, trial = begin(), driver.trial("a")
+    kept.follow(trial)
+    driver.report(trial)
+    kept.follow(trial)
+    for _ in range(5):
+        driver.report(trial)
+        kept.follow(trial)
+    soon(lambda: driver.left(trial) == [0, 5])  # nobody had looked before the first was made
+    driver.save()
+    driver.report(trial)
+    driver.report(trial)  # two between two looks: the first of them was never named either
+    driver.report(trial)
+    kept.follow(trial)
+    never(lambda: 5 not in driver.left(trial))
+    driver.save()
+    soon(lambda: driver.left(trial) == [8])
+
+
+def test_the_last_snapshot_counts_though_tune_has_waited_for_it_and_forgotten_it(driver, begin):
+    kept, trial = begin(), driver.trial("a")
+    driver.report(trial)
+    kept.follow(trial)
+    driver.save(wait=True)
+    driver.report(trial)
+    kept.follow(trial)
+    never(lambda: driver.left(trial) != [0, 1])
+    driver.save(wait=True)
+    assert driver._storage.syncer._sync_process is None
+    soon(lambda: driver.left(trial) == [1])
+
+
+def test_a_last_snapshot_that_did_not_arrive_does_not_count(driver, begin):
+    kept, trial = begin(), driver.trial("a")
+    driver.report(trial)
+    kept.follow(trial)
+    driver.save(wait=True)
+    driver.report(trial)
+    kept.follow(trial)
+    driver._storage.syncer.fails = True
+    driver.save(wait=True)
+    never(lambda: driver.left(trial) != [0, 1])
+
+
+def test_of_trials_that_ended_the_weights_stay_and_of_the_best_one_all(driver, begin):
+    kept = begin({"good": 1.0, "bad": 3.0, "better": 0.5, "odd": float("nan")})
+    trials = {name: driver.trial(name) for name in ("good", "bad", "better", "odd")}
+    for name, trial in trials.items():
+        for _ in range(2):
+            driver.report(trial)
+        kept.follow(trial)
+        kept.end(trial)
+        trial.status = Trial.TERMINATED
+        if name == "good":
+            driver.save()
+            driver.idle()
+            soon(lambda: not kept._threads)
+            assert driver.left(trial) == [1]
+            assert driver.files(trials["good"], 1) == sorted(SESSION)  # the best so far
+    driver.save()
+    weights = ["session.pt", "trace.parquet"]
+    soon(lambda: [driver.left(trial) for trial in trials.values()] == [[1]] * 4)
+    soon(lambda: [driver.files(trials[name], 1) for name in ("good", "bad", "odd")] == [weights] * 3)
+    never(lambda: driver.files(trials["better"], 1) != sorted(SESSION))
+
+
+def test_a_folder_that_is_not_a_sessions_is_left_whole(driver, begin):
+    kept, trial = begin(), driver.trial("a")
+    files = ("model.bin", "resume-0123456789ab.pt")
+    for _ in range(2):
+        driver.report(trial, files)
+    kept.end(trial)
+    trial.status = Trial.TERMINATED
+    (driver.folder / "storage" / "a" / "mine").mkdir()
+    driver.save()
+    soon(lambda: driver.left(trial) == [1])
+    never(lambda: driver.files(trial, 1) != sorted(files))
+    assert (driver.folder / "storage" / "a" / "mine").is_dir()
+
+
+def test_a_trial_that_came_back_after_its_end_is_not_reduced(driver, begin):
+    kept, trial = begin(), driver.trial("a")
+    driver.report(trial)
+    kept.end(trial)  # as long as Tune says that it runs
+    driver.save()
+    never(lambda: driver.files(trial, 0) != sorted(SESSION))
+
+
+def test_what_an_earlier_driver_left_is_removed_up_to_the_latest(driver, begin):
+    kept, trial = begin(), driver.trial("a")
+    for _ in range(4):
+        driver.report(trial)
+    manager = trial.run_metadata.checkpoint_manager
+    manager._checkpoint_results = [manager.best_checkpoint_results[2]]
+    manager._latest_checkpoint_result = manager._checkpoint_results[0]
+    kept.restored(trial)  # 0 and 1 are known to nobody, and 3 was made by a driver that died before it saved
+    never(lambda: driver.left(trial) != [0, 1, 2, 3])
+    driver.save()
+    soon(lambda: driver.left(trial) == [2, 3])
+    assert driver.files(trial, 2) == sorted(SESSION)
+
+
+def test_what_descendants_start_from_stays_while_its_trial_goes_on(driver, begin):
+    kept, trial = begin(), driver.trial("a")
+    driver.report(trial)
+    kept._ledger.record(Completed("a", 0, trial.checkpoint.path))
+    driver.report(trial)
+    driver.report(trial)
+    kept.follow(trial)
+    kept.restored(trial)
+    driver.save()
+    soon(lambda: driver.left(trial) == [0, 2])
+    never(lambda: driver.left(trial) != [0, 2])
+
+
+def _refuse(*_):
+    raise PermissionError("read-only")
+
+
+def test_a_storage_that_removes_nothing_is_said_once_and_ends_nothing(driver, begin, monkeypatch, caplog):
+    class Refusing:
+        """A filesystem of pyarrow's, but for its removals."""
+
+        delete_dir = delete_file = staticmethod(_refuse)
+
+        def __getattr__(self, name):
+            return getattr(driver.filesystem, name)
+
+    kept, trial = begin(), driver.trial("a")
+    driver.report(trial)
+    held = trial.run_metadata.checkpoint_manager
+    for _ in range(3):
+        kept.follow(trial)
+        driver.save(wait=True)
+        driver.report(trial)
+        for one in held.best_checkpoint_results:
+            one.checkpoint.filesystem = Refusing()
+    kept.end(trial)
+    trial.status = Trial.TERMINATED
+    driver.save(wait=True)
+    soon(lambda: not kept._threads)
+    assert driver.left(trial) == [0, 1, 2, 3]
+    assert listed(trial) == [3]
+    said = [r.getMessage() for r in caplog.records]
+    assert said == ["A checkpoint that is needed no more could not be removed, and is left: read-only"]
+
+
+def test_threads_end_with_the_controller_and_with_the_process(tmp_path, driver, begin):
+    kept, trial = begin(), driver.trial("a")
+    for _ in range(2):
+        driver.report(trial)
+    kept.follow(trial)
+    assert all(thread.daemon for thread in kept._threads)
+    assert kept._threads
+    kept._finish()
+    assert not kept._threads
+    (tmp_path / "other").mkdir()
+    other = Driver(tmp_path / "other")
+    another = begin(of=other)
+    for _ in range(2):
+        driver.report(trial)
+    another.follow(trial)
+    assert another._threads
+    del other
+    soon(lambda: not another._threads)
+    assert driver.left(trial) == [0, 1, 2, 3]
+
+
+def test_a_checkpoint_without_its_second_file_is_none_to_go_on_from(driver):
+    trial = driver.trial("a")
+    driver.report(trial)
+    assert resumable(trial.checkpoint)
+    (driver.folder / "storage" / "a" / "checkpoint_000000" / SESSION[1]).unlink()
+    assert not resumable(trial.checkpoint)
+    driver.report(trial, ["model.bin"])
+    assert resumable(trial.checkpoint)
+    driver.report(trial, [])
+    assert resumable(trial.checkpoint)
+    (driver.folder / "storage" / "a" / "checkpoint_000002").rmdir()
+    assert not resumable(trial.checkpoint)
+    away = SimpleNamespace(filesystem=SimpleNamespace(get_file_info=_refuse), path="/there")
+    assert resumable(away)  # nobody can tell
+
+
+def test_a_word_for_no_kind_of_keeping_is_refused():
+    text = r"`checkpoints` must be 'needed' or 'all'; got 3. Numbers .* tune.CheckpointConfig\(num_to_keep=...\)"
+    with pytest.raises(ArgumentError, match=text):
+        GlocalScheduler("val_loss", "min", checkpoints=3)
