@@ -118,10 +118,10 @@ def _choices(before: Split, after: Split) -> Iterator[str]:
         was = theirs.get(entry.name)
         if was is None:
             continue
-        old, new = Counter(_plain(was)), Counter(_plain(entry))
         if was.fixed and entry.fixed:
+            old, new = _plain(was), _plain(entry)
             lost, gained = sorted(old - new), sorted(new - old)
-            if lost or gained:
+            if old and new and (lost or gained):
                 yield f"{entry.name!r} lost {_listed(lost)} and gained {_listed(gained)}"
         elif was.levels != entry.levels:
             yield f"{entry.name!r} is drawn from another range"
@@ -131,8 +131,10 @@ def _listed(values: list[str]) -> str:
     return ", ".join(values) or "nothing"
 
 
-def _plain(entry: Discrete) -> Iterator[str]:
-    return (repr(value) for level in entry.levels for value in level if _is_plain(value))
+def _plain(entry: Discrete) -> Counter[str]:
+    """Its values, if all of them are plain: Tune hands objects on as placeholders."""
+    values = [value for level in entry.levels for value in level]
+    return Counter(map(repr, values)) if all(map(_is_plain, values)) else Counter()
 
 
 def _is_plain(value: object) -> bool:
@@ -145,14 +147,14 @@ def _rematched(event: Event, parts: Split, lost: Counter[str]) -> Event:
     levels = []
     for entry, level in zip(parts.discrete, event.levels, strict=True):
         value = {name: told for name, told in event.config.items() if _within(name, entry.name)}
-        found = _level(entry, level, value)
+        found = _level(entry, parts.domain(entry), level, value)
         if found == _NOWHERE:
             lost[f"{entry.name} = {value.get(entry.name)!r}"] += 1
         levels.append(found)
     return event if tuple(levels) == event.levels else dataclasses.replace(event, levels=tuple(levels))
 
 
-def _level(entry: Discrete, recorded: int, value: Mapping[str, Scalar]) -> int:
+def _level(entry: Discrete, domain: Any, recorded: int, value: Mapping[str, Scalar]) -> int:
     """The level of a recorded value: the recorded one wherever that may still be meant."""
     order = sorted(range(len(entry.levels)), key=lambda index: index != recorded)
     for index in order:
@@ -160,17 +162,15 @@ def _level(entry: Discrete, recorded: int, value: Mapping[str, Scalar]) -> int:
             return index
     number = finite(value.get(entry.name))
     if not entry.fixed and number is not None:
-        return _nearest(entry, number)
+        return _nearest(entry, number) if domain.lower <= number <= domain.upper else _NOWHERE
     opaque = 0 <= recorded < len(entry.levels) and not all(map(_is_plain, entry.levels[recorded]))
     return recorded if opaque else _NOWHERE  # an object is written down as what `repr` makes of it, which may vary
 
 
 def _nearest(entry: Discrete, number: float) -> int:
-    """The stratum that a number falls into; nowhere outside of all of them."""
+    """The stratum that a number falls into, which need not be among the draws that it is known by."""
     known = [(finite(value), index) for index, level in enumerate(entry.levels) for value in level]
-    gaps = [(abs(own - number), index) for own, index in known if own is not None]
-    values = [own for own, _ in known if own is not None]
-    return min(gaps)[1] if values and min(values) <= number <= max(values) else _NOWHERE
+    return min((abs(own - number), index) for own, index in known if own is not None)[1]
 
 
 __all__ = ["changes", "matched", "unlike"]
