@@ -38,6 +38,9 @@ export RAY_ADDRESS=$head_ip:$port
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_TOKEN RAY_AUTH_MODE=token
 
+# Exporters of metrics would answer every user of these machines without one.
+export RAY_enable_metrics_collection=0 AUTOSCALER_METRIC_PORT=-1 DASHBOARD_METRIC_PORT=-1
+
 # A command once on each of some nodes, beside the other steps of this job.
 step=(srun --overlap --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}")
 nodes=$SLURM_JOB_NUM_NODES

@@ -6,10 +6,11 @@ import shlex
 
 import jsonschema
 import pytest
+from nodes.node import NO_METRICS
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import start
 
-from .files import CLOUDS, DOCKERFILE, LAUNCHERS, ROOT, images, start_commands
+from .files import CLOUDS, DOCKERFILE, LAUNCHERS, ROOT, SLURM, images, start_commands
 
 EVERY = pytest.mark.parametrize("name", LAUNCHERS)
 CLOUD = pytest.mark.parametrize("name", CLOUDS)
@@ -104,6 +105,15 @@ def test_ports_of_the_machines_at_hand_are_fixed_and_distinct():
         assert len({*ports.values(), "6379", "8265", "10001"}) == len(ports) + (2 if kind == "head" else 3)
         assert not any(11000 < int(port) < 11999 for port in ports.values())
         assert {"node-manager-port", "object-manager-port", "min-worker-port", "max-worker-port"} <= set(ports)
+
+
+@pytest.mark.parametrize("kind", ["head", "worker"])
+def test_machines_at_hand_answer_nobody_without_a_token(kind):
+    """No firewall stands before them: what `tests/nodes` finds closed is closed by these, and open by no other flag."""
+    command = start_commands(LAUNCHERS["on-premise"], kind)
+    off = {f"{name}={value}" for name, value in NO_METRICS.items()}
+    assert set(shlex.split(command)) & off == (off if kind == "head" else {"RAY_enable_metrics_collection=0"})
+    assert off <= set(SLURM.read_text().split())
 
 
 def test_all_machines_at_hand_are_used_since_none_can_be_ordered():
