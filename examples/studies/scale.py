@@ -215,7 +215,7 @@ def machine() -> str:
     commit = subprocess.run(
         asked, capture_output=True, text=True, cwd=Path(__file__).parent, check=False
     ).stdout.strip()
-    return f"Commit {commit or 'unknown'}, Python {platform.python_version()}, Ray {ray.__version__}."
+    return f"Written at commit {commit or 'unknown'}, Python {platform.python_version()}, Ray {ray.__version__}."
 
 
 def draw(figure: Any, rows: Sequence[Row]) -> None:
@@ -228,7 +228,7 @@ def draw(figure: Any, rows: Sequence[Row]) -> None:
             line = [1e3 * sum(row[part] for part in (CONTROLLER, CHOICE, SCHEDULER, SEARCHER)) for row in own]
             axes.plot([10 * row["tenth"] + 5 for row in own], line, marker=".", label=f"{kind}, {trials:,} trials")
     axes.set(xlabel="results so far, %", ylabel="driver, ms a result", ylim=(0, None))
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside right center", fontsize="small")
 
 
 def main(asked: Study) -> None:

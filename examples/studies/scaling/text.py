@@ -64,7 +64,8 @@ def advice(rows: Sequence[Row]) -> str:
             "3. Do not let `num_to_keep` of Tune's `CheckpointConfig` be small: Tune then takes a snapshot "
             "whenever any trial has saved that many checkpoints since the last one, whatever the period, and waits "
             f"for the upload of the one before. With {workers:,} workers that is one every `num_to_keep` minutes "
-            "at one checkpoint a minute, and one at each checkpoint, several a second, for `num_to_keep=1`.",
+            "at one checkpoint a minute, and one at each checkpoint, several a second, for `num_to_keep=1` (read "
+            "in Ray's source, not measured).",
             f"4. A snapshot halts the driver for {told.snapshot:.1f} s, every {pause:.0f} s. "
             "`TUNE_GLOBAL_CHECKPOINT_S` sets another period; what is lost with a driver are the reports since the "
             "last.",
@@ -182,7 +183,7 @@ def snapshots(rows: Sequence[Row]) -> str:
         "After each snapshot Tune copies its whole staging folder to the storage, every trial's log files "
         "included, in a thread beside the driver's. Here to a folder on the same disk; into an object store each "
         "file is at least one request, one after the other, so at 30 ms a request so many files take "
-        + ", ".join(f"{0.03 * row['files']:,.0f} s" for row in rows if row["part"] == "uploaded")
+        + ", ".join(f"{0.03 * row['files']:,.0f} s" for row in rows if row["part"] == "uploaded" and row["logging"])
         + " in the order of the table (computed, not measured): the snapshots of minutes that people report."
     )
     tables = [
