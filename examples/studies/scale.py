@@ -19,8 +19,9 @@ from typing import Any
 import ray
 
 from scaling import disk, live
-from scaling.experiment import BEFORE, CHOICE, CONTROLLER, OURS, PARTS, SCHEDULER, SEARCHER, STOCK
+from scaling.experiment import BEFORE, CHOICE, CONTROLLER, OURS, PARTS, SCHEDULER, SEARCHER, STOCK, UNLIMITED
 from scaling.experiment import run as simulated
+from scaling.proposing import proposed
 from scaling.report import LENGTH
 from scaling.saving import remembered, snapshots
 from scaling.text import text
@@ -73,6 +74,20 @@ class Remembered(Cell):
     def measure(self) -> Iterable[Row]:
         """Its rows."""
         return [{"what": "memory", **remembered(self.trials, self.reports)}]
+
+
+@dataclass(frozen=True)
+class Proposed(Cell):
+    """Proposals of the searcher."""
+
+    threads: int
+    trials: int
+    told: int
+    repeats: int
+
+    def measure(self) -> Iterable[Row]:
+        """Its rows."""
+        return [{"what": "proposal", **proposed(self.threads, self.trials, self.told, self.repeats)}]
 
 
 @dataclass(frozen=True)
@@ -166,14 +181,15 @@ def cells(smoke: bool) -> list[Cell]:
     told: list[Cell] = [Simulated(20 if smoke else 100, 2, OURS)]
     told += [Simulated(count, workers, OURS) for count in sizes]
     # Both look through all trials before each result: ten thousand would take them longer than all the rest.
-    told += [Simulated(count, workers, kind) for kind in (STOCK, BEFORE) for count in sizes[:2]]
+    told += [Simulated(count, workers, STOCK) for count in sizes[:2]]
+    told += [Simulated(sizes[0], workers, kind) for kind in (BEFORE, UNLIMITED)]
+    told += [Proposed(threads, workers, workers // 5, 5 if smoke else 50) for threads in (1, 2)]
     told += [Remembered(10 if smoke else 1000, LENGTH), Loggers()]
     told += [Waited(futures, repeats) for futures in ((2, 20) if smoke else (2, 100, 300, 1000, 3000))]
     apis = ("class",) if smoke else ("class", "function")
     told += [
         Live(api, logging, saves, 2, results) for api in apis for logging in (True, False) for saves in (True, False)
     ]
-    told += [] if smoke else [Live("class", False, False, 12, results // 4)]
     hidden, steps = (64, 200) if smoke else (890, 600)
     told += [Checkpoints(name, hidden, steps) for name in disk.OPTIMIZERS]
     told += [Kept(name, 64 if smoke else 400, steps, 2) for name in (("AdamW",) if smoke else disk.OPTIMIZERS)]
@@ -199,7 +215,7 @@ def machine() -> str:
     commit = subprocess.run(
         asked, capture_output=True, text=True, cwd=Path(__file__).parent, check=False
     ).stdout.strip()
-    return f"Commit {commit or 'unknown'}, Python {platform.python_version()}, Ray {ray.__version__}."
+    return f"Written at commit {commit or 'unknown'}, Python {platform.python_version()}, Ray {ray.__version__}."
 
 
 def draw(figure: Any, rows: Sequence[Row]) -> None:
@@ -212,7 +228,7 @@ def draw(figure: Any, rows: Sequence[Row]) -> None:
             line = [1e3 * sum(row[part] for part in (CONTROLLER, CHOICE, SCHEDULER, SEARCHER)) for row in own]
             axes.plot([10 * row["tenth"] + 5 for row in own], line, marker=".", label=f"{kind}, {trials:,} trials")
     axes.set(xlabel="results so far, %", ylabel="driver, ms a result", ylim=(0, None))
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside right center", fontsize="small")
 
 
 def main(asked: Study) -> None:

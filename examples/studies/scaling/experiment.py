@@ -22,6 +22,7 @@ START = 10.0  # seconds until a worker begins with a trial
 CONTROLLER, CHOICE, SCHEDULER, SEARCHER, TRIAL = "controller", "choice", "scheduler", "searcher", "trial"
 PARTS = (CONTROLLER, CHOICE, SCHEDULER, SEARCHER)  # of the driver; the trials run elsewhere
 OURS, BEFORE, STOCK = "glocal", "glocal, choosing as FIFO", "ASHA, random"
+UNLIMITED = "glocal, without max_concurrent_trials"
 
 
 class Fifo(GlocalScheduler):
@@ -56,7 +57,7 @@ def run(trials: int, workers: int, kind: str, folder: Path) -> Run:
     watch, timed = Stopwatch(), _Steps()
     scheduler, search = _judges(kind)
     # As Tune makes it of `max_concurrent_trials`: without, one trial at a time would wait for its worker to start.
-    limited = search if kind == STOCK else ConcurrencyLimiter(search, workers)
+    limited = search if kind in (STOCK, UNLIMITED) else ConcurrencyLimiter(search, workers)
     watch.watch(scheduler, SCHEDULER, "on_trial_add", "on_trial_result", "on_trial_complete")
     watch.watch(scheduler, CHOICE, "choose_trial_to_run")
     asked = ("next_trial",) if kind == STOCK else ("suggest", "on_trial_result", "on_trial_complete")
@@ -116,7 +117,7 @@ def _judges(kind: str) -> tuple[TrialScheduler, Any]:
     if kind == STOCK:
         return ASHAScheduler(max_t=LENGTH, grace_period=4, reduction_factor=3), BasicVariantGenerator(random_state=0)
     search = GlocalSearch(SPACE, metric="val_loss", mode="min", seed=0)
-    make = GlocalScheduler if kind == OURS else Fifo
+    make = Fifo if kind == BEFORE else GlocalScheduler
     return make(metric="val_loss", mode="min", search=search), search
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from scaling.experiment import OURS, PARTS
+from scaling.experiment import OURS, PARTS, START, UNLIMITED
 from scaling.limit import driver, one
 from study import Row, markdown
 
@@ -64,12 +64,24 @@ def advice(rows: Sequence[Row]) -> str:
             "3. Do not let `num_to_keep` of Tune's `CheckpointConfig` be small: Tune then takes a snapshot "
             "whenever any trial has saved that many checkpoints since the last one, whatever the period, and waits "
             f"for the upload of the one before. With {workers:,} workers that is one every `num_to_keep` minutes "
-            "at one checkpoint a minute, and one at each checkpoint, several a second, for `num_to_keep=1`.",
+            "at one checkpoint a minute, and one at each checkpoint, several a second, for `num_to_keep=1` (read "
+            "in Ray's source, not measured).",
             f"4. A snapshot halts the driver for {told.snapshot:.1f} s, every {pause:.0f} s. "
             "`TUNE_GLOBAL_CHECKPOINT_S` sets another period; what is lost with a driver are the reports since the "
             "last.",
-            "5. Beyond that, several experiments, each with its own driver.",
+            f"5. Set `OPENBLAS_NUM_THREADS=1` before the driver starts: {proposals(rows)}.",
+            "6. Beyond that, several experiments, each with its own driver.",
         ]
+    )
+
+
+def proposals(rows: Sequence[Row]) -> str:
+    """What threads do to a proposal."""
+    told = sorted((row for row in rows if row["part"] == "proposed"), key=lambda row: row["threads"])
+    each = [f"{1e3 * row['seconds']:.0f} ms of the processor and {1e3 * row['wall']:.0f} by the clock" for row in told]
+    return (
+        f"a proposal, of small matrices, takes {each[0]} with one thread of NumPy's BLAS, and {each[-1]} with "
+        f"{told[-1]['threads']}, measured here beside other work"
     )
 
 
@@ -93,7 +105,20 @@ def results(rows: Sequence[Row]) -> str:
         "trials; the tenths are medians. *Choice* is the scheduler's answer to which trial runs next. Random "
         "search makes its trials within *searcher*. *Busy* is without Ray itself."
     )
-    return f"## The driver by part\n\n{said}\n\n{markdown(header, lines)}"
+    return f"## The driver by part\n\n{said}\n\n{markdown(header, lines)}\n\n{filling(rows)}"
+
+
+def filling(rows: Sequence[Row]) -> str:
+    """How long it takes to give every worker a trial."""
+    alone = one(rows, part="simulated", kind=UNLIMITED, what="driver")
+    limited = one(rows, part="simulated", kind=OURS, trials=alone["trials"], workers=alone["workers"], what="driver")
+    hours = [f"{row['virtual'] / 3600:.1f} h" for row in (alone, limited)]
+    return (
+        f"Tune lets one trial of a searcher wait for its worker at a time, unless `max_concurrent_trials` is set: "
+        f"where a worker needs {START:g} s to start, {alone['trials']:,} trials for {alone['workers']:,} workers "
+        f"took {hours[0]} instead of {hours[1]}. So set `TuneConfig(max_concurrent_trials=...)` to the number of "
+        "workers."
+    )
 
 
 def ray(rows: Sequence[Row]) -> str:
@@ -158,7 +183,7 @@ def snapshots(rows: Sequence[Row]) -> str:
         "After each snapshot Tune copies its whole staging folder to the storage, every trial's log files "
         "included, in a thread beside the driver's. Here to a folder on the same disk; into an object store each "
         "file is at least one request, one after the other, so at 30 ms a request so many files take "
-        + ", ".join(f"{0.03 * row['files']:,.0f} s" for row in rows if row["part"] == "uploaded")
+        + ", ".join(f"{0.03 * row['files']:,.0f} s" for row in rows if row["part"] == "uploaded" and row["logging"])
         + " in the order of the table (computed, not measured): the snapshots of minutes that people report."
     )
     tables = [
