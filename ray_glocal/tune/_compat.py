@@ -96,6 +96,17 @@ def last_checkpoint(trial: Trial) -> Checkpoint | None:
     return latest
 
 
+def latest_of(trial: Trial) -> Callable[[], Checkpoint | None]:
+    """A function that tells a trial's latest checkpoint, and holds neither the trial nor Ray's handles in it."""
+    manager = trial.run_metadata.checkpoint_manager
+
+    def latest() -> Checkpoint | None:
+        held = manager.latest_checkpoint_result
+        return None if held is None else held.checkpoint
+
+    return latest
+
+
 def drop_superseded(trial: Trial) -> list[Checkpoint]:
     """Let Tune forget all checkpoints of a trial but the latest, as it does itself where `num_to_keep` is 1.
 
@@ -365,6 +376,7 @@ __all__ = [
     "filesystem_of_trainable",
     "grid_values",
     "last_checkpoint",
+    "latest_of",
     "leave_lost_checkpoint",
     "may_grow",
     "resolved",

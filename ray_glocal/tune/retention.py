@@ -29,7 +29,7 @@ from ray.tune import Checkpoint
 from ray_glocal.errors import ArgumentError
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.session.checkpoint import FILE, RESUME
-from ray_glocal.tune._compat import Moment, Snapshots, Trial, drop_superseded, last_checkpoint
+from ray_glocal.tune._compat import Moment, Snapshots, Trial, drop_superseded, last_checkpoint, latest_of
 
 KINDS = ("needed", "all")
 PERIOD = 1.0  # seconds between looks at what has reached the storage
@@ -99,7 +99,9 @@ class Retention:
         self._snapshots = Snapshots(controller)
         self._ledger = ledger
         self._followed: dict[str, _Followed] = {}
-        self._best: Trial | None = None  # of those that ended
+        # Threads see no trial: Ray's handles in one must not be let go of while another thread shuts Ray down.
+        self._ended: dict[str, Callable[[], Checkpoint | None]] = {}  # latest checkpoints of trials that ended, by id
+        self._best: str | None = None  # of those that ended
         self._lock = threading.Lock()
         self._at_once: deque[Callable[[], None]] = deque()
         self._due: deque[_Due] = deque()  # in the order of their moments
@@ -111,6 +113,7 @@ class Retention:
 
     def follow(self, trial: Trial) -> None:
         """Let go of the checkpoints of a trial that its latest one has superseded."""
+        self._forget_end(trial.trial_id)
         latest = self._latest(trial)
         if latest is None:
             return
@@ -118,7 +121,7 @@ class Retention:
         known = self._followed.get(trial.trial_id, _Followed("", None, None))
         for old in drop_superseded(trial):
             before = known.before if old.path == known.latest else known.last
-            if not self._starts_descendants(trial, old.path):
+            if not self._starts_descendants(trial.trial_id, old.path):
                 # What no snapshot was saved of can go at once: none will ever name it.
                 self._later(partial(_remove, old.filesystem.delete_dir, old.path), None if before == now.saved else now)
         before = known.before if latest.path == known.latest else known.last
@@ -129,35 +132,42 @@ class Retention:
         self.follow(trial)
         latest = self._latest(trial)
         if latest is not None:
-            self._later(partial(self._sweep, trial, latest), self._snapshots.now())
+            self._later(partial(self._sweep, trial.trial_id, latest), self._snapshots.now())
 
     def end(self, trial: Trial) -> None:
         """Let go of all but the weights of a trial that has ended, or of the one that was the best before it."""
         self.follow(trial)
         self._followed.pop(trial.trial_id, None)
-        dethroned = self._crown(trial)
-        for ended in (trial,) if dethroned is None else (trial, dethroned):
-            latest = self._latest(ended)
+        if self._latest(trial) is None:
+            return
+        with self._lock:
+            self._ended[trial.trial_id] = latest_of(trial)
+        for name in (trial.trial_id, *self._dethroned(trial.trial_id)):
+            latest = self._ended.get(name, _none)()
             if latest is not None:
-                self._later(partial(self._reduce, ended, latest), self._snapshots.now())
+                self._later(partial(self._reduce, name, latest), self._snapshots.now())
 
     def _latest(self, trial: Trial) -> Checkpoint | None:
         """A trial's latest checkpoint, if it has one and snapshots will tell what may go."""
         latest = last_checkpoint(trial)
         return latest if latest is not None and self._snapshots.come else None
 
-    def _crown(self, trial: Trial) -> Trial | None:
-        """Let a trial be the best of those that ended if it is; the one that was."""
-        before = self._best
-        names = [ended.trial_id for ended in (before, trial) if ended is not None]
-        if self._ledger.best(names) != trial.trial_id or before is trial:
-            return None
-        self._best = trial
+    def _dethroned(self, name: str) -> tuple[str, ...]:
+        """Let a trial be the best of those that ended if it is; the one that was, if there was one."""
+        before = () if self._best is None else (self._best,)
+        if self._best == name or self._ledger.best((*before, name)) != name:
+            return ()
+        self._best = name
         return before
 
-    def _starts_descendants(self, trial: Trial, path: str) -> bool:
-        """Whether the ledger names a checkpoint: its trial had ended once, and came back."""
-        record = self._ledger.trial(trial.trial_id)
+    def _forget_end(self, name: str) -> None:
+        """A trial may come back after its end."""
+        with self._lock:
+            self._ended.pop(name, None)
+
+    def _starts_descendants(self, name: str, path: str) -> bool:
+        """Whether the ledger names a checkpoint of a trial: it had ended once, and came back."""
+        record = self._ledger.trial(name)
         return record is not None and record.checkpoint is not None and record.checkpoint.endswith(path)
 
     def _later(self, remove: Callable[[], None], after: Moment | None) -> None:
@@ -216,21 +226,26 @@ class Retention:
                 logger.warning("A checkpoint that is needed no more could not be removed, and is left: %s", error)
             self._complained = True
 
-    def _sweep(self, trial: Trial, latest: Checkpoint) -> None:
+    def _sweep(self, name: str, latest: Checkpoint) -> None:
         number = _number(_name(latest))
         for old in _checkpoints(latest):
-            if _number(old.base_name) < number and not self._starts_descendants(trial, old.path):
+            if _number(old.base_name) < number and not self._starts_descendants(name, old.path):
                 _remove(latest.filesystem.delete_dir, old.path)
 
-    def _reduce(self, trial: Trial, latest: Checkpoint) -> None:
-        now = last_checkpoint(trial)
-        if trial.status != Trial.TERMINATED or now is None or now.path != latest.path:
+    def _reduce(self, name: str, latest: Checkpoint) -> None:
+        with self._lock:
+            now = self._ended.get(name, _none)()
+        if now is None or now.path != latest.path:
             return  # it has come back
-        if trial is not self._best:
+        if name != self._best:
             _trim(latest)
         for other in _checkpoints(latest):
             if other.base_name != _name(latest):
                 _remove(latest.filesystem.delete_dir, other.path)
+
+
+def _none() -> None:
+    """No checkpoint."""
 
 
 def _checkpoints(latest: Checkpoint) -> Iterator[FileInfo]:

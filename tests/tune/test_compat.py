@@ -1,5 +1,6 @@
 """Facts about Ray that the code relies on. A Ray that changes one fails here first, by name."""
 
+import gc
 import inspect
 import json
 import math
@@ -143,6 +144,17 @@ def test_wrappers_call_what_they_wrap_searcher():
     assert _compat.search_is_finished(Stub(search_alg=planned, get_trials=lambda: ["a", "b"]))
     assert isinstance(SearchGenerator.total_samples, property)
     assert isinstance(BasicVariantGenerator.total_samples, property)
+
+
+def test_a_trials_latest_checkpoint_is_told_without_the_trial(tmp_path):
+    trial = Trial("stub", stub=True)
+    latest = _compat.latest_of(trial)
+    assert latest() is None
+    assert gc.get_referrers(trial) == gc.get_referrers(trial)[:1]  # this frame's alone
+    for iteration in (1, 2):
+        checkpoint = tune.Checkpoint.from_directory(tmp_path / str(iteration))
+        trial.run_metadata.checkpoint_manager.register_checkpoint(_TrainingResult(checkpoint, {}))
+        assert latest() is checkpoint is trial.checkpoint
 
 
 def test_a_checkpoint_that_is_gone_is_left_for_the_newest_that_is_there(tmp_path):
