@@ -10,6 +10,8 @@ import argparse
 import os
 from pathlib import Path
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the driver's matrices are small, and more threads slow it down
+
 import pyarrow.fs
 import ray
 from ray import tune
@@ -36,8 +38,25 @@ def connect(address: str) -> None:
     ray.init(address=address, runtime_env=None if submitted else here, log_to_driver=False)
 
 
-def tuner(trainable: object, place: str, filesystem: Filesystem, options: argparse.Namespace) -> tune.Tuner:
+def needed(options: argparse.Namespace) -> dict[str, float]:
+    """What a trial needs."""
+    return {"cpu": options.cpus_per_trial, "gpu": options.gpus_per_trial}
+
+
+def room(resources: dict[str, float]) -> int | None:
+    """How many trials the cluster has room for now; None where it has none yet, as before an autoscaler's first node.
+
+    Tune asks a searcher for one trial after the other, each when the last has a worker, unless it is told a number.
+    """
+    there = ray.cluster_resources()
+    fits = [int(there.get(name.upper(), 0) / amount) for name, amount in resources.items() if amount]
+    return min(fits, default=0) or None
+
+
+def tuner(place: str, filesystem: Filesystem, options: argparse.Namespace) -> tune.Tuner:
     """The experiment of that name, as far as it has come, or a new one."""
+    resources = needed(options)
+    trainable = tune.with_resources(train, resources)
     experiment = f"{place.rstrip('/')}/{options.name}"
     if restorable(experiment, filesystem):
         print(f"Going on with {experiment}.", flush=True)
@@ -52,7 +71,7 @@ def tuner(trainable: object, place: str, filesystem: Filesystem, options: argpar
             num_samples=options.samples,
             search_alg=search,
             scheduler=GlocalScheduler(metric="val_loss", mode="min", search=search),
-            max_concurrent_trials=options.max_concurrent_trials,
+            max_concurrent_trials=options.max_concurrent_trials or room(resources),
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -69,10 +88,9 @@ def tuner(trainable: object, place: str, filesystem: Filesystem, options: argpar
 def main() -> None:
     options = arguments()
     place, filesystem = storage(options.storage_path, options.storage_endpoint)
-    resources = {"cpu": options.cpus_per_trial, "gpu": options.gpus_per_trial}
     connect(options.address)
-    preflight(place, storage_filesystem=filesystem, resources=resources)
-    print(summary(tuner(tune.with_resources(train, resources), place, filesystem, options).fit()))
+    preflight(place, storage_filesystem=filesystem, resources=needed(options))
+    print(summary(tuner(place, filesystem, options).fit()))
     ray.shutdown()
 
 
@@ -84,7 +102,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=24, help="trials in all")
     parser.add_argument("--cpus-per-trial", type=float, default=1)
     parser.add_argument("--gpus-per-trial", type=float, default=0, help="0.25 lets four trials share a GPU")
-    parser.add_argument("--max-concurrent-trials", type=int, help="fewer than the cluster has room for")
+    parser.add_argument(
+        "--max-concurrent-trials",
+        type=int,
+        help="else as many as there is room for at the start; say it where an autoscaler brings the workers",
+    )
     parser.add_argument("--max-failures", type=int, default=3, help="how often a trial may lose its worker or node")
     parser.add_argument("--address", default="auto", help="of the cluster; `local` starts one on this machine")
     return parser.parse_args()
