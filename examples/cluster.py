@@ -34,7 +34,7 @@ def storage(path: str, endpoint: str | None) -> tuple[str, Filesystem]:
 def connect(address: str) -> None:
     """Join the cluster, and take the example's modules along unless a job has brought them."""
     submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-    here = {"working_dir": str(Path(__file__).parent), "excludes": ["studies", "__pycache__"]}
+    here = {"working_dir": str(Path(__file__).parent), "excludes": ["studies"]}
     ray.init(address=address, runtime_env=None if submitted else here, log_to_driver=False)
 
 

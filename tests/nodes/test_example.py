@@ -31,7 +31,8 @@ def test_it_goes_on_where_it_was_when_its_driver_was_killed(cluster, tmp_path):
     assert process.wait(400) == 0, (tmp_path / "second.log").read_text()
     told = (tmp_path / "second.log").read_text()
     assert f"Going on with {tmp_path / 'digits'}." in told
-    assert "digits: 3 trials" in told
+    assert "  0 running, " in told
+    assert " of 3 trials" in told.rpartition("  0 running, ")[2].partition("\n")[0]
     assert "Best: trial" in told
     assert "test_accuracy" in told
 
