@@ -2,11 +2,12 @@
 
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ CONFIG = {"optimizer": "sgd", "width": 64, "layers": 1, "activation": "relu"} | 
 }
 SETTINGS = {"TUNE_GLOBAL_CHECKPOINT_S": "100000", "RAY_AIR_NEW_OUTPUT": "0", "TUNE_WARN_THRESHOLD_S": "60"}
 WARM, COLD = 0.2, 0.95  # share of the results between which seconds are counted
+
+HERE = Path(__file__).parents[1]
+PATHS = os.pathsep.join([str(HERE), str(HERE.parents[1])])  # of modules, for other processes
 
 
 class Reporting(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
@@ -133,18 +137,15 @@ def training(config: dict[str, Any]) -> None:
 def kept(optimizer: str, hidden: int, steps: int, trials: int) -> Row:
     """Bytes of checkpoints that an experiment of sessions leaves in its storage, a trial."""
     with tempfile.TemporaryDirectory() as folder:
-        # A process of its own, for what is still to be removed when an experiment ends is removed when its driver does.
-        driver = get_context("spawn").Process(target=_lead, args=(optimizer, hidden, steps, trials, folder))
-        driver.start()
-        driver.join()
-        if driver.exitcode != 0:
-            raise RuntimeError(f"The experiment's driver ended with {driver.exitcode}.")
+        # A process of its own, which removes what is still to be removed when it ends; those of multiprocessing do not.
+        lead = f"from scaling.live import lead; lead(*{(optimizer, hidden, steps, trials, folder)!r})"
+        subprocess.run([sys.executable, "-c", lead], check=True, env={**os.environ, "PYTHONPATH": PATHS})
         places = [place for place in Path(folder).rglob("checkpoint_*") if place.is_dir()]
         held = sum(size(place) for place in places)
     return {"bytes": held / trials, "weights": problem(optimizer, hidden, steps)[2], "kept": len(places) / trials}
 
 
-def _lead(optimizer: str, hidden: int, steps: int, trials: int, folder: str) -> None:
+def lead(optimizer: str, hidden: int, steps: int, trials: int, folder: str) -> None:
     """The driver of such an experiment, from its start to its end."""
     search = GlocalSearch(KEPT, metric="val_loss", mode="min", seed=0)
     with _cluster():
@@ -167,9 +168,7 @@ class _Blocked:
 
 @contextmanager
 def _cluster() -> Iterator[None]:
-    here = Path(__file__).parents[1]
-    paths = os.pathsep.join([str(here), str(here.parents[1])])
-    environment = {"env_vars": {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}}
+    environment = {"env_vars": {"OMP_NUM_THREADS": "1", "PYTHONPATH": PATHS}}
     ray.init(
         address="local",
         num_cpus=2,
