@@ -227,8 +227,8 @@ def disk(rows: Sequence[Row]) -> str:
     ]
     said = (
         "Of checkpoints: sizes over those of the weights, of one network's session at each of its reports; then "
-        "all that a real experiment of two trials leaves of each on average, under the library's defaults: the best keeps "
-        "its last checkpoint whole, every other that has ended its weights alone."
+        "all that a real experiment of two trials leaves of each on average, under the library's defaults: the best "
+        "keeps its last checkpoint whole, every other that has ended its weights alone."
     )
     tables = [markdown(["what", "kB a trial", f"MB of {trials:,} trials"], lines), said, markdown(header, saved)]
     return "\n\n".join(["## What an experiment writes", tables[0], note, *tables[1:]])
