@@ -16,7 +16,6 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
-from pyarrow import ArrowException
 from pyarrow.fs import FileSystem, LocalFileSystem
 from ray.train._internal.session import get_session
 from ray.train._internal.storage import StorageContext
@@ -32,6 +31,8 @@ from ray.tune.search.sample import Categorical, Domain, Float, Function, Integer
 # DeveloperAPI: resolves `sample_from` and its dependencies exactly as Tune does for its own searchers.
 from ray.tune.search.variant_generator import assign_value, generate_variants
 from ray.tune.utils import flatten_dict  # DeveloperAPI: what Tune flattens results by before schedulers see them
+
+from ray_glocal.tune.storage import UNREADABLE
 
 SNAPSHOT = "experiment_state-*.json"  # what Tune knows of an experiment's trials, in its folder
 TUNER = "tuner.pkl"  # the `Tuner` that began the experiment
@@ -225,7 +226,7 @@ class Snapshots:
                 driver.filesystem.open_input_stream(driver.there) as there,
             ):
                 return _equal(here, there)
-        except (OSError, ArrowException):
+        except UNREADABLE:
             return False
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import operator
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -37,7 +38,7 @@ def changes(before: Split, after: Split) -> list[str]:
 
 def unlike(ledger: Ledger, parts: Split) -> ArgumentError | None:
     """The complaint about a space that has other names than the recorded trials; None where it has the same."""
-    proposed = [event for event in _proposed(ledger) if event.levels]
+    proposed = [record.added for record in ledger.trials.values() if record.added.proposed and record.added.levels]
     if not proposed:
         return None
     told = list(_names(_recorded(proposed[-1], parts), _kinds(parts)))
@@ -50,18 +51,17 @@ def unlike(ledger: Ledger, parts: Split) -> ArgumentError | None:
 def matched(ledger: Ledger, parts: Split) -> Ledger:
     """The ledger with each proposal's levels as `parts` numbers its values; what `parts` does not hold is said."""
     lost: Counter[str] = Counter()
-    again = Ledger(_rematched(event, parts, lost) for event in ledger.events)
-    again.torn = ledger.torn
+    events = [_rematched(event, parts, lost) for event in ledger.events]
     for value, trials in sorted(lost.items()):
         logger.warning(
             "The space does not hold %s any more: nothing is learned from the %d recorded trials with it.",
             *(value, trials),
         )
+    if all(map(operator.is_, events, ledger.events)):
+        return ledger  # as it nearly always is, and a large one takes seconds to build
+    again = Ledger(events)
+    again.torn = ledger.torn
     return again
-
-
-def _proposed(ledger: Ledger) -> list[Added]:
-    return [record.added for record in ledger.trials.values() if record.added.proposed]
 
 
 def _kinds(parts: Split) -> dict[str, str]:

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
-from pyarrow import ArrowException
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 from ray.tune import Checkpoint
 
@@ -30,6 +29,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.session.checkpoint import FILE, RESUME
 from ray_glocal.tune._compat import Moment, Snapshots, Trial, drop_superseded, last_checkpoint, latest_of
+from ray_glocal.tune.storage import UNREADABLE
 
 KINDS = ("needed", "all")
 PERIOD = 1.0  # seconds between looks at what has reached the storage
@@ -60,7 +60,7 @@ def resumable(checkpoint: Checkpoint) -> bool:
         if FILE in names:
             return any(_RESUME.fullmatch(name) for name in names)
         return bool(names or checkpoint.filesystem.get_file_info(checkpoint.path).type != FileType.NotFound)
-    except (OSError, ArrowException):
+    except UNREADABLE:
         return True
 
 
@@ -221,7 +221,7 @@ class Retention:
     def _try(self, remove: Callable[[], None]) -> None:
         try:
             remove()
-        except (OSError, ArrowException) as error:
+        except UNREADABLE as error:
             if not self._complained:
                 logger.warning("A checkpoint that is needed no more could not be removed, and is left: %s", error)
             self._complained = True
