@@ -4,7 +4,7 @@ import inspect
 import random
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +99,7 @@ def simulate(
     budget: float = float("inf"),
     stop: Mapping[str, Any] | tune.Stopper | Callable[[str, dict[str, Any]], bool] | None = None,
     checkpoint_config: tune.CheckpointConfig | None = None,
+    callbacks: Sequence[tune.Callback] = (),
     max_failures: int = 0,
     reuse_actors: bool = False,
     seed: int = 0,
@@ -130,6 +131,7 @@ def simulate(
         budget: Seconds after which the experiment is broken off.
         stop: Tune's stopping criteria: limits by name, a `tune.Stopper`, or a function of trial and result.
         checkpoint_config: When checkpoints are taken of a class trainable, and which are kept.
+        callbacks: Of Tune's; they see results in the order of their arrival.
         max_failures: How often a trial that failed is tried again; -1 for always.
         reuse_actors: Whether a worker's process serves one trial after the other.
         seed: Of failures, and of the global generators.
@@ -166,7 +168,7 @@ def simulate(
                 actors,
                 search_alg=search,
                 scheduler=judge,
-                callbacks=[recorder],
+                callbacks=[recorder, *callbacks],
                 metric=metric,
                 storage=experiment.storage,
                 stopper=experiment.stopper,

@@ -470,3 +470,22 @@ def test_a_session_learns_as_in_a_plain_loop_also_where_its_worker_dies(cluster,
         assert weights.keys() == network.state_dict().keys()
         assert all(torch.equal(weights[name], value) for name, value in network.state_dict().items())
         assert math.isfinite(losses[-1])
+
+
+def test_callbacks_hear_every_result_when_it_arrives():
+    """As Tune calls its own: a result of a trial at a time, in the order of the virtual clock."""
+    heard = []
+
+    class Hears(tune.Callback):
+        def on_trial_result(self, iteration, trials, trial, result, **_):
+            heard.append((result["timestamp"], trial.config["pace"], result["score"]))
+
+    def train(config):
+        for score in range(3):
+            tune.report({"score": score})
+
+    space = {"pace": tune.grid_search([2, 3])}
+    settings = {"metric": "score", "mode": "min", "cluster": Cluster(workers=2), "callbacks": [Hears()]}
+    simulate(train, space, seconds=lambda config, result: config["pace"], **settings)
+    assert [told[:2] for told in sorted(heard)] == [(2, 2), (3, 3), (4, 2), (6, 2), (6, 3), (9, 3)]
+    assert [stamp for stamp, *_ in heard] == sorted(stamp for stamp, *_ in heard)
