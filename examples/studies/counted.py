@@ -1,49 +1,57 @@
 """A clock that counts instead of measuring: sessions whose time budget leads to the same windows on every machine.
 
-One plain step takes one unit; a step of a window 2.2 more, each validation batch of its outer gradient 1.33, and each
-of a report a third: what the engine costs on networks that are not dominated by Python.
+One plain step takes one unit. What else a session does has its price; without measured ones, a step of a window takes
+2.2 more, each validation batch of its outer gradient 1.33, and each of a report a third: what the engine costs on
+networks that are not dominated by Python.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 from ray_glocal import GlocalSession
-from ray_glocal.hypergradient import Window
+from ray_glocal.session.cost import CONTEST, PLAIN, REPORT, SEARCH, UPKEEP, WINDOW
+from ray_glocal.session.meter import Meter
 
 STEP, OUTER, FORWARD = 2.2, 1.33, 1 / 3  # in plain steps
+FIRST = "first "  # before a kind: the price of the first of it, where that is another
 
 
-class Count:
-    """The clock; units are plain steps."""
+class CountedMeter(Meter):
+    """A session's meter, whose seconds are plain steps.
 
-    def __init__(self) -> None:
-        self.units = 0.0
+    Args:
+        meter: The session's own, fresh.
+        prices: Plain steps that a report and a window of either kind take beyond their own, and the upkeep of a step.
+    """
 
-    def __call__(self) -> float:
-        """Units since the start."""
-        return self.units
+    def __init__(self, meter: Meter, prices: Mapping[str, float]) -> None:
+        super().__init__(meter.cost, meter._device, lambda: self.units, meter._ranks)
+        self.units, self._prices = 0.0, {CONTEST: 0.0, **prices}
 
-    def after(self, price: Callable[..., float], action: Callable[..., Any]) -> Callable[..., Any]:
-        """The same action, after which `price` of its arguments has passed."""
+    def step(self) -> None:
+        """One unit, or what a step takes that does more, and the upkeep on the session's own account."""
+        self.units += self._prices.get(PLAIN, 1.0)
+        super().step()
+        self.units += self._prices.get(UPKEEP, 0.0)
 
-        def priced(*arguments: Any) -> Any:
-            self.units += price(*arguments)
-            return action(*arguments)
+    def complete(self, kind: str) -> None:
+        """A report, or a window."""
+        known = self._prices[kind]
+        self.units += known if kind in self._met else self._prices.get(FIRST + kind, known)
+        super().complete(kind)
 
-        return priced
 
-
-def counted(session: GlocalSession) -> GlocalSession:
+def counted(session: GlocalSession, prices: Mapping[str, float] | None = None) -> GlocalSession:
     """The same session, fresh, by a clock of its own."""
-    count = Count()
-
-    def window(told: Window) -> float:
-        return STEP * len(told.snapshots) + OUTER * len(told.val_batches)
-
-    whole: Any = session  # its parts are replaced one by one
-    whole._meter._clock = count
-    whole.problem.advance = count.after(lambda *_: 1.0, session.problem.advance)
-    whole._tape.step = count.after(lambda *_: 1.0, session._tape.step)
-    whole._heed = count.after(window, session._heed)
-    whole.validation.mean = count.after(lambda *_: FORWARD * session.validation.count, session.validation.mean)
+    whole: Any = session  # its meter is replaced
+    whole._meter = CountedMeter(session._meter, prices or by_count(session))
+    whole._differentiation._meter = whole._meter
     return session
+
+
+def by_count(session: GlocalSession) -> dict[str, float]:
+    """Prices by the count of passes."""
+    outer = OUTER * session.validation.per_window
+    lengths = {SEARCH: session.settings.search_window, WINDOW: session.settings.window}
+    windows = {kind: STEP * length + outer for kind, length in lengths.items()}
+    return {**windows, REPORT: FORWARD * session.validation.count}

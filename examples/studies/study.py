@@ -19,6 +19,7 @@ import torch
 HOME = Path(__file__).parent
 Row = dict[str, Any]
 C = TypeVar("C")
+Draw = Callable[[Any], None]  # on a matplotlib figure
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Study:
             run: A function at the top of a module.
         """
         told = list(cells)
-        places = {cell: self.out / "cells" / f"{_digest(cell)}.parquet" for cell in told}
+        places = {cell: self._place(cell) for cell in told}
         (self.out / "cells").mkdir(parents=True, exist_ok=True)
         missing = [cell for cell in told if not places[cell].exists()]
         with ProcessPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -57,31 +58,32 @@ class Study:
             for count, future in enumerate(as_completed(futures), 1):
                 _write(places[futures[future]], list(future.result()))
                 print(f"{count} of {len(missing)}: {futures[future]}", flush=True)
-        return [row for cell in told for row in pq.read_table(places[cell]).to_pylist()]
+        return [row for cell in told for row in read(places[cell])]
 
-    def publish(self, title: str, text: str, rows: Sequence[Row], draw: Callable[[Any], None] | None = None) -> None:
-        """Write `README.md` (what was asked, the command, the text with its tables), `rows.parquet` and `figure.png`.
+    def kept(self, cells: Iterable[object]) -> list[Row]:
+        """The rows of those cells that were run, in the order of the cells."""
+        places = (self._place(cell) for cell in cells)
+        return [row for place in places if place.exists() for row in read(place)]
+
+    def _place(self, cell: object) -> Path:
+        return self.out / "cells" / f"{_digest(cell)}.parquet"
+
+    def publish(self, title: str, text: str, rows: Sequence[Row], draw: Draw | dict[str, Draw] | None = None) -> None:
+        """Write `README.md` (what was asked, the command, the text with its tables), `rows.parquet` and the figures.
 
         Args:
             title: Of the page.
             text: Markdown.
             rows: What the text summarizes.
-            draw: Draws on a matplotlib figure.
+            draw: Draws on a matplotlib figure, `figure.png`; or several, by the names of their files.
         """
         self.out.mkdir(parents=True, exist_ok=True)
         _write(self.out / "rows.parquet", list(rows))
         words = [f"python examples/studies/{self.name}.py", "--smoke" if self.smoke else "", self.command]
         parts = [f"# {title}", f"```\n{' '.join(filter(None, words))}\n```", text]
-        if draw is not None:
-            import matplotlib as mpl
-
-            mpl.use("Agg")
-            from matplotlib.figure import Figure
-
-            figure = Figure(figsize=(8, 4.5), layout="constrained")
-            draw(figure)
-            figure.savefig(self.out / "figure.png", dpi=110)
-            parts.append("![The figure](figure.png)")
+        for name, drawn in (draw if isinstance(draw, dict) else {"figure": draw} if draw else {}).items():
+            _save(self.out / f"{name}.png", drawn)
+            parts.append(f"![The {name.replace('-', ' ')}]({name}.png)")
         page = "\n\n".join(parts) + "\n"
         (self.out / "README.md").write_text(page)
         print(page)
@@ -93,18 +95,22 @@ def study(name: str, description: str | None, **options: Any) -> Study:
     Args:
         name: Of its script.
         description: For `--help`.
-        options: Defaults of its own options, each of the type that is asked for.
+        options: Defaults of its own options, each of the type that is asked for; `False` makes a switch.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--smoke", action="store_true", help="run a small part, in under a minute")
     parser.add_argument("--out", type=Path, help="folder of rows and page")
     parser.add_argument("--workers", type=int, default=2)
     for option, default in options.items():
-        parser.add_argument(f"--{option}", type=type(default), default=default, help=f"{default} by default")
+        if default is False:
+            parser.add_argument(f"--{option}", action="store_true")
+        else:
+            parser.add_argument(f"--{option}", type=type(default), default=default, help=f"{default} by default")
     told = parser.parse_args()
     out = told.out or HOME / "results" / (name + "-smoke" if told.smoke else name)
     own = {option: getattr(told, option) for option in options}
-    command = " ".join(f"--{option} {value}" for option, value in own.items() if value != options[option])
+    typed = {option: "" if value is True else f" {value}" for option, value in own.items() if value != options[option]}
+    command = " ".join(f"--{option}{value}" for option, value in typed.items())
     return Study(name, out, told.smoke, told.workers, own, command)
 
 
@@ -113,6 +119,23 @@ def markdown(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     body = [[f"{value:.3g}" if isinstance(value, float) else str(value) for value in line] for line in lines]
     rows = [list(header), ["---"] * len(header), *body]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _save(place: Path, draw: Draw) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    draw(figure)
+    figure.savefig(place, dpi=110)
+
+
+def read(place: Path) -> list[Row]:
+    """The rows of a file that a study wrote."""
+    told: list[Row] = pq.read_table(place).to_pylist()
+    return told
 
 
 def _digest(cell: object) -> str:
