@@ -1,0 +1,1 @@
+"""The tuning suite: choices may be made on it."""
