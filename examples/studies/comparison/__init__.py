@@ -1,0 +1,1 @@
+"""The comparison of search methods: trainings, prices, methods, experiments, statistics, page."""
