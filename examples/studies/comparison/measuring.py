@@ -33,7 +33,7 @@ def _plain(task: Task) -> dict[str, float]:
     training, apart = running.training, averaged_copy(running.training.model)
     average = Average(training.model)
     told: dict[str, list[float]] = {name: [] for name in ("seconds", "report", "average", "averaged")}
-    for _ in range(STEPS // BLOCK):
+    for _ in range(min(STEPS, task.steps) // BLOCK):
         told["seconds"].append(_seconds(running.take_step, BLOCK))
         told["report"].append(_seconds(lambda: mean_loss(training, training.val_batches), 1))
         told["average"].append(_seconds(lambda: average.update(EVERY), BLOCK) / EVERY)

@@ -173,7 +173,6 @@ def single_trainings(rows: Iterable[Row]) -> str:
     told = singles(rows)
     if not told.told:
         return ""
-    starts = list(dict.fromkeys(single.start for single in told.told))
     parts = [
         "### Single trainings",
         "Mean test loss of one whole training over that of the best grid point by raw weights / by averaged weights; "
@@ -182,7 +181,7 @@ def single_trainings(rows: Iterable[Row]) -> str:
     ]
     for method in dict.fromkeys(single.method for single in told.told):
         own = [single for single in told.told if single.method == method]
-        parts += [f"{method.capitalize()}:", _starts(own, starts)]
+        parts += [f"{method.capitalize()}:", _starts(own, list(dict.fromkeys(single.start for single in own)))]
     omitted = f"Left out for want of a grid on the same seeds: {'; '.join(told.omitted)}." if told.omitted else ""
     return "\n\n".join(filter(None, [*parts, omitted]))
 
@@ -203,7 +202,7 @@ def _starts(own: Sequence[Single], starts: Sequence[str]) -> str:
         lines.append([task, *shown, f"{_mean(single.cost for single in own if single.task == task):.2f}"])
     means = [_ratio([single for single in own if single.start == start]) for start in starts]
     lines.append(["**geometric mean**", *means, f"{_mean(single.cost for single in own):.2f}"])
-    return markdown(["task", *(f"from {start}" for start in starts), "cost"], lines)
+    return markdown(["task", *(f"from {start}" if start else "loss" for start in starts), "cost"], lines)
 
 
 def _ratio(told: Sequence[Single]) -> str:
