@@ -70,6 +70,7 @@ class _Plain(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
             METRIC: val,
             "test": test,
             "step": reading.step,
+            "total_steps": task(trial.task).steps,
             "cost": steps * (1 + average) + known.report,
             "seconds": reading.seconds + steps * average * known.seconds,
             "done": reading.step >= task(trial.task).steps or (reading.lost and not self.lasting),
