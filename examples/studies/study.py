@@ -6,6 +6,7 @@ before are read back, so an interrupted study goes on where it was.
 
 import argparse
 import hashlib
+import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -130,6 +131,14 @@ def _save(place: Path, draw: Draw) -> None:
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     draw(figure)
     figure.savefig(place, dpi=110)
+
+
+def commit() -> str:
+    """The present commit, in short; empty outside a repository."""
+    told = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=HOME
+    )
+    return told.stdout.strip()
 
 
 def read(place: Path) -> list[Row]:

@@ -1,10 +1,11 @@
 """The wall between the suites: each look at the held-out one is written down, with its reason, before it is taken."""
 
 import json
-import subprocess
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
+
+from study import commit
 
 NAME = "looks.json"
 
@@ -22,8 +23,7 @@ def looked(folder: Path, reason: str) -> None:
     if not reason.strip():
         sys.exit("The held-out suite is run only for what is published: say why, by --reason TEXT. Every look counts.")
     told = _read(folder)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    look = {"date": f"{datetime.now(timezone.utc):%Y-%m-%d}", "commit": commit.stdout.strip(), "reason": reason}
+    look = {"date": f"{datetime.now(timezone.utc):%Y-%m-%d}", "commit": commit(), "reason": reason}
     if not told or {k: told[-1][k] for k in ("commit", "reason")} != {k: look[k] for k in ("commit", "reason")}:
         folder.mkdir(parents=True, exist_ok=True)  # going on after an interruption is no further look
         (folder / NAME).write_text(json.dumps([*told, look], indent=1) + "\n")
