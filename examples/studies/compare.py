@@ -8,6 +8,7 @@ was. `--quick` ranks the methods on a few short tasks, `--real` runs on Ray's pr
 import os
 
 os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")  # two threads make the models of PB2 ten times slower
+os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # nobody reads what they write
 
 import logging
 import sys
@@ -115,7 +116,9 @@ def asked_for(told: Study) -> Comparison:
     asked: dict[str, Any] = dict(told.options)
     tasks = chosen(asked["tasks"], list(suite(asked["suite"])), "tasks")
     methods = chosen(asked["methods"], list(METHODS), "methods")
-    what = Comparison(tasks, methods, range(asked["seeds"]), asked["budget"], real=asked["real"])
+    what = Comparison(
+        tasks, methods, range(asked["seeds"]), asked["budget"], alone=not asked["real"], real=asked["real"]
+    )
     if told.smoke:
         return Comparison(tasks[:1], ["random", "asha+averaging", "glocal"], [0], budget=2, alone=False)
     if asked["quick"]:

@@ -1,6 +1,7 @@
 """One experiment: a method on a task, until its budget is spent, on a virtual clock or on real Ray."""
 
 import os
+import random
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -10,9 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 import torch
 from ray import tune
+from ray.tune.search import BasicVariantGenerator
 
 from comparison.methods import METHODS, Plan, settings_of
 from comparison.plain import CEILING, PlainTraining
@@ -154,11 +157,14 @@ def _simulated(cell: Experiment, plan: Plan, bound: type, account: Account, plac
 
 def _on_ray(cell: Experiment, plan: Plan, bound: type, account: Account, place: str) -> None:
     """On processes of a local cluster of its own, which takes a worker for each trial at a time, busy cores or not."""
+    random.seed(cell.seed)
+    np.random.seed(cell.seed)  # noqa: NPY002  # as the simulation does: PBT and PB2 draw from the global generators
+    search = plan.search_alg or BasicVariantGenerator(random_state=cell.seed)
     chosen = partial(tune.TuneConfig, metric=METRIC, mode=MODE, num_samples=plan.num_samples, reuse_actors=True)
     tuner = tune.Tuner(
         bound,
         param_space=plan.param_space,
-        tune_config=chosen(scheduler=plan.scheduler, search_alg=plan.search_alg, max_concurrent_trials=cell.workers),
+        tune_config=chosen(scheduler=plan.scheduler, search_alg=search, max_concurrent_trials=cell.workers),
         run_config=tune.RunConfig(storage_path=place, stop=account, callbacks=[account], verbose=0),
     )
     path = {"PYTHONPATH": os.pathsep.join(sys.path)}  # workers import the study's modules, too
