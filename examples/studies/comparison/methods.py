@@ -16,6 +16,7 @@ from ray.tune.schedulers.pb2 import PB2
 from ray.tune.search.bohb import TuneBOHB
 from ray.tune.search.optuna import OptunaSearch
 
+from comparison.domains import continuous, logarithmic
 from comparison.plain import REPORTS
 from comparison.trainables import LOG, METRIC, MODE, CopiedTrainable, PlainTrainable, SessionTrainable
 from ray_glocal import GlocalScheduler, GlocalSearch, Settings
@@ -64,7 +65,7 @@ class Method:
 
     def takes(self, space: Space) -> bool:
         """Whether it is run on a space."""
-        return self.most is None or len(_continuous(space)) <= self.most
+        return self.most is None or len(continuous(space)) <= self.most
 
 
 def random(space: Space, seed: int, budget: int) -> Plan:
@@ -100,10 +101,10 @@ def median(space: Space, seed: int, budget: int) -> Plan:
 
 def pbt(space: Space, seed: int, budget: int) -> Plan:
     """Population-based training (Jaderberg et al., arXiv:1711.09846), a member for each training of the budget."""
-    continuous = _continuous(space)
+    explored = continuous(space)
 
     def within(config: dict[str, Any]) -> dict[str, Any]:
-        bounds = {name: (domain.lower, domain.upper) for name, domain in continuous.items()}
+        bounds = {name: (domain.lower, domain.upper) for name, domain in explored.items()}
         return {
             name: min(max(v, bounds[name][0]), bounds[name][1]) if name in bounds else v for name, v in config.items()
         }
@@ -111,7 +112,7 @@ def pbt(space: Space, seed: int, budget: int) -> Plan:
     judge = schedulers.PopulationBasedTraining(
         time_attr="training_iteration",
         perturbation_interval=GRACE,
-        hyperparam_mutations=continuous,
+        hyperparam_mutations=explored,
         custom_explore_fn=within,
     )
     return Plan(dict(space), judge, num_samples=budget)
@@ -121,11 +122,11 @@ def pb2(space: Space, seed: int, budget: int) -> Plan:
     """The same with a bandit's choice of values (Parker-Holder et al., arXiv:2002.02518), some by their logarithm."""
     lines = {
         LOG + name: tune.uniform(math.log10(domain.lower), math.log10(domain.upper))
-        for name, domain in _continuous(space).items()
-        if _logarithmic(domain)
+        for name, domain in continuous(space).items()
+        if logarithmic(domain)
     }
     told = {name: domain for name, domain in space.items() if LOG + name not in lines} | lines
-    bounds = {name: [domain.lower, domain.upper] for name, domain in _continuous(told).items()}
+    bounds = {name: [domain.lower, domain.upper] for name, domain in continuous(told).items()}
     judge = PB2(time_attr="training_iteration", perturbation_interval=GRACE, hyperparam_bounds=bounds)
     return Plan(told, judge, num_samples=budget)
 
@@ -152,14 +153,6 @@ def _asha() -> Any:
     return schedulers.ASHAScheduler(
         time_attr="training_iteration", max_t=REPORTS, grace_period=GRACE, reduction_factor=FACTOR
     )
-
-
-def _continuous(space: Space) -> dict[str, Any]:
-    return {name: domain for name, domain in space.items() if isinstance(domain, tune.search.sample.Float)}
-
-
-def _logarithmic(domain: Any) -> bool:
-    return type(domain.get_sampler()).__name__.endswith("LogUniform")
 
 
 AVERAGING = "+averaging"  # ends the name of a rival whose trainable averages its weights

@@ -8,10 +8,10 @@ from time import process_time
 from typing import Any
 
 import torch
-from ray import tune
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from comparison.curves import Curve
+from comparison.domains import continuous, logarithmic
 from comparison.plain import CEILING, REPORTS, PlainTraining, mean_loss
 from comparison.prices import prices
 from comparison.randomness import Randomness
@@ -72,7 +72,7 @@ def run(cell: Single, folder: Path | None = None) -> list[dict[str, Any]]:
 def quantile(domain: Any, share: float) -> float:
     """The value at a share of a domain's length, on a line of logarithms where it is drawn on one."""
     low, high = float(domain.lower), float(domain.upper)
-    if type(domain.get_sampler()).__name__.endswith("LogUniform"):
+    if logarithmic(domain):
         return float(min(max(low * (high / low) ** share, low), high))
     return low + share * (high - low)
 
@@ -101,11 +101,10 @@ def start(told: Task, name: str) -> dict[str, Any]:
 
 def _placed(told: Task, shares: Mapping[str, float], other: float | None = None) -> Iterator[tuple[str, float]]:
     """Values at shares of their domains, by the optimizer's option that they set."""
-    for name, domain in told.space.items():
-        if isinstance(domain, tune.search.sample.Float):
-            share = shares.get(told.sets(name), other)
-            if share is not None:
-                yield name, quantile(domain, share)
+    for name, domain in continuous(told.space).items():
+        share = shares.get(told.sets(name), other)
+        if share is not None:
+            yield name, quantile(domain, share)
 
 
 def _grid(told: Task, cell: Single, folder: Path | None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What tasks are made of: networks, optimizers and schedules by name, batches."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, StepLR
 
 from suites.task import Config, Hyper
+from tasks.split import Shuffled as Shuffled  # tasks find it beside the other blocks
 
 Batch = tuple[Tensor, ...]
 
@@ -51,27 +52,6 @@ def schedule(kind: str, trained: torch.optim.Optimizer, steps: int) -> LRSchedul
         return StepLR(trained, math.ceil(steps / 4), 0.1)
     peaks = [group["lr"] for group in trained.param_groups]
     return OneCycleLR(trained, peaks, total_steps=steps + 1, cycle_momentum=False)
-
-
-class Shuffled:
-    """Batches in an order drawn anew for each epoch, from a generator of its own.
-
-    Args:
-        data: Tensors whose rows belong together.
-        seed: Of the order.
-        size: Rows of a batch; the last, smaller one of an epoch is left out.
-    """
-
-    def __init__(self, data: Batch, seed: int, size: int = 32) -> None:
-        self.data, self.size = data, size
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def __iter__(self) -> Iterator[Batch]:
-        """One epoch."""
-        count = len(self.data[0])
-        order = torch.randperm(count, generator=self.generator)
-        for rows in order[: count // self.size * self.size].split(self.size):
-            yield tuple(part[rows] for part in self.data)
 
 
 def batches(data: Batch, size: int) -> list[Batch]:

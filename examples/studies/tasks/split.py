@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,19 +31,18 @@ class Shuffled:
     """Batches in an order of their own, drawn anew for each epoch from `generator`.
 
     Args:
-        data: Inputs and targets.
+        data: Inputs and targets, or any tensors whose rows belong together.
         seed: Of the order.
         size: Examples in a batch; `None` for all of them. The last, smaller batch of an epoch is left out.
     """
 
-    def __init__(self, data: Batch, seed: int, size: int | None = 32) -> None:
+    def __init__(self, data: tuple[Tensor, ...], seed: int, size: int | None = 32) -> None:
         self.data = data
-        self.size = size or len(data[1])
+        self.size = size or len(data[0])
         self.generator = torch.Generator().manual_seed(seed)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:
         """One epoch."""
-        inputs, targets = self.data
-        order = torch.randperm(len(targets), generator=self.generator)
+        order = torch.randperm(len(self.data[0]), generator=self.generator)
         for rows in order[: len(order) // self.size * self.size].split(self.size):
-            yield inputs[rows], targets[rows]
+            yield tuple(part[rows] for part in self.data)
