@@ -1,6 +1,7 @@
 """Plans of experiments that processes of their own carry out, and what is left of them."""
 
 import json
+import pickletools
 import time
 from typing import NamedTuple
 
@@ -114,7 +115,8 @@ def wait(folder, process, happened):
 def snapshot(experiment, files=None):
     """Tune's last snapshot in a storage: the stamp in its files' names, its text, and whether it is whole.
 
-    Tune copies its files one by one, and overwrites them in place: a driver killed at that leaves one that is torn.
+    Tune copies its files one by one, and overwrites them in place: a driver killed at that leaves one that is torn, or
+    files of which one counts more trials than another.
     """
     files = files or opened(None)
     found = files.get_file_info(FileSelector(str(experiment), allow_not_found=True))
@@ -123,9 +125,11 @@ def snapshot(experiment, files=None):
         return None
     stamp = names[-1].removeprefix(STATE).removesuffix(".json")
     try:
-        text = _read(files, f"{experiment}/{names[-1]}")
-        told = journal.read(_read(files, f"{experiment}/searcher-state-{stamp}.pkl")).proposals
-        return stamp, text, len(json.loads(text)["trial_data"]) == told
+        text = _read(files, f"{experiment}/{names[-1]}").decode()
+        known = len(json.loads(text)["trial_data"])
+        proposed = journal.read(_read(files, f"{experiment}/searcher-state-{stamp}.pkl").decode()).proposals
+        created = _created(_read(files, f"{experiment}/search_gen_state-{stamp}.json"))
+        return stamp, text, known == proposed == created
     except (ValueError, FileNotFoundError):
         return stamp, "", False
 
@@ -149,6 +153,12 @@ def leave_a_whole_snapshot(experiment, files=None):
 STATE = "experiment_state-"
 
 
+def _created(generator):
+    """How many trials Tune's own generator has created, read off its pickle; `ValueError` where that is torn."""
+    arguments = [argument for _, argument, _ in pickletools.genops(generator)]
+    return arguments[arguments.index("counter") + 2]  # between them its place in the memo
+
+
 def _read(files, name):
     with files.open_input_stream(name) as file:
-        return file.read().decode()
+        return file.read()

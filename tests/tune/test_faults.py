@@ -42,7 +42,7 @@ class Stage:
     def run(self, folder, **plan):
         """What came of an experiment that runs to its end."""
         process = self.start(folder, **plan)
-        process.join(120)
+        process.join(300)
         hangs = process.is_alive()
         process.kill()
         process.join()
@@ -230,7 +230,7 @@ def test_trials_of_a_lost_node_go_on_at_another(stage, tmp_path):
     there = {beat.trial for beat in rows if beat.node == lost.node_id}
     stage.cluster.remove_node(lost, allow_graceful=False)
     stage.nodes.append(stage.cluster.add_node(num_cpus=1))
-    process.join(120)
+    process.join(300)
     outcome = Outcome(tmp_path)
     outcome.check(4)
     back = {trial for trial, record in outcome.ledger.trials.items() if record.attempt}
