@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ray_glocal import GlocalSession
-from ray_glocal.session.cost import CONTEST, PLAIN, REPORT, SEARCH, UPKEEP, WINDOW
-from ray_glocal.session.meter import Meter
+from ray_glocal.session.pacing.cost import CONTEST, PLAIN, PROBE, REPORT, SEARCH, UPKEEP, WINDOW
+from ray_glocal.session.pacing.meter import Meter
 
 STEP, OUTER, FORWARD = 2.2, 1.33, 1 / 3  # in plain steps
+PROBED = 11  # forward passes of the probe, and a step
 FIRST = "first "  # before a kind: the price of the first of it, where that is another
 
 
@@ -26,7 +27,7 @@ class CountedMeter(Meter):
 
     def __init__(self, meter: Meter, prices: Mapping[str, float]) -> None:
         super().__init__(meter.cost, meter._device, lambda: self.units, meter._ranks)
-        self.units, self._prices = 0.0, {CONTEST: 0.0, **prices}
+        self.units, self._prices = 0.0, {CONTEST: 0.0, PROBE: PROBED * FORWARD, **prices}
 
     def step(self) -> None:
         """One unit, or what a step takes that does more, and the upkeep on the session's own account."""
@@ -44,14 +45,19 @@ class CountedMeter(Meter):
 def counted(session: GlocalSession, prices: Mapping[str, float] | None = None) -> GlocalSession:
     """The same session, fresh, by a clock of its own."""
     whole: Any = session  # its meter is replaced
-    whole._meter = CountedMeter(session._meter, prices or by_count(session))
-    whole._differentiation._meter = whole._meter
+    whole._meter = whole._course.meter = CountedMeter(session._meter, prices or by_count(session))
+    if session.settings.hypergradients == "windows":
+        whole._adaptation.differentiation._meter = whole._meter
     return session
 
 
 def by_count(session: GlocalSession) -> dict[str, float]:
     """Prices by the count of passes."""
     outer = OUTER * session.validation.per_window
+    if session.settings.hypergradients != "windows":
+        reads = any(binding.field is None for binding in session.problem.bindings)
+        price = outer + (4 * FORWARD if reads else 0.0)
+        return {SEARCH: price, WINDOW: price, REPORT: FORWARD * session.validation.count}
     lengths = {SEARCH: session.settings.search_window, WINDOW: session.settings.window}
     windows = {kind: STEP * length + outer for kind, length in lengths.items()}
     return {**windows, REPORT: FORWARD * session.validation.count}

@@ -15,11 +15,12 @@ from torch.optim.swa_utils import AveragedModel
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.batch import owned
-from ray_glocal.hypergradient.binding import NEVER_ZERO, bound
+from ray_glocal.hypergradient.binding import bound
 from ray_glocal.hypergradient.clipping import Clipping
 from ray_glocal.hypergradient.hooks import without_hooks
 from ray_glocal.hypergradient.hyperparameter import Hyperparameter, HyperValues
 from ray_glocal.hypergradient.kernels import differentiable_in_eval, twice_differentiable
+from ray_glocal.hypergradient.line import Line
 from ray_glocal.hypergradient.losses import Differentiations, check_loss, own_gradients
 from ray_glocal.hypergradient.preservation import OptimizerState, evaluating
 from ray_glocal.hypergradient.randomness import Randomness
@@ -32,8 +33,6 @@ from ray_glocal.hypergradient.surroundings import Surroundings
 from ray_glocal.hypergradient.trained import check_trained, named, trained
 
 Loss = Callable[..., Tensor]
-
-SMALLEST = 1e-8  # in place of zero, where an option must not be zero
 
 # Key of a parameter group that holds the group's adapted rate, which its `lr` is a multiple of; `initial_lr`, which
 # schedulers own, stays where it was when the rate moves on.
@@ -106,11 +105,12 @@ class Problem:
         self.constants = tuple(constants)
         self.optimizer = optimizer
         self.rule = rule_for(optimizer)
-        self.train_loss, self._train_reads = train_loss, _takes_hyper(train_loss)
+        self.train_loss, self.train_reads = train_loss, _takes_hyper(train_loss)
         self.val_loss, self._val_reads = val_loss, _takes_hyper(val_loss)
         self.hyperparameters = tuple(hyperparameters)
-        read = self._train_reads or self._val_reads
+        read = self.train_reads or self._val_reads
         self.bindings = bound(self.hyperparameters, optimizer, self.rule, read=read)
+        self._line = Line(self.bindings)
         self.parameters, self.group_of = trained(optimizer)
         ends = np.cumsum([hyper.size for hyper in self.hyperparameters]).tolist()
         self.places = {h.name: slice(end - h.size, end) for h, end in zip(self.hyperparameters, ends, strict=True)}
@@ -123,6 +123,7 @@ class Problem:
         self.substitutes = True  # whether kernels of the model's are replaced inside windows, as far as was seen
         self.judged: dict[frozenset[str], str] = {}  # what was found of sets of tensors that training changes
         self.symmetric = True  # whether the gradient's derivative is its own transpose, as far as was seen
+        self._held: tuple[Values, dict[str, Tensor]] | None = None
         self._sent: dict[tuple[str, torch.dtype], tuple[weakref.ref[Tensor], int, Tensor]] = {}
         check_trained(model, optimizer)
         self.surroundings = self._surroundings()
@@ -184,33 +185,15 @@ class Problem:
 
     def to_line(self, values: Values) -> Tensor:
         """Coordinates of `values`, shape [q]."""
-        return torch.cat([h.coordinate.to_line(values[h.name]).flatten() for h in self.hyperparameters])
+        return self._line.of(values)
 
     def to_values(self, line: Tensor, *, clip: bool = True) -> Values:
         """Values at coordinates `line` [q], by default clipped to their bounds."""
-        values = {}
-        for binding, piece in zip(self.bindings, self._pieces(line), strict=True):
-            hyper = binding.hyperparameter
-            value = hyper.coordinate.to_value(piece.reshape(hyper.value.shape))
-            if clip:
-                value = hyper.clip(value)
-                value = torch.where(value == 0, SMALLEST, value) if binding.field in NEVER_ZERO else value
-            values[hyper.name] = value
-        return values
+        return self._line.values(line, clip=clip)
 
     def pull_back(self, values: Values, derivative: Tensor) -> Tensor:
         """Derivatives on the line from derivatives in the values, both [..., q]."""
-        pieces = self._pieces(derivative)
-        lead = derivative.shape[:-1]
-        pulled = [
-            h.coordinate.pull_back(values[h.name], piece.reshape((*lead, *h.value.shape))).reshape((*lead, h.size))
-            for h, piece in zip(self.hyperparameters, pieces, strict=True)
-        ]
-        return torch.cat(pulled, dim=-1)
-
-    def _pieces(self, entries: Tensor) -> tuple[Tensor, ...]:
-        """Entries [..., q] of each hyperparameter."""
-        return torch.split(entries, [hyper.size for hyper in self.hyperparameters], dim=-1)
+        return self._line.pull_back(values, derivative)
 
     def write_options(self, old: Values | None, new: Values) -> None:
         """Set the optimizer's options to `new`.
@@ -341,7 +324,7 @@ class Problem:
 
     def train(self, batch: Any, leaves: Mapping[str, Tensor]) -> Tensor:
         """Training loss on a batch."""
-        return self._evaluate(self.train_loss, self._train_reads, batch, leaves)
+        return self._evaluate(self.train_loss, self.train_reads, batch, leaves)
 
     def validate(self, batch: Any, leaves: Mapping[str, Tensor], model: nn.Module | None = None) -> Tensor:
         """Validation loss on a batch, of the model or of another one."""
@@ -379,9 +362,15 @@ class Problem:
 
     def advance(self, batch: Any, values: Values) -> Tensor:
         """One plain step of training, exactly as a loop without hypergradients takes it; the detached loss."""
-        loss = self.differentiate(batch, self.leaves(values, differentiable=False) if self._train_reads else {})
+        loss = self.differentiate(batch, self._constants(values) if self.train_reads else {})
         self.take_step()
         return loss
+
+    def _constants(self, values: Values) -> dict[str, Tensor]:
+        """The leaves of plain steps, made once for each set of values: with dozens they take longer than the step."""
+        if self._held is None or self._held[0] is not values:
+            self._held = values, self.leaves(values, differentiable=False)
+        return self._held[1]
 
     def differentiate(self, batch: Any, leaves: Mapping[str, Tensor]) -> Tensor:
         """Fill the parameters' gradients with those of a step, unscaled and not yet clipped; the detached loss."""
@@ -524,12 +513,12 @@ class Problem:
         leaves, model = self.leaves(values, differentiable=False), self.model
         if averaged and self.averaged is not None:
             model = self.averaged
-        with self._undisturbed(), evaluating(model):
+        with self.undisturbed(), evaluating(model):
             losses = [self._measured(owned(batch), leaves, model) for batch in _some(batches)]
         return float(self.ranks.mean([torch.stack(losses).mean()])[0])
 
     @contextmanager
-    def _undisturbed(self) -> Iterator[None]:
+    def undisturbed(self) -> Iterator[None]:
         """Put back what a validation may change and training depends on, parameters and global generators apart."""
         around, kept = self.surroundings.capture(), copied(list(self.model.buffers()))
         try:

@@ -32,7 +32,7 @@ class Carrier:
 
 
 @dataclass
-class _ThroughRule:
+class ThroughRule:
     """What has come back through the optimizer's update so far, bucket after bucket."""
 
     parameters: list[Tensor]
@@ -75,7 +75,7 @@ def pull_back_step(
     with torch.no_grad():
         if after is not None and turn is not None:
             check_one(problem, snapshot, clipped, after, turn)
-        through = _pull_back_rule(problem, snapshot, clipped, carrier, after, check=turn is None)
+        through = through_rule(problem, snapshot, clipped, carrier, after, check=turn is None)
         if problem.clipping is not None:
             through.gradients = problem.clipping.pull_back(gradients, through.gradients)
     with products.kernels(problem):
@@ -89,7 +89,7 @@ def pull_back_step(
     return Carrier(parameters, tuple(through.slots), statistics), contribution
 
 
-def _sum(through: _ThroughRule, products: list[Tensor]) -> tuple[Tensor, ...]:
+def _sum(through: ThroughRule, products: list[Tensor]) -> tuple[Tensor, ...]:
     """Cotangents of the parameters with Hessian products added, in place unless memory is shared with other ones."""
     others = [*through.gradients, *(tensor for held in through.slots for tensor in held.values())]
     taken = {tensor.untyped_storage().data_ptr() for tensor in others}
@@ -109,18 +109,27 @@ def _clipped(problem: Problem, gradients: Gradients) -> Gradients:
     return gradients if problem.clipping is None else problem.clipping.clipped(gradients)
 
 
-def _pull_back_rule(
+def through_rule(
     problem: Problem,
     snapshot: Snapshot,
     gradients: Sequence[Tensor | None],
     carrier: Carrier,
-    after: InnerState | None,
+    after: InnerState | None = None,
     *,
-    check: bool,
-) -> _ThroughRule:
-    """Pull an adjoint back through the optimizer's update; a parameter that it skipped keeps its own."""
+    check: bool = False,
+) -> ThroughRule:
+    """Pull an adjoint back through the optimizer's update; a parameter that it skipped keeps its own.
+
+    Args:
+        problem: The bilevel problem.
+        snapshot: The inner step.
+        gradients: That the update was taken by, of each parameter.
+        carrier: Adjoint of the state after it; it may be overwritten.
+        after: That state, where it is at hand.
+        check: Whether it is checked that the update led there.
+    """
     zeros = [torch.zeros_like(p) if g is None else p for p, g in zip(carrier.parameters, gradients, strict=True)]
-    through = _ThroughRule(list(carrier.parameters), zeros, list(carrier.slots))
+    through = ThroughRule(list(carrier.parameters), zeros, list(carrier.slots))
     if after is not None:
         check_still(problem, snapshot, gradients, after)
     for bucket in buckets(problem, snapshot, gradients):

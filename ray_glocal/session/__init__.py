@@ -6,8 +6,8 @@ went wrong, `trace` keeps the record and `checkpoint` all of it.
 """
 
 from ray_glocal.session.adapted import Adapted, Folder
-from ray_glocal.session.checkpoint import weights
 from ray_glocal.session.session import GlocalSession
 from ray_glocal.session.settings import Settings
+from ray_glocal.session.state.checkpoint import weights
 
 __all__ = ["Adapted", "Folder", "GlocalSession", "Settings", "weights"]

@@ -13,8 +13,8 @@ from torch import Tensor
 from ray_glocal.forecast import Array
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.state import Values
-from ray_glocal.session.buffers import set_transient_buffers, transient_buffers
 from ray_glocal.session.settings import Settings
+from ray_glocal.session.state.buffers import set_transient_buffers, transient_buffers
 
 EXPLOSION = 3.0  # relative change of the loss per coordinate unit, within one window
 FAR = 0.5  # distance from the first weights, relative to their length, that counts as having travelled
@@ -45,7 +45,9 @@ class RestorePoint:
     @classmethod
     def take(cls, problem: Problem, step: int, loss: float, values: Values) -> "RestorePoint":
         """Copy the present state."""
-        model = copy.deepcopy(dict(problem.model.state_dict()))
+        model = {
+            n: v.clone() if isinstance(v, Tensor) else copy.deepcopy(v) for n, v in problem.model.state_dict().items()
+        }
         transient = copy.deepcopy(transient_buffers(problem.model))
         averaged = None if problem.averaged is None else copy.deepcopy(problem.averaged.state_dict())
         optimizer = copy.deepcopy(problem.optimizer.state_dict()["state"])
@@ -110,7 +112,7 @@ class Guard:
         self.strikes = 0
         if self.origin is None:
             self.origin = point.loss
-        self.learned |= point.loss < _raised(self.origin, -LEARNED)
+        self.learned |= point.loss < raised(self.origin, -LEARNED)
 
     def training_jumped(self, losses: Sequence[Tensor]) -> str:
         """The sentence that says the training loss has left the range where it began; empty where it has not."""
@@ -125,13 +127,18 @@ class Guard:
         assert self.origin is not None
         return self._jumped("validation", loss, self.good.loss, self.origin)
 
+    def rose(self, loss: float, level: float) -> str:
+        """The sentence that says the validation loss has left the range of a level, or an empty one."""
+        assert self.origin is not None
+        return self._jumped("validation", loss, level, self.origin)
+
     def stalled(self, loss: float) -> str:
         """The sentence that says a run has stood well above its best for several windows; empty where it has not.
 
         Each window by itself is no jump, but together they say that the learning rate holds the loss up there.
         """
         assert self.good is not None
-        above = loss > _raised(self.good.loss, STALL)
+        above = loss > raised(self.good.loss, STALL)
         self.strikes = self.strikes + 1 if above else 0
         if self.strikes < STRIKES:
             return ""
@@ -139,7 +146,7 @@ class Guard:
 
     def worth_keeping(self, loss: float) -> bool:
         """Whether a window ended in a state that is worth going back to: near the best so far."""
-        return self.good is None or loss <= _raised(self.good.loss, NEAR)
+        return self.good is None or loss <= raised(self.good.loss, NEAR)
 
     def exploded(self, local: Array, loss: float) -> str:
         """The sentence that says a window's hypergradient has exploded: training stands beyond the edge of stability.
@@ -148,18 +155,21 @@ class Guard:
         """
         if not np.all(np.isfinite(local)):
             return "the local hypergradient is not finite"
-        assert self.origin is not None
-        scale = max(abs(loss), MARGIN * abs(self.origin), np.finfo(float).tiny)
-        worst = float(np.max(np.abs(local))) / scale
+        worst = float(np.max(np.abs(local))) / self.scale(loss)
         if worst <= EXPLOSION:
             return ""
         return f"the local hypergradient exploded: {worst:.2g} times the loss per unit of its coordinate"
+
+    def scale(self, loss: float) -> float:
+        """What changes of a loss are measured by: its size, or a share of the first one's where it is near zero."""
+        assert self.origin is not None
+        return float(max(abs(loss), MARGIN * abs(self.origin), np.finfo(float).tiny))
 
     def _jumped(self, kind: str, loss: float, good: float, first: float) -> str:
         if not math.isfinite(loss):
             return f"the {kind} loss is not finite"
         # For a positive loss, `jump` times its value; losses of densities are negative at times.
-        if loss > _raised(good, self._settings.jump - 1) + MARGIN * abs(first):
+        if loss > raised(good, self._settings.jump - 1) + MARGIN * abs(first):
             return f"the {kind} loss jumped from {good:.3g} to {loss:.3g}"
         return ""
 
@@ -170,7 +180,7 @@ class Guard:
         """
         assert self.first is not None
         assert self.origin is not None
-        if loss < (self.origin if self.learned else _raised(self.origin, -LEARNED)):
+        if loss < (self.origin if self.learned else raised(self.origin, -LEARNED)):
             return ""
         distance = self.first.distance(problem)
         if distance <= FAR:
@@ -190,7 +200,7 @@ class Guard:
         """
         assert self.first is not None
         assert self.origin is not None
-        if self.rollbacks > FRESH or progress > EARLY or loss < _raised(self.origin, -LITTLE):
+        if self.rollbacks > FRESH or progress > EARLY or loss < raised(self.origin, -LITTLE):
             return ""
         distance = self.first.distance(problem)
         if distance <= ASTRAY:
@@ -257,6 +267,6 @@ def _numbers(losses: Sequence[Tensor]) -> list[float]:
     return numbers
 
 
-def _raised(loss: float, share: float) -> float:
+def raised(loss: float, share: float) -> float:
     """A loss that is worse than `loss` by a share of its size; losses of densities are negative at times."""
     return loss + share * abs(loss)

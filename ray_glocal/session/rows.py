@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,10 +11,27 @@ import torch
 from ray_glocal.forecast import Array, Forecast
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.state import Values
-from ray_glocal.session.gate import Verdicts
-from ray_glocal.session.trace import Row
+from ray_glocal.session.answer import Answer
+from ray_glocal.session.state.trace import Row
 
 MANY = 16  # entries: a larger hyperparameter is shown by norms
+
+
+class Judged(Protocol):
+    """What was decided of each of q entries."""
+
+    @property
+    def share(self) -> Array:
+        """Zero where an entry holds, shape [q]."""
+        ...
+
+    def answer(self, index: int) -> Answer:
+        """The answer for one entry."""
+        ...
+
+    def reason(self, index: int) -> str:
+        """Its sentence."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -44,7 +62,7 @@ class Seen:
         return "" if self.loss > 0 else f": of a loss of {self.loss:.3g} there is no relative change"
 
 
-def window_rows(step: int, seen: Seen, verdicts: Verdicts) -> list[Row]:
+def window_rows(step: int, seen: Seen, verdicts: Judged) -> list[Row]:
     """Rows of one window: an entry each, or one for a hyperparameter of many entries."""
     columns = (flat(seen.values), seen.local, seen.forecast.mean, seen.forecast.deviation)
     after = flat(seen.after)
@@ -80,19 +98,6 @@ def _shown(problem: Problem) -> Iterator[tuple[str, slice]]:
         else:
             yield from ((label, slice(i, i + 1)) for i, label in enumerate(hyper.labels, start))
         start += hyper.size
-
-
-def cut_off(problem: Problem, series: Array) -> list[str]:
-    """Hyperparameters of the losses whose derivatives are exactly zero in every entry of a trajectory [K, q].
-
-    Those with a common prefix, the parameters of one module, count as one: a layer that is still zero hides others.
-    """
-    felt: dict[str, list[bool]] = {}
-    for binding in problem.bindings:
-        if binding.field is None:
-            name = binding.hyperparameter.name
-            felt.setdefault(name.partition("/")[0], []).append(bool(series[:, problem.places[name]].any()))
-    return [name for name, parts in felt.items() if not any(parts)]
 
 
 def flat(values: Values) -> Array:

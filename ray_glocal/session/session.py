@@ -6,59 +6,47 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import replace
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from pyarrow import ArrowException
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.forecast import Array, Forecast
-from ray_glocal.hypergradient import (
-    Clipping,
-    Hyperparameter,
-    Problem,
-    Randomness,
-    Window,
-)
+from ray_glocal.hypergradient import Clipping, Hyperparameter, Problem, Randomness
 from ray_glocal.hypergradient.problem import Loss
 from ray_glocal.hypergradient.state import Values
-from ray_glocal.hypergradient.tape import Tape
-from ray_glocal.koopman import forecaster
-from ray_glocal.session import checkpoint
+from ray_glocal.session.adaptation import Adaptation
 from ray_glocal.session.adapted import Adapted, Folder
 from ray_glocal.session.arguments import adapted_of, whole_steps
-from ray_glocal.session.buffers import set_transient_buffers, transient_buffers
-from ray_glocal.session.cost import PLAIN, REPORT, SEARCH, WINDOW, Cost, report_steps
+from ray_glocal.session.course import Course
 from ray_glocal.session.curve import forecast_final_loss
-from ray_glocal.session.differentiation import Differentiation
-from ray_glocal.session.divergence import EARLY, Guard, RestorePoint
-from ray_glocal.session.engines import Engines
-from ray_glocal.session.foresight import Foresight
-from ray_glocal.session.heat import afforded, warmed
+from ray_glocal.session.first_order.adaptation import FirstOrder
 from ray_glocal.session.loop import Loop
-from ray_glocal.session.meter import Meter
 from ray_glocal.session.notices import Notices
-from ray_glocal.session.outer import BACK, Axes, OuterState, Plan, learn, potential, settled
-from ray_glocal.session.plain import check_plain, decoded, encoded
-from ray_glocal.session.recorder import Recorder
-from ray_glocal.session.response import Ending, respond
-from ray_glocal.session.rows import Seen, cut_off, entry_metrics, flat, return_rows, window_rows
+from ray_glocal.session.pacing.cost import PROBE, REPORT, Cost, report_steps
+from ray_glocal.session.pacing.meter import Meter
+from ray_glocal.session.pacing.timetable import report_period
+from ray_glocal.session.rows import entry_metrics, flat
 from ray_glocal.session.schedule import Schedule
 from ray_glocal.session.settings import Settings
-from ray_glocal.session.stream import Stream
-from ray_glocal.session.timetable import report_period, timetable
-from ray_glocal.session.trace import Trace
+from ray_glocal.session.state import checkpoint
+from ray_glocal.session.state.buffers import set_transient_buffers, transient_buffers
+from ray_glocal.session.state.plain import check_plain, decoded, encoded
+from ray_glocal.session.state.stream import Stream
+from ray_glocal.session.state.trace import Trace
 from ray_glocal.session.validation import Validation
+from ray_glocal.session.windows.adaptation import ByWindows
+
+Answer = TypeVar("Answer")
 
 logger = logging.getLogger(__name__)
 
+AVERAGED = "module."  # before the names of an `AveragedModel`'s weights
 CHECK_EVERY = 8  # inner steps between looks at the training loss, for each look waits for the device
 
 
@@ -132,54 +120,43 @@ class GlocalSession:
             averaged=averaged,
             constants=constants,
         )
-        self.validation = Validation(val_batches, self.settings.val_batches)
+        self.validation = Validation(val_batches, self.settings.batches_per_window)
         self.total_steps = total_steps
         self.trace = Trace(trace)
         self.cost = Cost()
-        self.step_count = 0
-        self.values: Values = self.problem.start_values()
-        self._ran = self.values  # those of the last inner step
         self._schedule = Schedule(lr_scheduler, self.problem, self.notices)
-        factors = self._schedule.foresee(total_steps)
-        self._say_levelled()
-        self._set_values(None)
-        forecasters = forecaster(self.settings.forecaster), forecaster(self.settings.search_forecaster)
-        self._foresight = Foresight(self.problem, *forecasters, factors)
-        self._axes = Axes.of(self.problem)
-        self._outer = OuterState.start(self._axes, self.settings)
-        self.report_period = report_period(self.settings, report_steps(self.validation.count))
         self._meter = Meter(self.cost, self.problem.parameters[0].device, ranks=self.problem.ranks)
-        lengths = {SEARCH: self.settings.search_window, WINDOW: self.settings.window}
-        memory = self.settings.memory, self.settings.host_memory
-        self._tape = Tape(
-            self.problem,
-            max(lengths.values()),
-            *memory,
-            products=self.settings.products,
-            say=self.notices.say,
-        )
-        self._engines = Engines(self.settings, self.problem.size, self._foresight.annealed)
-        self._differentiation = Differentiation(self.problem, self._tape, self._meter, self._engines, self.notices.say)
-        counted = {kind: self._counted(kind, length) for kind, length in lengths.items()}
-        counted[REPORT] = report_steps(self.validation.count)
-        self._timetable = timetable(self.settings, total_steps, self.report_period, self.cost, counted, self.notices)
-        self._recorder = Recorder(self.settings, self._timetable)
-        self._guard = Guard(self.settings)
+        parts = self.problem, self._schedule, self.validation, self._meter, self.trace, self.notices
+        self._course = Course(*parts, total_steps, self.settings)
+        self._guard = self._course.guard
+        self._say_levelled()
+        self._course.set_values(None)
+        self.report_period = report_period(self.settings, report_steps(self.validation.count))
+        kind = ByWindows if self.settings.hypergradients == "windows" else FirstOrder
+        self._adaptation: Adaptation = kind(self._course, self.report_period)
         self._stream = Stream()
         self._loop = Loop(model, optimizer)
-        self._train_losses: list[Tensor] = []
         self._curve: list[float] = []  # validation loss at each report
-        self._windows = 0  # differentiated
         self._metrics: dict[str, float] = {}
         self._between: dict[str, float] = {}  # what was last measured between two reports
         self._discard: Callable[[], object] | None = None  # removes the last temporary folder
+
+    @property
+    def step_count(self) -> int:
+        """Inner steps taken."""
+        return self._course.step_count
+
+    @property
+    def values(self) -> Values:
+        """The hyperparameters as they are."""
+        return self._course.values
 
     # ---- the loop ----
 
     @property
     def done(self) -> bool:
         """Whether training has taken all its steps."""
-        return self.step_count >= self.total_steps
+        return self._course.done
 
     @property
     def at_report(self) -> bool:
@@ -223,70 +200,61 @@ class GlocalSession:
         """
         if self.step_count >= self.total_steps:
             raise ArgumentError("total_steps", "not be exceeded", self.total_steps, "Plan for more steps.")
+        course = self._course
         self._meter.aside()
         self._loop.enter()
         self._schedule.check_alone()
         if self._guard.first is None:
-            self._begin()
-        self._ran = self.values
-        self._foresight.advance()
-        recorded = self._recorder.wants(self.step_count, searching=self._outer.searching)
-        self._meter.start(self._window_kind if recorded else PLAIN)
-        if recorded:
-            self._recorder.snapshots = self._tape.follow(self._recorder.snapshots)
-            snapshot, loss = self._tape.step(batch, self.values, len(self._recorder.snapshots))
-            self._recorder.snapshots.append(snapshot)
-            recorded = not self._dropped(snapshot.trouble)
-        else:
-            loss = self.problem.advance(batch, self.values)
-        self._meter.step()
-        self.step_count += 1
-        self._schedule.step()  # the user's own part of it is the smaller one
-        self._train_losses.append(loss)
-        self._after_step(recorded)
+            self._begin(batch)
+        course.ran = course.values
+        loss = self._adaptation.step(batch)
+        course.step_count += 1
+        course.train_losses.append(loss)
+        course.averages.update(course.step_count)
+        self._after_step()
         self._loop.leave()
         self._meter.back()
         return loss
 
-    def _begin(self) -> None:
+    def _begin(self, batch: Any) -> None:
         """Measure where training starts; the first retreat leads there."""
         self._meter.start(REPORT)
         self.trace.begin()
         self._announce()
-        loss = self._validated()
-        self._guard.trust(RestorePoint.take(self.problem, self.step_count, loss, self.values))
+        self._course.trust(self._validated(averaged=False))
         self._meter.complete(REPORT)
+        self._meter.start(PROBE)
+        self._adaptation.begin(batch)
+        self._meter.complete(PROBE)
         self._meter.aside()
 
     def _announce(self) -> None:
         """Say what is adapted, and how often."""
-        count = self._timetable.foreseen(searching=self._outer.searching)
+        count = self._adaptation.foreseen()
         if count:
             names = ", ".join(hyper.name for hyper in self.problem.hyperparameters)
             logger.info("Adapts %s: about %d windows in %d steps.", names, count, self.total_steps)
         else:
-            self.notices.say("no window foreseen", f"Nothing will be adapted. {self._timetable.scarcity()}")
+            self.notices.say("no window foreseen", f"Nothing will be adapted. {self._adaptation.scarcity()}")
 
-    def _after_step(self, recorded: bool) -> None:
-        """What comes after a step, `recorded` or not; after most of them nothing, which must not take long."""
-        if self.step_count == 1:
+    def _after_step(self) -> None:
+        """What comes after a step; after most of them nothing, which must not take long."""
+        course = self._course
+        if course.step_count == 1:
             self._check_read()
-        if self.step_count % CHECK_EVERY == 0:
-            losses = self.problem.ranks.mean(self._train_losses[-CHECK_EVERY:])
-            self._retreat(self._guard.training_jumped(losses), to_first=False)
-        if recorded and self._recorder.full(searching=self._outer.searching):
-            self._close_window()
-        if self._outer.searching and not self._recorder.snapshots and self._timetable.exhausted(self.step_count):
-            self._end_search()
-        if self.done and not self._windows:
-            why = "Every one was dropped." if self.notices.said("window") else self._timetable.scarcity()
+        if course.step_count % CHECK_EVERY == 0:
+            losses = self.problem.ranks.mean(course.train_losses[-CHECK_EVERY:])
+            self._adaptation.retreat(self._guard.training_jumped(losses), to_first=False)
+        self._adaptation.respond()
+        if self.done and not self._adaptation.count:
+            why = "Every one was dropped." if self.notices.said("window") else self._adaptation.scarcity()
             self.notices.say("no window", f"Nothing was adapted: no window was differentiated. {why}")
         if self.at_report:
             self._meter.start(REPORT)
             self._report()
             self._meter.complete(REPORT)
             self._meter.aside()
-            self._timetable.review(self.step_count)
+            self._adaptation.review()
 
     def _check_read(self) -> None:
         """A name that neither the optimizer nor a loss knows is a slip of the pen; say so at the first step."""
@@ -307,179 +275,49 @@ class GlocalSession:
                 "those that it is meant for by `groups=`.",
             )
 
-    def _check_effect(self, series: Array) -> None:
-        """Say at the first window which hyperparameter a loss reads without being differentiable in it."""
-        for name in cut_off(self.problem, series) if self._windows == 1 else ():
-            self.notices.say(
-                f"no effect of {name}",
-                f"The derivative in {name!r} is exactly zero over the whole first window: a loss that reads it as "
-                f"`float(hyper[{name!r}])`, by `.item()` or `.detach()`, cuts it off, and it will never move. Use the "
-                "tensor as it is.",
-            )
-
-    # ---- windows ----
-
-    def _close_window(self) -> None:
-        """Differentiate the complete window, forecast, judge, and move."""
-        kind = self._window_kind
-        window = self._recorder.take(self.problem, self.validation.next_few())
-        self.cost.extra_steps += self._counted(kind, len(window.snapshots))
-        self._heed(window)
-        self._meter.complete(kind)
-        self._timetable.plan(self.step_count)
-
-    def _heed(self, window: Window) -> None:
-        trajectory = self._differentiation.trajectory(window, self._window_kind)
-        if self._dropped(trajectory.trouble):
-            return
-        self._recorder.succeed()
-        self._windows += 1
-        series = self.problem.pull_back(window.values, trajectory.derivatives).numpy()
-        self._check_effect(series)
-        if self._lost(series[-1], trajectory.loss):
-            return
-        if self._outer.searching:
-            forecast = self._foresight.searched(series, self.step_count)
-        else:
-            forecast = self._foresight.forecast(window, series, trajectory.kind, self.step_count)
-        self._respond(series[-1], forecast, trajectory.loss)
-
-    def _lost(self, local: Array, loss: float) -> bool:
-        """Retreat from a window that ended badly; remember the state it ended in otherwise."""
-        if self._retreat(self._guard.validation_jumped(loss), to_first=False):
-            return True
-        if self._retreat(self._guard.collapsed(loss, self.problem), to_first=not self._guard.learned):
-            return True
-        progress = self.step_count / self.total_steps
-        if self._retreat(self._guard.strayed(loss, self.problem, progress), to_first=True):
-            return True
-        if self._retreat(self._guard.exploded(local, loss), to_first=False):
-            return True
-        if self._retreat(self._guard.stalled(loss), to_first=False):
-            return True
-        if self._guard.worth_keeping(loss):
-            self._guard.trust(RestorePoint.take(self.problem, self.step_count, loss, self.values))
-        return False
-
-    def _respond(self, local: Array, forecast: Forecast, loss: float) -> None:
-        """Judge a forecast and take the outer step."""
-        searching, progress = self._outer.searching, self.step_count / self.total_steps
-        heat = afforded(self.settings.heat, self._foresight.height(self.step_count))
-        plan = Plan(progress, self._foresight.annealed, heat)
-        known = warmed(learn(self._outer, forecast, loss), local, loss)
-        end = Ending(self.problem, self.values, local, loss)
-        told = respond(end, known, self._axes, plan, self.settings)
-        seen = Seen(self.problem, self.values, told.values, local, forecast, loss)
-        self._outer = told.outer
-        self.trace.append(window_rows(self.step_count, seen, told.verdicts))
-        if told.values is not self.values:
-            self._set_values(told.values)
-        if searching and not self._outer.searching and progress <= EARLY:
-            self._begin_anew()
-
-    def _end_search(self) -> None:
-        """The search has spent what it may: go on from where it came to."""
-        self._outer = settled(self._outer)
-        if self.step_count <= EARLY * self.total_steps:
-            self._begin_anew()
-        self._timetable.plan(self.step_count)
-
-    def _begin_anew(self) -> None:
-        """The search is over, and has moved: train from the first weights, at a rate well below where it ended.
-
-        Its last steps were too long, or it would go on, and what they did to the network stays.
-        """
-        assert self._guard.first is not None
-        line = self.problem.to_line(self.values)
-        if torch.equal(line, self.problem.to_line(self._guard.first.values)):
-            return
-        back = torch.from_numpy(np.where(self._axes.rates, math.log(BACK), 0.0))
-        self._guard.restart(self.problem)
-        self._outer = replace(self._outer, losses=())
-        self._forget()
-        self._set_values(self.problem.to_values(line + back))
-        reason = "the search is over: back to the first weights, with half the learning rate"
-        self.trace.append(return_rows(self.step_count, self.problem, self.values, "restart", reason))
-
-    def _dropped(self, trouble: str) -> bool:
-        """Drop a window that cannot be differentiated, if there is trouble, and say why; training goes on plainly."""
-        if not trouble:
-            return False
-        again = self._tape.repeatable
-        self.notices.say("window", f"A window was dropped: {trouble}.")
-        if not again:
-            self.notices.say("windows", f"No further window is opened: {trouble}.")
-        if self._recorder.snapshots:
-            self._meter.forget()
-        self._recorder.fail(self.step_count, again=again)
-        return True
-
-    def _forget(self) -> None:
-        """Drop what was seen on a path that is given up."""
-        if self._recorder.snapshots:
-            self._meter.forget()
-        self._recorder.drop()
-        self._timetable.plan(self.step_count)
-        self._foresight.forget()
-        self._train_losses.clear()
-
-    @property
-    def _window_kind(self) -> str:
-        return SEARCH if self._outer.searching else WINDOW
-
-    def _counted(self, kind: str, length: int) -> float:
-        return self._differentiation.steps(kind, length, self.validation.per_window)
-
-    def _set_values(self, values: Values | None) -> None:
-        """Hand new values (or, with none, the start values) to the optimizer and to the schedule."""
-        self.problem.write_options(None if values is None else self.values, values or self.values)
-        self.values = values or self.values
-        self._schedule.apply()
-
-    def _retreat(self, trouble: str, *, to_first: bool) -> bool:
-        """Go back to a good state, if there is a reason and a way to do better from there.
-
-        Early in the search that is the first: little is lost, and steps that were far too long leave their mark.
-        """
-        to_first |= self._outer.searching and self.step_count <= EARLY * self.total_steps
-        retreat = self._guard.retreat(self.problem, self._ran, to_first=to_first) if trouble else None
-        if retreat is None:
-            return False
-        self._forget()
-        self._outer = self._outer.forget(self._axes, self.settings, self.problem.to_line(self._ran).numpy())
-        self._set_values(retreat.values)
-        reason = f"{trouble}: {retreat.sentence}"
-        self.trace.append(return_rows(self.step_count, self.problem, retreat.values, "roll back", reason))
-        return True
-
     # ---- reports ----
 
     def _report(self) -> None:
-        loss = self._validated()
-        # Averaged weights lag behind, and say nothing of a jump.
-        if self.problem.averaged is None and self._retreat(self._guard.validation_jumped(loss), to_first=False):
-            loss = self._validated()
+        loss = self._judged()
         self._curve.append(loss)
         reports_left = (self.total_steps - self.step_count) / self.report_period
         foretold = forecast_final_loss(self._curve, reports_left)
         self._metrics = self._told(loss, float(foretold.mean[0]), float(foretold.deviation[0]))
-        self._train_losses.clear()
+        self._course.train_losses.clear()
+
+    def _judged(self) -> float:
+        """The validation loss that a report tells, after a retreat where it has jumped.
+
+        Where hypergradients are taken at averaged weights, so are jumps judged, there and not here.
+        """
+        if self._adaptation.averaged:
+            return self._validated(averaged=self._averaging)
+        loss = self._validated(averaged=False)
+        if self._adaptation.retreat(self._guard.validation_jumped(loss), to_first=False):
+            loss = self._validated(averaged=False)
+        return self._validated(averaged=True) if self._averaging else loss
+
+    @property
+    def _averaging(self) -> bool:
+        """Whether reports are at averaged weights."""
+        return self.settings.averaging or self.problem.averaged is not None
 
     def _told(self, loss: float, mean: float, deviation: float) -> dict[str, float]:
         """What there is to tell now, of a validation loss and a forecast of its end."""
+        losses = self._course.train_losses
         told = {
             "val_loss": loss,
-            "train_loss": _mean(self.problem.ranks.mean(self._train_losses)) if self._train_losses else float("nan"),
+            "train_loss": _mean(self.problem.ranks.mean(losses)) if losses else float("nan"),
             "step": self.step_count,
             "total_steps": self.total_steps,
             "forecast/final_loss": mean,
             "forecast/deviation": deviation,
-            "potential": self._potential(loss),
+            "potential": self._adaptation.potential(loss),
             "rollbacks": self._guard.rollbacks,
-            "windows": self._windows,
+            "windows": self._adaptation.count,
         }
         told |= entry_metrics("hyper", self.problem, flat(self.values))
-        return told | entry_metrics("elasticity", self.problem, self._outer.elasticity)
+        return told | entry_metrics("elasticity", self.problem, self._adaptation.elasticity)
 
     def _present(self) -> dict[str, float]:
         """What the report of this step measured; where it has none, what one would, which nothing else may notice."""
@@ -488,17 +326,17 @@ class GlocalSession:
         if self._between.get("step") != self.step_count:
             self._meter.start(REPORT)
             forecast = (self._metrics.get(f"forecast/{name}", math.nan) for name in ("final_loss", "deviation"))
-            self._between = self._told(self._validated(), *forecast)
+            self._between = self._told(self._validated(averaged=self._averaging), *forecast)
             self._meter.complete(REPORT)
         return self._between
 
-    def _potential(self, loss: float) -> float:
-        windows_left = self._timetable.windows_left(self.step_count)
-        return potential(self._outer, loss, windows_left, self._axes.vectors)
-
-    def _validated(self) -> float:
+    def _validated(self, *, averaged: bool) -> float:
+        """Validation loss at averaged weights, the user's own average where there is one, or at those that train."""
+        theirs = averaged and self.problem.averaged is not None
+        if averaged and not theirs:
+            return self._course.averaged_loss()
         self.cost.extra_steps += report_steps(self.validation.count)
-        return self.validation.mean(lambda batch: self.problem.mean_val_loss([batch], self.values, averaged=True))
+        return self.validation.mean(lambda b: self.problem.mean_val_loss([b], self.values, averaged=theirs))
 
     def metrics(self) -> dict[str, Any]:
         """What training has come to now, with the cost up to here; flat, ready for `tune.report`.
@@ -515,6 +353,24 @@ class GlocalSession:
         `warnings` is how many the session has given so far, and `warning` their texts, a line each.
         """
         return {**self._present(), **self.cost.metrics(), **self.notices.metrics()}
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Let the model have the averaged weights, and its own again afterwards: to evaluate it, or to keep them.
+
+        They are those of the `averaged=` that the session was given, or its own.
+        """
+        theirs = self.problem.averaged
+        if theirs is None:
+            with self._course.averages.applied():
+                yield
+            return
+        own = {name: value.clone() for name, value in self.problem.model.state_dict().items()}
+        self.problem.model.load_state_dict(theirs.module.state_dict())
+        try:
+            yield
+        finally:
+            self.problem.model.load_state_dict(own)
 
     # ---- checkpoints ----
 
@@ -584,11 +440,13 @@ class GlocalSession:
         if checkpoint.fits(theirs["model"], self.problem.model.state_dict()):
             self.problem.model.load_state_dict(theirs["model"])
             self._guard.inherit(theirs["guard"])
-            self._outer = replace(self._outer, searching=False)
+            self._course.averages.restart()
+            self._adaptation.inherit()
 
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint must have in common with the session that goes on from it."""
         return {
+            "hypergradients": self.settings.hypergradients,
             "hyperparameters": checkpoint.shapes(self.values),
             "total_steps": self.total_steps,
             "optimizer": type(self.problem.optimizer).__name__,
@@ -596,73 +454,68 @@ class GlocalSession:
         }
 
     def _as_plain(self) -> dict[str, Any]:
-        """The weights, and all that is small."""
+        """The weights, their average, and all that is small."""
+        model = self.problem.model.state_dict()
         return {
             "identity": self._identity(),
             "step": self.step_count,
             "values": dict(self.values),
-            "model": self.problem.model.state_dict(),
-            "averaged": None if self.problem.averaged is None else self.problem.averaged.state_dict(),
+            "model": model,
+            "averaged": self._averaged_as_plain(),
             "schedule": encoded(self._schedule.as_plain()),
             "randomness": Randomness.capture().as_plain(),
             "stream": self._stream.as_plain(),
             "cursor": self.validation.cursor,
-            "recorder": self._recorder.as_plain(),
-            "foresight": self._foresight.as_plain(),
-            "outer": self._outer.as_plain(),
+            "adaptation": self._adaptation.as_plain(),
             "guard": self._guard.as_plain(),
-            "train_losses": list(self._train_losses),
+            "train_losses": list(self._course.train_losses),
             "curve": list(self._curve),
             "metrics": dict(self._metrics),
-            "windows": self._windows,
             "cost": self.cost.as_plain(),
-            "timetable": self._timetable.as_plain(),
-            "engines": self._engines.as_plain(),
             "notices": self.notices.as_plain(),
         }
 
+    def _averaged_as_plain(self) -> dict[str, Any] | None:
+        """The averaged weights by the model's names: the user's own average, else the session's; or none."""
+        if self.problem.averaged is not None:
+            state = self.problem.averaged.state_dict()
+            return {n.removeprefix(AVERAGED): v for n, v in state.items() if n.startswith(AVERAGED)}
+        return self._course.averages.state_dict() if self.settings.averaging else None
+
     def _resume_as_plain(self) -> dict[str, Any]:
         """What is as large as the weights, or several times as large, and only an exact resume needs."""
+        theirs = self.problem.averaged
         return {
             "transient": transient_buffers(self.problem.model),
             "optimizer": encoded(self.problem.optimizer.state_dict()),
             "scaler": None if self.problem.scaler is None else self.problem.scaler.state_dict(),
-            "snapshots": self._open_window(),
+            "averages": self._course.averages.as_plain(),
+            "own_average": None if theirs is None else theirs.state_dict(),
+            "snapshots": self._adaptation.open_as_plain(),
             "points": self._guard.points_as_plain(),
         }
 
-    def _open_window(self) -> list[dict[str, Any]]:
-        """What is recorded so far; of several ranks, each has batches of its own, and none is told to the others."""
-        if self.problem.ranks.count > 1:
-            return []
-        return [checkpoint.snapshot_as_plain(snapshot) for snapshot in self._recorder.snapshots]
-
     def _load_plain(self, plain: dict[str, Any]) -> None:
-        device = self.problem.parameters[0].device
-        self.step_count = plain["step"]
-        self.values = plain["values"]
+        device, course = self.problem.parameters[0].device, self._course
+        course.step_count, course.values = plain["step"], plain["values"]
         self.problem.model.load_state_dict(plain["model"])
         set_transient_buffers(self.problem.model, plain["transient"])
         self.problem.optimizer.load_state_dict(decoded(plain["optimizer"]))
         if self.problem.scaler is not None and plain["scaler"] is not None:
             self.problem.scaler.load_state_dict(plain["scaler"])
-        if self.problem.averaged is not None and plain["averaged"] is not None:
-            self.problem.averaged.load_state_dict(plain["averaged"])
+        if self.problem.averaged is not None and plain["own_average"] is not None:
+            self.problem.averaged.load_state_dict(plain["own_average"])
+        course.averages.load_plain(plain["averages"])
         self._schedule.load_plain(decoded(plain["schedule"]))
         self._stream.load_plain(plain["stream"])
         self.validation.cursor = plain["cursor"]
-        self._recorder.snapshots = [checkpoint.snapshot_from_plain(snapshot, device) for snapshot in plain["snapshots"]]
-        self._recorder.load_plain(plain["recorder"])
-        self._foresight.load_plain(plain["foresight"])
-        self._outer = OuterState.from_plain(plain["outer"])
+        self._adaptation.load_open(plain["snapshots"])
+        self._adaptation.load_plain(plain["adaptation"])
         self._guard.load_plain(plain["guard"], plain["points"])
-        self._train_losses = [loss.to(device) for loss in plain["train_losses"]]
+        course.train_losses = [loss.to(device) for loss in plain["train_losses"]]
         self._curve = plain["curve"]
         self._metrics, self._between = plain["metrics"], {}
-        self._windows = plain["windows"]
         self.cost.load_plain(plain["cost"])
-        self._timetable.load_plain(plain["timetable"])
-        self._engines.load_plain(plain["engines"])
         self.notices.load_plain(plain["notices"])
         self.problem.reads |= set(self.values)
         Randomness.from_plain(plain["randomness"]).restore()

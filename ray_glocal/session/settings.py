@@ -7,6 +7,7 @@ from typing import Literal
 from ray_glocal.errors import ArgumentError
 
 NOMINAL = 1 / 8  # duty cycle that a budget leads to, roughly
+VAL_BATCHES = {"first-order": 1, "windows": 4}  # of a hypergradient
 
 
 @dataclass(frozen=True)
@@ -14,8 +15,12 @@ class Settings:
     """Everything about a session that has a default.
 
     Args:
-        window: Inner steps K in a differentiated window, at least 4.
-        search_window: Inner steps in a window of the search for the learning rate's order of magnitude, at least 4.
+        hypergradients: `first-order`: cheap and many, at averaged weights; or `windows`: the paper's, exact over a few
+            consecutive steps, and forecast to the end of training. What follows says where it is for these alone.
+        averaging: Whether reports, and the averaged weights in checkpoints, are at a session's own average over the
+            last sixth of training, which is what annealing will make of the weights; it is kept in any case.
+        window: Inner steps K in a differentiated window, at least 4; between two first-order hypergradients, at least.
+        search_window: The same in the search for the learning rate's order of magnitude, at least 4.
         overhead: Time budget: seconds of everything that is not plain training (recording, hypergradients, forecasts,
             outer steps, trace, validation, bookkeeping; checkpoints apart) as a share of the seconds of plain training,
             over the whole run. The session measures both and starts windows so that the share holds; timings differ
@@ -37,7 +42,8 @@ class Settings:
         search_forecaster: Name of the one that reads the search's.
         tail: Where the learning-rate schedule anneals, share of a window, its end, over whose mean parameters the
             outer loss is taken: what the schedule will do to the noise; 0 for the last parameters alone.
-        val_batches: Validation batches that a window's outer loss averages over, at most.
+        val_batches: Validation batches that a hypergradient's outer loss averages over, at most; None for 1, and for 4
+            of a window.
         heat: Where the learning-rate schedule anneals, share of the loss that a window may lose by an e-fold more of a
             learning rate: what that rate is worth there; 0 lets rates follow the forecast as without a schedule.
         search_region: Longest step of the search, in e-folds of the learning rate.
@@ -60,9 +66,11 @@ class Settings:
         ArgumentError: A value out of the range given above.
     """
 
+    hypergradients: Literal["first-order", "windows"] = "first-order"
+    averaging: bool = True
     window: int = 16
     search_window: int = 8
-    overhead: float | None = 0.25
+    overhead: float | None = 0.1
     duty_cycle: float | None = None
     engine: Literal["auto", "adjoint", "forward"] = "auto"
     products: Literal["exact", "differences"] = "exact"
@@ -71,7 +79,7 @@ class Settings:
     forecaster: str = "evidence"
     search_forecaster: str = "ensemble"
     tail: float = 2 / 3
-    val_batches: int = 4
+    val_batches: int | None = None
     heat: float = 0.2
     search_region: float = 1.6
     trust_region: float = 0.5
@@ -90,7 +98,9 @@ class Settings:
     def __post_init__(self) -> None:
         low, high = self.trust_limits
         share, cycle = (1.0 if told is None else told for told in (self.overhead, self.duty_cycle))
+        kinds = ("first-order", "windows")
         rules = (
+            ("hypergradients", self.hypergradients in kinds, f"be one of {kinds}", self.hypergradients),
             ("window", self.window >= 4, "be at least 4 steps", self.window),
             ("search_window", self.search_window >= 4, "be at least 4 steps", self.search_window),
             ("overhead", 0 < share < math.inf, "be positive and finite", self.overhead),
@@ -100,7 +110,7 @@ class Settings:
             ("memory", self.memory is None or self.memory >= 0, "not be negative", self.memory),
             ("host_memory", self.host_memory >= 0, "not be negative", self.host_memory),
             ("tail", 0 <= self.tail <= 1, "lie in [0, 1]", self.tail),
-            ("val_batches", self.val_batches >= 1, "be at least 1", self.val_batches),
+            ("val_batches", self.val_batches is None or self.val_batches >= 1, "be at least 1", self.val_batches),
             ("heat", 0 <= self.heat < 1, "lie in [0, 1)", self.heat),
             ("search_region", self.search_region > 0, "be positive", self.search_region),
             ("trust_limits", 0 < low <= high, "be a positive pair in order", self.trust_limits),
@@ -123,6 +133,11 @@ class Settings:
             raise ArgumentError("duty_cycle", f"be None beside `overhead`, {self.overhead:g}", self.duty_cycle, remedy)
         if self.overhead is None and self.duty_cycle is None:
             raise ArgumentError("overhead", "be set where `duty_cycle` is not", None, remedy)
+
+    @property
+    def batches_per_window(self) -> int:
+        """Validation batches of a hypergradient."""
+        return VAL_BATCHES[self.hypergradients] if self.val_batches is None else self.val_batches
 
     @property
     def period(self) -> int:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.session.generators import undisturbed
 from ray_glocal.session.overlap import shared
+from ray_glocal.session.state.generators import undisturbed
 
 
 class Validation:

@@ -27,7 +27,7 @@ from ray.tune import Checkpoint
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.scheduling.ledger import Ledger
-from ray_glocal.session.checkpoint import FILE, RESUME
+from ray_glocal.session.state.checkpoint import FILE, RESUME
 from ray_glocal.tune._compat import Moment, Snapshots, Trial, drop_superseded, last_checkpoint, latest_of
 from ray_glocal.tune.storage import UNREADABLE
 

@@ -10,9 +10,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Problem
-from ray_glocal.session.generators import own_generators, undisturbed
 from ray_glocal.session.notices import Notices
 from ray_glocal.session.schedule import Schedule
+from ray_glocal.session.state.generators import own_generators, undisturbed
 
 
 def drawn(loader: Iterable[Any], seed: int, count: int) -> list[Any]:

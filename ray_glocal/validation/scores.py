@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.session.gate import Answer, judge
+from ray_glocal.session.answer import Answer
 from ray_glocal.session.settings import Settings
+from ray_glocal.session.windows.gate import judge
 from ray_glocal.validation.case import Case
 from ray_glocal.validation.estimates import Estimates
 

@@ -16,8 +16,8 @@ from ray_glocal.hypergradient.problem import Loss
 from ray_glocal.koopman import KEPT, forecaster
 from ray_glocal.session.adapted import Adapted
 from ray_glocal.session.arguments import adapted_of
-from ray_glocal.session.generators import undisturbed
 from ray_glocal.session.settings import Settings
+from ray_glocal.session.state.generators import undisturbed
 from ray_glocal.session.validation import Validation as ValidationBatches
 from ray_glocal.validation.case import Case
 from ray_glocal.validation.data import drawn, factors_of
@@ -125,10 +125,10 @@ def validate(
             can be used once only; too few steps, windows or futures; or a run that breaks down within its first
             window.
     """
-    chosen = settings or Settings()
+    chosen = replace(settings or Settings(), hypergradients="windows")
     named = {name: forecaster(name) for name in forecasters or dict.fromkeys((*YARDSTICKS, chosen.forecaster))}
     hyperparameters = adapted_of(hyper).hyperparameters
-    ValidationBatches(val_batches, chosen.val_batches)  # refuses what a session would
+    ValidationBatches(val_batches, chosen.batches_per_window)  # refuses what a session would
     with _untouched(optimizer), undisturbed(val_batches):
         problem = Problem(model, optimizer, train_loss, val_loss, hyperparameters)
         forward = chosen.engine == "forward" or (chosen.engine == "auto" and problem.size == 1)
@@ -160,7 +160,7 @@ def _plan(
         earlier=KEPT - 1,
         spacing=settings.period,
         futures=futures,
-        val_batches=settings.val_batches,
+        val_batches=settings.batches_per_window,
         step_sizes=tuple(step_sizes),
         ahead=horizon,
     )

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_glocal.session import Settings
-from ray_glocal.session.budget import FRONT, REPORTS, SEARCH, Budget, Prices, reports_every
-from ray_glocal.session.cost import PLAIN, REPORT, UPKEEP, WINDOW, Cost, window_steps
-from ray_glocal.session.cost import SEARCH as SEARCHED
-from ray_glocal.session.meter import LEARN, WARM_UP, Meter
+from ray_glocal.session.pacing.budget import FRONT, REPORTS, SEARCH, Budget, Prices, reports_every
+from ray_glocal.session.pacing.cost import PLAIN, REPORT, UPKEEP, WINDOW, Cost, window_steps
+from ray_glocal.session.pacing.cost import SEARCH as SEARCHED
+from ray_glocal.session.pacing.meter import LEARN, WARM_UP, Meter
 from ray_glocal.session.notices import Notices
-from ray_glocal.session.recorder import Recorder
-from ray_glocal.session.timetable import Earned
+from ray_glocal.session.windows.recorder import Recorder
+from ray_glocal.session.pacing.timetable import Earned
 
 from .cases import Run, drive
 

@@ -11,7 +11,7 @@ import ray_glocal
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session import Adapted, GlocalSession
-from ray_glocal.session.checkpoint import FILE
+from ray_glocal.session.state.checkpoint import FILE
 
 from .cases import QUIET, Run, differences, drive
 

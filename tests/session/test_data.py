@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Randomness
-from ray_glocal.session.generators import own_generators
-from ray_glocal.session.stream import Stream
+from ray_glocal.session.state.generators import own_generators
+from ray_glocal.session.state.stream import Stream
 from ray_glocal.session.validation import Validation
 
 from .cases import Run, differences

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from ray_glocal.hypergradient import Hyperparameter, Window, adjoint_trajectory, forward_trajectory
 from ray_glocal.hypergradient.products import EXACT
-from ray_glocal.session import Settings, differentiation
-from ray_glocal.session.cost import CONTEST, PLAIN, SEARCH, WINDOW, Cost
-from ray_glocal.session.differentiation import TRIED, Differentiation
-from ray_glocal.session.engines import MOST, WORTH, Engines
-from ray_glocal.session.meter import Meter
+from ray_glocal.session import Settings
+from ray_glocal.session.windows import differentiation
+from ray_glocal.session.pacing.cost import CONTEST, PLAIN, SEARCH, WINDOW, Cost
+from ray_glocal.session.windows.differentiation import TRIED, Differentiation
+from ray_glocal.session.windows.engines import MOST, WORTH, Engines
+from ray_glocal.session.pacing.meter import Meter
 
 from .cases import LIVELY, differences, drive, rows_of
 from .test_losses import plain_val, smooth_run

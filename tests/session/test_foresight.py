@@ -10,7 +10,7 @@ from torch.optim import lr_scheduler
 
 from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory, record_window
 from ray_glocal.koopman import forecaster, pooled, sight
-from ray_glocal.session.foresight import Foresight
+from ray_glocal.session.windows.foresight import Foresight
 from ray_glocal.session.notices import Notices
 from ray_glocal.session.schedule import Schedule
 

@@ -8,9 +8,9 @@ import pytest
 
 from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session import Settings
-from ray_glocal.session.gate import CAUSES, Cause, Verdicts
-from ray_glocal.session.heat import DOWN, POWER, UP, WILD, afforded, tempered, warmed
-from ray_glocal.session.outer import MARGIN, SETTLED, Axes, OuterState, Plan, restrain
+from ray_glocal.session.windows.gate import CAUSES, Cause, Verdicts
+from ray_glocal.session.windows.heat import DOWN, POWER, UP, WILD, afforded, tempered, warmed
+from ray_glocal.session.windows.outer import MARGIN, SETTLED, Axes, OuterState, Plan, restrain
 
 from .cases import LIVELY, Run, drive
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from ray_glocal.hypergradient import Hyperparameter, global_hypergradient, module_hyperparameters
 from ray_glocal.session import GlocalSession, Settings
-from ray_glocal.session.cost import WINDOW
+from ray_glocal.session.pacing.cost import WINDOW
 
 from .cases import LIVELY, Run, dataset, differences, drive, rows_of, state_of
 

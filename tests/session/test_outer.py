@@ -14,10 +14,10 @@ from torch import nn
 from ray_glocal.forecast import Forecast, Kind, Outcome
 from ray_glocal.hypergradient import Hyperparameter, Problem
 from ray_glocal.session import Settings
-from ray_glocal.session.cost import Cost, window_steps
+from ray_glocal.session.pacing.cost import Cost, window_steps
 from ray_glocal.session.curve import forecast_final_loss
-from ray_glocal.session.gate import CAUSES, Answer, Cause, Verdicts, judge
-from ray_glocal.session.outer import (
+from ray_glocal.session.windows.gate import CAUSES, Answer, Cause, Verdicts, judge
+from ray_glocal.session.windows.outer import (
     COLD,
     DECAY_SHARE,
     GROW,
@@ -37,8 +37,8 @@ from ray_glocal.session.outer import (
     restrain,
     search,
 )
-from ray_glocal.session.recorder import Recorder
-from ray_glocal.session.timetable import DutyCycle
+from ray_glocal.session.windows.recorder import Recorder
+from ray_glocal.session.pacing.timetable import DutyCycle
 
 DEFAULT = Settings()
 AXES = Axes(*np.eye(3, dtype=bool), np.ones(3, int))  # lr, momentum, weight_decay

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.session.plain import check_plain, decoded, encoded
+from ray_glocal.session.state.plain import check_plain, decoded, encoded
 
 from .cases import LIVELY, Run, differences, drive, rows_of, state_of
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ray_glocal.session.recorder import NEVER, TRIES, Recorder
+from ray_glocal.session.windows.recorder import NEVER, TRIES, Recorder
 from ray_glocal.session.settings import Settings
 
 

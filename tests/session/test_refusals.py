@@ -17,7 +17,7 @@ from torch import nn
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session import Adapted, GlocalSession, Settings
-from ray_glocal.session.checkpoint import FILE, read
+from ray_glocal.session.state.checkpoint import FILE, read
 
 from .cases import LIVELY, Network, Run, differences, drive
 

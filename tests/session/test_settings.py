@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.hypergradient.products import EXACT
 from ray_glocal.session import GlocalSession, Settings
-from ray_glocal.session.budget import Budget, Prices
+from ray_glocal.session.pacing.budget import Budget, Prices
 
 from .cases import FEATURES, Run, dataset, differences, drive, rows_of
 

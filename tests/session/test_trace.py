@@ -13,7 +13,7 @@ from torch import nn
 from ray_glocal.forecast import Forecast, Kind
 from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session import GlocalSession, Settings
-from ray_glocal.session.trace import Row, Trace
+from ray_glocal.session.state.trace import Row, Trace
 
 from .cases import LIVELY, Run, differences, drive, rows_of
 

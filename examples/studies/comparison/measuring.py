@@ -10,9 +10,9 @@ import torch
 from comparison.averaging import EVERY, Average
 from comparison.plain import PlainTraining, mean_loss
 from comparison.prices import Prices
-from comparison.sessions import averaged_copy, session_of
+from comparison.sessions import session_of
 from ray_glocal import Settings
-from ray_glocal.session.cost import SEARCH, UPKEEP, WINDOW
+from ray_glocal.session.pacing.cost import PROBE, SEARCH, UPKEEP, WINDOW
 from suites import Task
 
 STEPS, BLOCK, WINDOWS = 320, 16, 5
@@ -30,14 +30,13 @@ def measure(task: Task) -> Prices:
 def _plain(task: Task) -> dict[str, float]:
     """Seconds of a plain step, and of what a plain loop may add."""
     running = PlainTraining(task, task.sensible, 0)
-    training, apart = running.training, averaged_copy(running.training.model)
+    training = running.training
     average = Average(training.model)
-    told: dict[str, list[float]] = {name: [] for name in ("seconds", "report", "average", "averaged")}
+    told: dict[str, list[float]] = {name: [] for name in ("seconds", "report", "average")}
     for _ in range(min(STEPS, task.steps) // BLOCK):
         told["seconds"].append(_seconds(running.take_step, BLOCK))
         told["report"].append(_seconds(lambda: mean_loss(training, training.val_batches), 1))
         told["average"].append(_seconds(lambda: average.update(EVERY), BLOCK) / EVERY)
-        told["averaged"].append(_seconds(lambda: apart.update_parameters(training.model), BLOCK))
     return {name: median(values) for name, values in told.items()}
 
 
@@ -47,13 +46,14 @@ def _session(task: Task, kind: str) -> dict[str, float]:
     whole: Any = session_of(task, training, task.sensible, settings=Settings(overhead=None, duty_cycle=0.5))
     whole._meter._clock = process_time  # other processes slow it less than they slow the clock
     if kind == WINDOW:
-        whole._outer = type(whole._outer).from_plain({**whole._outer.as_plain(), "searching": False})
+        whole._adaptation.inherit()  # which knows the learning rate already
     for batch in whole.batches(training.batches):
         if len(whole.cost.recent.get(kind, ())) >= WINDOWS:
             break
         whole.step(batch)
     first = whole.cost.first.get(kind, 0.0)
     told = {kind: whole.cost.typical(kind) or first, f"first_{kind}": first}
+    told |= {"probe": whole.cost.first[PROBE]} if kind == SEARCH else {}
     return told | ({"upkeep": whole.cost.typical(UPKEEP) or 0.0} if kind == WINDOW else {})
 
 

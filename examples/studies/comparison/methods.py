@@ -158,7 +158,6 @@ def _asha() -> Any:
 AVERAGING = "+averaging"  # ends the name of a rival whose trainable averages its weights
 _PLANS = {"random": random, "asha": asha, "asha-tpe": asha_tpe, "bohb": bohb, "median": median}
 _COPIED = {"pbt": (pbt, None), "pb2": (pb2, 10)}  # each choice of PB2 takes 7 s with thirty values, 1 s with three
-_LOCAL = {"forecaster": "last", "search_forecaster": "last"}
 
 RIVALS = {
     **{name: Method(plan) for name, plan in _PLANS.items()},
@@ -171,14 +170,14 @@ OURS = {
     "glocal-sessions": Method(glocal, PlainTrainable, averaged=True),
     "glocal-pruning": Method(glocal_unpruned, SessionTrainable, averaged=True),
     "glocal-seeding": Method(glocal_unseeded, SessionTrainable, averaged=True),
-    "glocal-forecast": Method(glocal, SessionTrainable, averaged=True, settings=_LOCAL),
-    "glocal-averaging": Method(glocal, SessionTrainable),
+    "glocal-windows": Method(glocal, SessionTrainable, averaged=True, settings={"hypergradients": "windows"}),
+    "glocal-averaging": Method(glocal, SessionTrainable, settings={"averaging": False}),
 }
 METHODS = {**RIVALS, **OURS}
 ABLATIONS = tuple(name for name in OURS if name not in ("glocal", "glocal-averaging"))  # run when all else is there
 
 
-VERSION = 1  # of our library's defaults: a new one runs our cells anew, and nobody else's
+VERSION = 2  # of our library's defaults: a new one runs our cells anew, and nobody else's
 
 
 def version(method: str) -> int:

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from counted import FIRST
-from ray_glocal.session.cost import PLAIN, REPORT, SEARCH, UPKEEP, WINDOW
+from ray_glocal.session.pacing.cost import PROBE, REPORT, SEARCH, UPKEEP, WINDOW
 
 PLACE = Path(__file__).with_name("prices.json")
 
@@ -23,30 +23,29 @@ class Prices:
         seconds: Processor time of a plain step.
         report: A pass over the validation part.
         average: Keeping averaged weights, a step of a plain loop.
-        averaged: Keeping them in a session by torch's `AveragedModel`, a step.
-        upkeep: A session's bookkeeping, a step.
-        window: A differentiated window beyond its plain steps: recording, products, outer gradient, forecast.
-        search: The same of the shorter windows of the search.
-        first_window: The first window, whose checks are made once.
+        upkeep: A session's bookkeeping and averages, a step.
+        window: A hypergradient beyond its plain steps, and what it leads to.
+        search: The same in the search.
+        first_window: The first hypergradient, whose checks are made once.
         first_search: The first one of the search.
+        probe: What comes before the first step.
     """
 
     seconds: float
     report: float
     average: float
-    averaged: float
     upkeep: float
     window: float
     search: float
     first_window: float
     first_search: float
+    probe: float
 
-    def of_session(self, *, averaged: bool) -> dict[str, float]:
+    def of_session(self) -> dict[str, float]:
         """As a session's counted clock reads them."""
-        plain = 1.0 + (self.averaged if averaged else 0.0)
         firsts = {FIRST + SEARCH: self.first_search, FIRST + WINDOW: self.first_window}
         return {
-            PLAIN: plain,
+            PROBE: self.probe,
             UPKEEP: self.upkeep,
             REPORT: self.report,
             SEARCH: self.search,

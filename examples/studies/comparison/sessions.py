@@ -4,11 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
-
-from comparison.averaging import weight
 from comparison.prices import Prices
 from counted import counted
 from ray_glocal import GlocalSession, Settings, adapted
@@ -28,25 +23,12 @@ def adapted_by(task: Task, config: Mapping[str, Any]) -> Adapted:
     return replace(told, hyperparameters=tuple(grouped))
 
 
-def averaged_copy(model: nn.Module) -> AveragedModel:
-    """Torch's own average of a model, over the last sixth of its training."""
-
-    def follow(average: list[Tensor], present: list[Tensor], count: Tensor | int) -> None:
-        if average[0].is_floating_point():  # torch hands over one kind at a time
-            torch._foreach_lerp_(average, present, weight(int(count) + 1))
-        else:  # counters of batch normalisation
-            torch._foreach_copy_(average, present)
-
-    return AveragedModel(model, multi_avg_fn=torch.no_grad()(follow), use_buffers=True)
-
-
 def session_of(
     task: Task,
     training: Training,
     config: Mapping[str, Any],
     *,
     settings: Settings | None = None,
-    averaged: bool = False,
     prices: Prices | None = None,
 ) -> GlocalSession:
     """A session of a training that is ready to begin.
@@ -56,7 +38,6 @@ def session_of(
         training: Of the configuration.
         config: Start values.
         settings: Of the session.
-        averaged: Whether it keeps averaged weights and reports the loss at them.
         prices: By which it counts its time; the processor's clock without.
     """
     session = GlocalSession(
@@ -68,7 +49,6 @@ def session_of(
         hyper=adapted_by(task, config),
         total_steps=task.steps,
         lr_scheduler=training.schedule,
-        averaged=averaged_copy(training.model) if averaged else None,
         settings=settings,
     )
-    return session if prices is None else counted(session, prices.of_session(averaged=averaged))
+    return session if prices is None else counted(session, prices.of_session())

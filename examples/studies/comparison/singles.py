@@ -16,6 +16,7 @@ from comparison.plain import CEILING, REPORTS, PlainTraining, mean_loss
 from comparison.prices import prices
 from comparison.randomness import Randomness
 from comparison.sessions import session_of
+from ray_glocal import Settings
 from suites import Task, suite_of, task
 
 RATES, DECAYS = 10, (0.2, 0.6)  # of the grid: learning rates along their domain, quantiles of the weight decays'
@@ -29,7 +30,7 @@ class Single:
 
     Args:
         task: Name of the task.
-        method: `grid`, `session`, `session, averaged`, `prodigy` or `schedule-free`.
+        method: `grid`, `session`, `session, windows`, `prodigy` or `schedule-free`.
         point: Of the grid, its number; of a session a name of `STARTS`; empty for the others.
         seed: Of weights and orders.
         version: Of the method; a new one runs its cells anew.
@@ -45,7 +46,7 @@ class Single:
 def cells(name: str, seed: int, version: int) -> list[Single]:
     """All single trainings of a task from one seed; `version` is that of the sessions."""
     grid = [Single(name, "grid", str(number), seed) for number in range(RATES * len(DECAYS))]
-    kinds = ("session", "session, averaged")
+    kinds = ("session", "session, windows")
     sessions = [Single(name, kind, start, seed, version) for kind in kinds for start in STARTS]
     return [*sessions, *grid, Single(name, "prodigy", "", seed), Single(name, "schedule-free", "", seed)]
 
@@ -119,20 +120,24 @@ def _grid(told: Task, cell: Single, folder: Path | None) -> dict[str, Any]:
 
 
 def _session(told: Task, cell: Single) -> dict[str, Any]:
-    randomness, config, averaged = Randomness(cell.seed), start(told, cell.point), cell.method.endswith("averaged")
+    """A session's training, read at the averaged weights that it reports."""
+    randomness, config = Randomness(cell.seed), start(told, cell.point)
     with randomness:
         training = told.build(config, cell.seed)
     ceiling = CEILING * mean_loss(training, training.val_batches)
-    session = session_of(told, training, config, averaged=averaged, prices=prices(told.name))
+    settings = Settings(hypergradients="windows" if cell.method.endswith("windows") else "first-order")
+    session = session_of(told, training, config, settings=settings, prices=prices(told.name))
     began = process_time()
     with randomness:
         for batch in session.batches(training.batches):
             session.step(batch)
     seconds, metrics = process_time() - began, session.metrics()
-    model = session.problem.averaged.module if averaged else training.model
-    whole = replace(training, model=model)
-    val, test = (mean_loss(whole, part, ceiling) for part in (training.val_batches, training.test_batches))
-    return {**_alike(val, test), "cost": metrics["cost/seconds"], "seconds": seconds}
+    parts = training.val_batches, training.test_batches
+    raw = [mean_loss(training, part, ceiling) for part in parts]
+    with session.averaged_weights():
+        averaged = [mean_loss(training, part, ceiling) for part in parts]
+    names = ("val", "test", "averaged_val", "averaged_test")
+    return {**dict(zip(names, [*raw, *averaged], strict=True)), "cost": metrics["cost/seconds"], "seconds": seconds}
 
 
 def _free(told: Task, cell: Single) -> dict[str, Any]:

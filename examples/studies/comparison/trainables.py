@@ -4,6 +4,7 @@ Each result says what it cost, in plain steps, since the one before it.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import process_time
@@ -141,7 +142,7 @@ class SessionTrainable(GlocalTrainable):
             self._training: Training = told.build(own(config, trial), trial.seed)
         self._ceiling = CEILING * mean_loss(self._training, self._training.val_batches)
         self._spent = 0.0
-        common = {"settings": trial.settings, "averaged": trial.averaged, "prices": prices(trial.task)}
+        common = {"settings": trial.settings, "prices": prices(trial.task)}
         return session_of(told, self._training, config, **common), self._training.batches
 
     def step(self) -> dict[str, Any]:
@@ -156,14 +157,9 @@ class SessionTrainable(GlocalTrainable):
 
     def _test(self) -> float:
         """Test loss at the weights whose validation loss is reported."""
-        averaged = self.session.problem.averaged
-        model = self._training.model if averaged is None else averaged.module
-        told = Training(**{**vars(self._training), "model": model})
-        with self._randomness:
-            value = mean_loss(told, told.test_batches, self._ceiling)
-        if averaged is not None:
-            model.eval()
-        return value
+        averaged = self.session.settings.averaging
+        with self._randomness, self.session.averaged_weights() if averaged else nullcontext():
+            return mean_loss(self._training, self._training.test_batches, self._ceiling)
 
     def load_checkpoint(self, checkpoint: str | dict[str, Any] | None) -> None:
         """Go on as the session does."""

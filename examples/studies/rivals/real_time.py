@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ray_glocal.session.cost import HESSIAN_PRODUCT
+from ray_glocal.session.pacing.cost import HESSIAN_PRODUCT
 from rivals.tangent import Tangent
 from rivals.training import Run, Trained, Training, lost
 from tasks import Batch, loss

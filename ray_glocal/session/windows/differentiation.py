@@ -8,9 +8,9 @@ from ray_glocal.hypergradient.consistency import outer_consistency
 from ray_glocal.hypergradient.differences import MISSING, Say
 from ray_glocal.hypergradient.products import EXACT
 from ray_glocal.hypergradient.tape import Tape
-from ray_glocal.session.cost import CONTEST, window_steps
-from ray_glocal.session.engines import Engine, Engines, worthwhile
-from ray_glocal.session.meter import Meter
+from ray_glocal.session.pacing.cost import CONTEST, window_steps
+from ray_glocal.session.pacing.meter import Meter
+from ray_glocal.session.windows.engines import Engine, Engines, worthwhile
 
 TRIED = 4  # steps of a window that the forward engine is timed over, after one that sets things up
 

@@ -7,7 +7,7 @@ entry and a validation gradient of its own.
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ray_glocal.session.cost import SEARCH, WINDOW
+from ray_glocal.session.pacing.cost import SEARCH, WINDOW
 from ray_glocal.session.settings import Settings
 
 Engine = Literal["adjoint", "forward"]

@@ -5,8 +5,8 @@ from typing import Any
 
 from ray_glocal.hypergradient import Problem, Window
 from ray_glocal.hypergradient.state import Snapshot
+from ray_glocal.session.pacing.timetable import Timetable
 from ray_glocal.session.settings import Settings
-from ray_glocal.session.timetable import Timetable
 
 TRIES = 3  # windows in a row that may fail before the next one waits; untested
 NEVER = 2**62  # a step

@@ -11,6 +11,7 @@ from typing import Any
 REPLAY = 1.0
 HESSIAN_PRODUCT = 2.0
 PLAIN, SEARCH, WINDOW, REPORT = "plain", "search", "window", "report"  # kinds of measurements
+PROBE = "probe"  # what comes before the first step
 UPKEEP = "upkeep"  # what bookkeeping takes beside a plain step
 CONTEST = "contest"  # of the two engines
 RECENT = 7  # measurements that a typical one is the median of

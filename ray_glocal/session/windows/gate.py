@@ -8,16 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_glocal.forecast import Array
+from ray_glocal.session.answer import Answer
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.vectors import agreements, magnitudes
-
-
-class Answer(str, Enum):
-    """What the gate says to one hyperparameter."""
-
-    ACT = "act"
-    ACT_SMALL = "act small"
-    HOLD = "hold"
 
 
 class Cause(Enum):

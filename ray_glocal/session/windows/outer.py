@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from ray_glocal.forecast import Array, Forecast
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.hyperparameter import DECAY_RATES
-from ray_glocal.session.gate import Cause, Verdicts
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.vectors import agreements, magnitudes, normalised
+from ray_glocal.session.windows.gate import Cause, Verdicts
 
 GROW, SHRINK = 1.3, 0.5  # of the trust region when a coordinate keeps or turns its heading
 DECAY_SHARE = 0.3  # of the trust region for decay rates: momentum and learning rate amplify each other
@@ -302,23 +302,32 @@ def _within_promise(
     return displacement * (promise / total) if total > promise else displacement
 
 
-def potential(state: OuterState, loss: float, windows_left: int, vectors: Sequence[slice] = ()) -> float:
+def potential(
+    elasticity: Array,
+    deviation: Array,
+    reach: Array,
+    loss: float,
+    windows_left: int,
+    vectors: Sequence[slice] = (),
+) -> float:
     """First-order improvement of the final loss that the remaining outer steps can still buy.
 
     Each hyperparameter contributes what its elasticity promises, shrunk by its noise, over the distance that the
-    trust region allows it; no more in all than the loss itself.
+    outer step allows it; no more in all than the loss itself.
 
     Args:
-        state: Memory after the last window.
+        elasticity: Relative change of the loss per unit of each coordinate, shape [q].
+        deviation: Its standard deviation, shape [q].
+        reach: How far each may move in one outer step, shape [q]; of a vector, the root mean square of its entries.
         loss: Validation loss that the elasticities refer to.
         windows_left: Outer steps that remain.
         vectors: Entries of each hyperparameter that has more than one.
     """
-    size, noise = magnitudes(state.elasticity, vectors), magnitudes(state.deviation, vectors)
+    size, noise = magnitudes(elasticity, vectors), magnitudes(deviation, vectors)
     known = np.isfinite(size) & np.isfinite(noise)
     if not loss > 0 or not math.isfinite(loss) or not known.any():
         return 0.0
-    distance = state.trust.copy()
+    distance = reach.copy()
     for vector in vectors:
         distance[vector] /= vector.stop - vector.start  # each entry stands for the whole
     size, noise, distance = size[known], noise[known], distance[known]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 
 from ray_glocal.hypergradient.ranks import Ranks
-from ray_glocal.session.cost import PLAIN, SEARCH, UPKEEP, Cost
+from ray_glocal.session.pacing.cost import PLAIN, SEARCH, UPKEEP, Cost
 
 WARM_UP = 2  # plain steps at the start that set things up
 LEARN = 8  # plain steps after which it is known what one takes

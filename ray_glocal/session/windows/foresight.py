@@ -11,9 +11,6 @@ from ray_glocal.forecast import Array, Forecast, Forecaster, Kind, Outcome
 from ray_glocal.hypergradient import Problem, Window
 from ray_glocal.koopman import KEPT, Sighting, flow_horizon, pooled, sight
 
-ANNEALED = 0.2  # of the mean factor: where a schedule ends below that, it takes the noise out at the end
-END = 0.05  # share of training that is its end
-
 
 class Foresight:
     """Reads windows in flow time, and pools the last few.
@@ -28,8 +25,6 @@ class Foresight:
     def __init__(self, problem: Problem, forecaster: Forecaster, searcher: Forecaster, factors: Array) -> None:
         self._problem, self._forecaster, self._searcher = problem, forecaster, searcher
         self._ahead = np.cumsum(factors[::-1], axis=0)[::-1]  # what is left of each group's factors
-        self._heights = factors.mean(1) / max(float(factors.mean(1).max(initial=0.0)), np.finfo(float).tiny)
-        self.annealed = _annealed(factors)
         self._flow = 0.0
         self._sightings: list[Sighting] = []
         self._alone = np.array([hyper.size == 1 for hyper in problem.hyperparameters for _ in range(hyper.size)])
@@ -37,10 +32,6 @@ class Foresight:
     def advance(self) -> None:
         """Count the step that is about to be taken."""
         self._flow += _mean_rate(self._problem.optimizer.param_groups)
-
-    def height(self, step: int) -> float:
-        """Factor on the rates in the last of so many steps, as a share of the schedule's largest."""
-        return float(self._heights[min(step, len(self._heights)) - 1])
 
     def forget(self) -> None:
         """Drop the earlier windows: they saw another path, or hyperparameters far away."""
@@ -97,12 +88,6 @@ class Foresight:
         """Inverse of `as_plain`."""
         self._flow = plain["flow"]
         self._sightings = [_from_plain(each) for each in plain["sightings"]]
-
-
-def _annealed(factors: Array) -> bool:
-    """Whether the schedule itself lowers the rates in the end."""
-    end = factors[-max(1, round(END * len(factors))) :]
-    return bool(end.mean() < ANNEALED * factors.mean())
 
 
 def _mean_rate(groups: Sequence[Any]) -> float:

@@ -8,10 +8,10 @@ import torch
 from ray_glocal.forecast import Array
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.state import Values
-from ray_glocal.session.gate import Verdicts, judge
-from ray_glocal.session.heat import tempered
-from ray_glocal.session.outer import Axes, OuterState, Plan, move, quickened, restrain, search
 from ray_glocal.session.settings import Settings
+from ray_glocal.session.windows.gate import Verdicts, judge
+from ray_glocal.session.windows.heat import tempered
+from ray_glocal.session.windows.outer import Axes, OuterState, Plan, move, quickened, restrain, search
 
 
 @dataclass(frozen=True)

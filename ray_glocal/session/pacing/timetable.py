@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from ray_glocal.session.budget import Budget, Prices, reports_every
-from ray_glocal.session.cost import PLAIN, REPORT, SEARCH, UPKEEP, WINDOW, Cost
 from ray_glocal.session.notices import Notices
+from ray_glocal.session.pacing.budget import Budget, Prices, reports_every
+from ray_glocal.session.pacing.cost import PLAIN, REPORT, SEARCH, UPKEEP, WINDOW, Cost
 from ray_glocal.session.settings import Settings
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from ray_glocal.forecast import Array
-from ray_glocal.session.outer import Axes, OuterState, Plan
+from ray_glocal.session.windows.outer import Axes, OuterState, Plan
 
 POWER = 1.4  # exponent of the rate that heat grows with
 WILD = 0.5  # size from which the sign says nothing: a descent so steep is one across a narrow valley

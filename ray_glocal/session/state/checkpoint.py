@@ -25,13 +25,12 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Randomness
 from ray_glocal.hypergradient.state import InnerState, Slope, Snapshot
 from ray_glocal.session.adapted import Folder
-from ray_glocal.session.plain import decoded, encoded
+from ray_glocal.session.state.plain import decoded, encoded
 
-VERSION = 6
+VERSION = 7
 FILE = "session.pt"
 RESUME = "resume-{}.pt"  # each save has a name of its own for it
 TRACE = "trace.parquet"
-_AVERAGED = "module."  # before the names of an `AveragedModel`'s weights
 
 _REMEDY = "Pass a folder that `GlocalSession.save` or `checkpoint` wrote."
 
@@ -101,7 +100,7 @@ def weights(source: str | Path | Folder, *, averaged: bool = False) -> dict[str,
 
     Args:
         source: A folder, or an object with `as_directory()` such as `ray.tune.Checkpoint`.
-        averaged: The averaged weights, of a session that was given `averaged=`.
+        averaged: The averaged weights: the session's own, or of the `averaged=` that it was given.
 
     Returns:
         A state dictionary on the CPU.
@@ -114,9 +113,9 @@ def weights(source: str | Path | Folder, *, averaged: bool = False) -> dict[str,
     if not averaged:
         return dict(plain["model"])
     if plain["averaged"] is None:
-        remedy = "Leave `averaged` out: the session had none."
+        remedy = "Leave `averaged` out: the session kept none, by `Settings(averaging=False)`."
         raise ArgumentError("source", "hold averaged weights", str(source), remedy)
-    return {k.removeprefix(_AVERAGED): v for k, v in plain["averaged"].items() if k.startswith(_AVERAGED)}
+    return dict(plain["averaged"])
 
 
 @contextmanager
@@ -153,7 +152,7 @@ def check_same(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
     """Check that a checkpoint belongs to the run that a session was built for.
 
     Args:
-        theirs: `hyperparameters`, `total_steps`, `optimizer` and `lr_scheduler` of the checkpoint.
+        theirs: `hypergradients`, `hyperparameters`, `total_steps`, `optimizer` and `lr_scheduler` of the checkpoint.
         ours: The same of the session.
 
     Raises:
@@ -161,6 +160,7 @@ def check_same(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
     """
     build = "Build the session as the one that was saved."
     rules = {
+        "hypergradients": ("have the hypergradients of the session, {}", build),
         "hyperparameters": ("adapt the same hyperparameters, {}", build),
         "total_steps": (
             "plan {} steps in all",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Randomness
-from ray_glocal.session.generators import own_generators
+from ray_glocal.session.state.generators import own_generators
 
 _REMEDY = "Pass a DataLoader, a list, or another iterable that starts anew each time."
 

@@ -1,0 +1,122 @@
+"""The course of a training: where it stands, and how it is led elsewhere."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ray_glocal.hypergradient import Problem
+from ray_glocal.hypergradient.averages import Averages
+from ray_glocal.hypergradient.state import Values
+from ray_glocal.session.divergence import Guard, RestorePoint
+from ray_glocal.session.notices import Notices
+from ray_glocal.session.outline import Outline
+from ray_glocal.session.pacing.cost import report_steps
+from ray_glocal.session.pacing.meter import Meter
+from ray_glocal.session.rows import return_rows
+from ray_glocal.session.schedule import Schedule
+from ray_glocal.session.settings import Settings
+from ray_glocal.session.state.trace import Trace
+from ray_glocal.session.validation import Validation
+
+
+class Course:
+    """What a session and the way that it adapts hyperparameters have in common.
+
+    Args:
+        problem: The bilevel problem.
+        schedule: Of the learning rates.
+        validation: Batches of the outer problem.
+        meter: Books what things cost.
+        trace: Of what was decided.
+        notices: What there is to say.
+        total_steps: Inner steps of the whole training.
+        settings: Of the session.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        schedule: Schedule,
+        validation: Validation,
+        meter: Meter,
+        trace: Trace,
+        notices: Notices,
+        total_steps: int,
+        settings: Settings,
+    ) -> None:
+        self.problem, self.schedule, self.validation, self.meter = problem, schedule, validation, meter
+        self.trace, self.notices, self.total_steps, self.settings = trace, notices, total_steps, settings
+        self.step_count = 0
+        self.values: Values = problem.start_values()
+        self.ran = self.values  # those of the last inner step
+        self.factors = schedule.foresee(total_steps)
+        self.outline = Outline(self.factors)
+        self.guard = Guard(settings)
+        self.averages = Averages(problem)
+        self.train_losses: list[Tensor] = []
+        self.forget: Callable[[], None] = lambda: None  # what was seen on a path that is given up
+
+    @property
+    def progress(self) -> float:
+        """Share of training that has passed."""
+        return self.step_count / self.total_steps
+
+    @property
+    def done(self) -> bool:
+        """Whether training has taken all its steps."""
+        return self.step_count >= self.total_steps
+
+    def set_values(self, values: Values | None) -> None:
+        """Hand new values (or, with none, the start values) to the optimizer and to the schedule."""
+        self.problem.write_options(None if values is None else self.values, values or self.values)
+        self.values = values or self.values
+        self.schedule.apply()
+
+    def averaged_loss(self) -> float:
+        """Validation loss of a whole pass at the session's averaged weights."""
+        self.meter.cost.extra_steps += report_steps(self.validation.count)
+        with self.averages.applied():
+            return self.validation.mean(lambda batch: self.problem.mean_val_loss([batch], self.values))
+
+    def trust(self, loss: float) -> None:
+        """Remember the present state as one that is worth going back to."""
+        self.guard.trust(RestorePoint.take(self.problem, self.step_count, loss, self.values))
+
+    def retreat(self, trouble: str, *, to_first: bool) -> bool:
+        """Go back to a good state, if there is trouble and a way to do better from there."""
+        found = self.guard.retreat(self.problem, self.ran, to_first=to_first) if trouble else None
+        if found is None:
+            return False
+        self._leave_path()
+        self.set_values(found.values)
+        self._record(found.values, "roll back", f"{trouble}: {found.sentence}")
+        return True
+
+    def go_back(self, values: Values, reason: str) -> None:
+        """Go on from the last good state, with other hyperparameters."""
+        assert self.guard.good is not None
+        self.guard.good.apply(self.problem)
+        self._leave_path()
+        self.set_values(values)
+        self._record(values, "go back", reason)
+
+    def begin_anew(self, values: Values, reason: str) -> None:
+        """Train from the first weights, with other hyperparameters."""
+        self.guard.restart(self.problem)
+        self._leave_path()
+        self.set_values(values)
+        self._record(values, "restart", reason)
+
+    def _leave_path(self) -> None:
+        self.train_losses.clear()
+        self.averages.restart()
+        self.forget()
+
+    def _record(self, values: Values, gate: str, reason: str) -> None:
+        self.trace.append(return_rows(self.step_count, self.problem, values, gate, reason))
+
+    def shifted(self, exponents: np.ndarray) -> Values:
+        """The present values with each entry's coordinate moved, shape [q]; within their bounds."""
+        return self.problem.to_values(self.problem.to_line(self.values) + torch.from_numpy(exponents))

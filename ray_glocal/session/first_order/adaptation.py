@@ -1,0 +1,329 @@
+"""First-order adaptation: observes averaged weights when the budget allows, and moves hyperparameters."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ray_glocal.forecast import Array, Forecast, Kind, Outcome
+from ray_glocal.hypergradient.batch import owned
+from ray_glocal.hypergradient.first_order import FirstOrder as Measured
+from ray_glocal.hypergradient.first_order import first_order, rates_alone
+from ray_glocal.hypergradient.state import Values
+from ray_glocal.session.answer import Answer
+from ray_glocal.session.course import Course
+from ray_glocal.session.divergence import raised
+from ray_glocal.session.effect import say_cut_off
+from ray_glocal.session.first_order.decision import Decision
+from ray_glocal.session.first_order.descent import descend
+from ray_glocal.session.first_order.memory import Kinds, Memory
+from ray_glocal.session.first_order.observation import Observation
+from ray_glocal.session.first_order.probe import probe
+from ray_glocal.session.first_order.rates import LEFT_ALONE, MOVES, follow, settled
+from ray_glocal.session.first_order.search import search
+from ray_glocal.session.first_order.tuning import ABOVE, CEILING, CLEAR, NEAR, PROBED, SETTLED, STANDS, START, UP
+from ray_glocal.session.pacing.cost import PLAIN, REPORT, SEARCH, WINDOW, report_steps
+from ray_glocal.session.pacing.timetable import timetable
+from ray_glocal.session.rows import Seen, window_rows
+from ray_glocal.session.windows.outer import potential
+
+FORWARD = 1 / 3  # of a step
+TWENTIETHS = 20
+HELD = "held: of a decay rate a first-order hypergradient says what it says of the learning rate"
+
+
+class FirstOrder:
+    """Searches for the order of magnitude of the learning rate, and then moves all hyperparameters a little and often.
+
+    Args:
+        course: Of the training.
+        reports: Inner steps between reports.
+    """
+
+    def __init__(self, course: Course, reports: int) -> None:
+        self.course, self.problem = course, course.problem
+        self.kinds = Kinds.of(self.problem)
+        self.memory = Memory.start(self.problem.size, searching=bool(self.kinds.rates.any()))
+        settings, cost = course.settings, course.meter.cost
+        counted = {kind: self._counted(searching=kind == SEARCH) for kind in (SEARCH, WINDOW)}
+        counted[REPORT] = report_steps(course.validation.count)
+        self.timetable = timetable(settings, course.total_steps, reports, cost, counted, course.notices)
+        self._lengths = {SEARCH: settings.search_window, WINDOW: settings.window}
+        self._since: int | None = None  # the step after which the stretch began that ends with an observation
+        self._batch: Any = None  # of the step that it ends with
+        self._last = 0  # step of the last observation
+        self.count = 0
+        course.forget = self._forget
+
+    @property
+    def searching(self) -> bool:
+        """Whether the learning rate's order of magnitude is searched for."""
+        return self.memory.searching
+
+    @property
+    def elasticity(self) -> Array:
+        """Relative change of the loss over the stretch between the averages, of rates what it was lately."""
+        return np.where(self.kinds.rates, np.nan_to_num(self.memory.felt), self.memory.average)
+
+    @property
+    def averaged(self) -> bool:
+        """What is judged are averaged weights."""
+        return True
+
+    # ---- the loop ----
+
+    def begin(self, batch: Any) -> None:
+        """Find out where the search for the learning rate begins."""
+        if not self.searching:
+            return
+        course, rates = self.course, [b.hyperparameter for b in self.problem.bindings if b.field == "lr"]
+        found = probe(self.problem, batch, course.values)
+        course.meter.cost.extra_steps += 1 + FORWARD * len(PROBED)
+        if found is not None:
+            start = torch.tensor(START * found, dtype=torch.float64)
+            course.set_values({**course.values, **{hyper.name: hyper.clip(start) for hyper in rates}})
+
+    def step(self, batch: Any) -> Tensor:
+        """Take an inner step."""
+        course = self.course
+        if self._since is None and self._starts(course.step_count):
+            self._since = course.step_count
+        course.meter.start(PLAIN)
+        if self._ends(course.step_count + 1):
+            self._batch = owned(batch)  # the loss may write into its own
+        loss = self.problem.advance(batch, course.values)
+        course.schedule.step()
+        course.meter.step()
+        return loss
+
+    def respond(self) -> None:
+        """Observe, if a stretch has come to its end."""
+        course = self.course
+        if self._ends(course.step_count):
+            kind = self._kind
+            course.meter.start(kind)
+            self._observe()
+            self._batch, self._since, self._last = None, None, course.step_count
+            course.meter.complete(kind)
+            self.timetable.plan(course.step_count)
+        elif self.searching and self._since is None and self.timetable.exhausted(course.step_count):
+            self.memory = replace(self.memory, searching=False)
+            self.timetable.plan(course.step_count)
+
+    def review(self) -> None:
+        """At a report: plan anew where nothing is planned."""
+        self.timetable.review(self.course.step_count)
+
+    def _starts(self, step: int) -> bool:
+        return self.timetable.searches(step) if self.searching else self.timetable.starts(step)
+
+    def _ends(self, step: int) -> bool:
+        return self._since is not None and step - self._since >= self._lengths[self._kind]
+
+    @property
+    def _kind(self) -> str:
+        return SEARCH if self.searching else WINDOW
+
+    # ---- observations ----
+
+    def _observe(self) -> None:
+        course = self.course
+        found = self._measured()
+        course.meter.cost.extra_steps += self._counted(searching=self.searching)
+        self.count += 1
+        if self._lost(found.loss, found.derivatives):
+            return
+        seen = self._seen(found.derivatives, found.loss)
+        searching, lowest = self.searching, self.memory.lowest
+        self._move(seen, self._decide(seen))
+        if searching and not self.searching and seen.loss > lowest:
+            reason = f"the search is over: back to where the loss was {lowest:.4g}, before its last rise"
+            course.go_back(course.values, reason)
+
+    def _measured(self) -> Measured:
+        """A first-order hypergradient; in the search of the rates alone, and by the same batches."""
+        course, cursor = self.course, self.course.validation.cursor
+        batches = course.validation.next_few()
+        if self.searching:
+            course.validation.cursor = cursor  # its losses are compared with each other
+            return rates_alone(self.problem, course.averages, batches, course.ran)
+        stretch = course.averages.span(course.step_count)
+        found = first_order(self.problem, course.averages, self._batch, batches, course.ran, stretch)
+        if not self.memory.count:
+            say_cut_off(self.problem, course.notices, found.derivatives[None].numpy())
+        return found
+
+    def _lost(self, loss: float, derivatives: Tensor) -> bool:
+        """Retreat from what is no number, or from a rise; remember the state otherwise."""
+        memory, trouble = (
+            self.memory,
+            "" if bool(torch.isfinite(derivatives).all()) else "a hypergradient is not finite",
+        )
+        if not math.isfinite(loss) or not self.searching:
+            trouble = self._rise(loss) or trouble
+        if self.retreat(trouble, to_first=False):
+            return True
+        if trouble:  # nowhere to go
+            return True
+        if loss <= (memory.lowest if self.searching else memory.level + NEAR * abs(memory.level)):
+            self.course.trust(loss)
+        self.memory = self.memory.judge(loss)
+        return False
+
+    def _rise(self, loss: float) -> str:
+        """The sentence that says the loss has risen, which a few batches may seem to say by themselves."""
+        guard, course, memory = self.course.guard, self.course, self.memory
+        told = guard.rose(loss, memory.best)
+        stands = memory.above >= STANDS and not (course.outline.annealed and course.progress >= SETTLED)
+        if not (told or stands) or not math.isfinite(loss):
+            return told
+        whole = course.averaged_loss()
+        told = guard.rose(whole, memory.best)
+        if not told and stands and whole > raised(memory.best, ABOVE):
+            told = f"the validation loss, {whole:.3g}, has stayed above {memory.best:.3g} for {memory.above} looks"
+        return told
+
+    def retreat(self, trouble: str, *, to_first: bool) -> bool:
+        """Go back to a good state; its rates are not raised to where training was lost again."""
+        if not self.course.retreat(trouble, to_first=to_first):
+            return False
+        lost = self._logarithms(self.course.ran) - CEILING
+        ceiling = np.where(self.kinds.rates, np.minimum(self.memory.ceiling, lost), np.inf)
+        self.memory = replace(self.memory.forget(), ceiling=ceiling)
+        return True
+
+    def _seen(self, derivatives: Tensor, loss: float) -> Observation:
+        course, values = self.course, self.course.ran
+        scale = course.guard.scale(loss)
+        in_line = self.problem.pull_back(values, derivatives).numpy()
+        per_fold = (derivatives * torch.cat([v.flatten() for v in values.values()])).numpy()
+        elasticity = np.where(self.kinds.rates, per_fold, in_line) / scale
+        outline, step = course.outline, course.step_count
+        height, rises = outline.height(step), outline.rises(step)
+        line = self._logarithms(values)
+        return Observation(course.progress, self._weight(), height, rises, outline.annealed, loss, elasticity, line)
+
+    def _weight(self) -> float:
+        """Twentieths of training since the last observation after the search, or the search's end."""
+        return TWENTIETHS * (self.course.step_count - self._last) / self.course.total_steps
+
+    def _logarithms(self, values: Values) -> Array:
+        """Coordinates of all entries, of rates their logarithms, shape [q]."""
+        flat = torch.cat([value.flatten() for value in values.values()])
+        line: Array = self.problem.to_line(values).numpy()
+        return np.where(self.kinds.rates, np.log(np.maximum(flat.numpy(), np.finfo(float).tiny)), line)
+
+    def _decide(self, seen: Observation) -> Decision:
+        if self.searching:
+            return search(seen, self.memory, self.kinds, self._at_the_top())
+        known = self.memory.learn(np.where(self.kinds.rates, 0.0, seen.elasticity))
+        rates, known = follow(seen, known, self.kinds)
+        move = rates + descend(known, self.kinds, seen.weight)
+        told = self._told(seen, known)
+        return Decision(move, known, [answer for answer, _ in told], [reason for _, reason in told])
+
+    def _told(self, seen: Observation, known: Memory) -> list[tuple[Answer, str]]:
+        """What each entry is answered, and why."""
+        rate, moves = (Answer.HOLD, LEFT_ALONE) if settled(seen) else (Answer.ACT, MOVES)
+        average, ratio = known.average.tolist(), np.abs(known.ratio).tolist()
+        told = []
+        for index, (is_rate, is_decay) in enumerate(zip(self.kinds.rates, self.kinds.decays, strict=True)):
+            if is_rate:
+                told.append((rate, moves.format(known.felt[index])))
+            elif is_decay:
+                told.append((Answer.HOLD, HELD))
+            else:
+                answer = Answer.ACT if ratio[index] >= CLEAR else Answer.ACT_SMALL
+                told.append((answer, f"elasticity {average[index]:+.2g}, {ratio[index]:.2g} of its root mean square"))
+        return told
+
+    def _move(self, seen: Observation, decision: Decision) -> None:
+        course = self.course
+        fresh = self._moved(decision.move) if decision.move.any() else course.values
+        forecast = _plain_forecast(decision.memory, seen, course.total_steps - course.step_count)
+        local = seen.elasticity * course.guard.scale(seen.loss)
+        told = Seen(self.problem, course.values, fresh, local, forecast, seen.loss)
+        self.memory = decision.memory
+        course.trace.append(window_rows(course.step_count, told, decision))
+        if fresh is not course.values:
+            course.set_values(fresh)
+
+    def _moved(self, move: Array) -> Values:
+        """The present values after a move, rates by factors, within their bounds."""
+        values, course = {}, self.course
+        others = course.shifted(np.where(self.kinds.rates, 0.0, move))
+        for binding in self.problem.bindings:
+            hyper = binding.hyperparameter
+            part, present = move[self.problem.places[hyper.name]], course.values[hyper.name]
+            if not part.any():
+                values[hyper.name] = present
+            elif binding.field == "lr":
+                values[hyper.name] = hyper.clip(present * math.exp(float(part[0])))
+            else:
+                values[hyper.name] = others[hyper.name]
+        return values
+
+    def _at_the_top(self) -> bool:
+        rates = [b.hyperparameter for b in self.problem.bindings if b.field == "lr"]
+        return all(bool(self.course.values[hyper.name] >= hyper.upper) for hyper in rates)
+
+    def potential(self, loss: float) -> float:
+        """What the remaining observations can still buy."""
+        left = self.timetable.windows_left(self.course.step_count)
+        known, outline, step = self.memory, self.course.outline, self.course.step_count
+        alone = outline.annealed and self.course.progress >= SETTLED
+        far = np.where(
+            self.kinds.rates, 0.0 if alone else UP * outline.height(step), np.abs(descend(known, self.kinds))
+        )
+        return potential(self.elasticity, known.deviation, far, loss, left)
+
+    # ---- what else a session asks ----
+
+    def inherit(self) -> None:
+        """The order of magnitude of the learning rate came along with the weights."""
+        self.memory = replace(self.memory, searching=False)
+
+    def foreseen(self) -> int:
+        """Observations that the whole run will buy."""
+        return self.timetable.foreseen(searching=self.searching)
+
+    def scarcity(self) -> str:
+        """Why there may be none."""
+        return self.timetable.scarcity()
+
+    def _forget(self) -> None:
+        self._batch, self._since, self._last = None, None, self.course.step_count
+        self.timetable.plan(self.course.step_count)
+
+    def _counted(self, *, searching: bool) -> float:
+        """Inner-step equivalents of an observation: a validation gradient, and two passes along it."""
+        reads = any(binding.field is None for binding in self.problem.bindings)
+        return self.course.validation.per_window + (4 * FORWARD if reads and not searching else 0.0)
+
+    def as_plain(self) -> dict[str, Any]:
+        """What was seen and planned."""
+        told = {"memory": self.memory.as_plain(), "since": self._since, "last": self._last, "count": self.count}
+        return {**told, "timetable": self.timetable.as_plain()}
+
+    def load_plain(self, plain: Mapping[str, Any]) -> None:
+        """Inverse of `as_plain`."""
+        self.memory, self._since = Memory.from_plain(plain["memory"]), plain["since"]
+        self._last, self.count = plain["last"], plain["count"]
+        self.timetable.load_plain(plain["timetable"])
+
+    def open_as_plain(self) -> list[dict[str, Any]]:
+        """Nothing: a stretch is not recorded."""
+        return []
+
+    def load_open(self, plain: Sequence[dict[str, Any]]) -> None:
+        """Nothing."""
+
+
+def _plain_forecast(memory: Memory, seen: Observation, horizon: int) -> Forecast:
+    """The mean of what was seen stands for what will be: forecasts of such series changed nothing (see `tuning`)."""
+    mean, deviation = memory.average * seen.loss, memory.deviation * seen.loss
+    return Forecast(mean, deviation, horizon, Outcome(Kind.OK, "the mean of the last observations"))

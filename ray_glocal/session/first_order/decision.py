@@ -1,0 +1,38 @@
+"""What an observation leads to, each entry with its sentence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ray_glocal.forecast import Array
+from ray_glocal.session.answer import Answer
+from ray_glocal.session.first_order.memory import Memory
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How each entry moves.
+
+    Args:
+        move: On the line, of rates in e-folds, shape [q].
+        memory: After it.
+        answers: Whether each acts, acts small, or holds.
+        reasons: A sentence each.
+    """
+
+    move: Array
+    memory: Memory
+    answers: Sequence[Answer]
+    reasons: Sequence[str]
+
+    @property
+    def share(self) -> Array:
+        """What each moves by, as the trace asks for it: zero where it holds."""
+        return abs(self.move)
+
+    def answer(self, index: int) -> Answer:
+        """The answer for one entry."""
+        return self.answers[index]
+
+    def reason(self, index: int) -> str:
+        """Its sentence."""
+        return self.reasons[index]

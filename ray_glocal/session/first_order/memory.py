@@ -1,0 +1,128 @@
+"""What first-order adaptation remembers from one observation to the next."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ray_glocal.forecast import Array
+from ray_glocal.hypergradient import Problem
+from ray_glocal.hypergradient.hyperparameter import DECAY_RATES
+from ray_glocal.session.divergence import raised
+from ray_glocal.session.first_order.tuning import ABOVE, LEVEL, MEAN, SQUARE
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """What the entries are; both arrays have shape [q].
+
+    Args:
+        rates: Learning rates.
+        decays: Decay rates, momentum among them.
+    """
+
+    rates: NDArray[np.bool_]
+    decays: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, problem: Problem) -> "Kinds":
+        """The kinds of a problem's entries."""
+        fields = [b.field for b in problem.bindings for _ in range(b.hyperparameter.size)]
+        return cls(np.array([f == "lr" for f in fields]), np.array([f in DECAY_RATES for f in fields]))
+
+    @property
+    def others(self) -> NDArray[np.bool_]:
+        """What neither is."""
+        return ~(self.rates | self.decays)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Arrays have shape [q].
+
+    Args:
+        searching: Whether the learning rate's order of magnitude is searched for.
+        lowest: Lowest loss that the search has seen; infinite before the first.
+        level: Loss of the last observations, smoothed; infinite before the first after the search.
+        best: Lowest level so far.
+        above: Observations in a row at which the level stood well above it.
+        felt: Window elasticity of each learning rate, smoothed; NaN before the first after the search.
+        mean: Moving average of the elasticities of all entries, before its correction for a start at zero.
+        square: That of their squares.
+        count: How many are in them.
+        ceiling: Coordinate that a learning rate is not raised beyond: training was lost above it.
+    """
+
+    searching: bool
+    lowest: float
+    level: float
+    best: float
+    above: int
+    felt: Array
+    mean: Array
+    square: Array
+    count: int
+    ceiling: Array
+
+    @classmethod
+    def start(cls, size: int, *, searching: bool) -> "Memory":
+        """Nothing known yet of `size` entries."""
+        nothing = np.zeros(size)
+        unknown, open_ = np.full(size, np.nan), np.full(size, np.inf)
+        return cls(searching, np.inf, np.inf, np.inf, 0, unknown, nothing, nothing.copy(), 0, open_)
+
+    def learn(self, elasticity: Array) -> "Memory":
+        """With another observation of all entries."""
+        mean = MEAN * self.mean + (1 - MEAN) * elasticity
+        square = SQUARE * self.square + (1 - SQUARE) * elasticity**2
+        return replace(self, mean=mean, square=square, count=self.count + 1)
+
+    def judge(self, loss: float) -> "Memory":
+        """With another loss, which is no trouble."""
+        if self.searching:
+            return self
+        level = loss if np.isinf(self.level) else LEVEL * self.level + (1 - LEVEL) * loss
+        above = self.above + 1 if level > raised(self.best, ABOVE) else 0
+        return replace(self, level=level, best=min(self.best, level), above=above)
+
+    def forget(self) -> "Memory":
+        """After a retreat, which ends the search too: what was felt belongs to a path that was given up."""
+        unknown = np.full_like(self.felt, np.nan)
+        return replace(self, searching=False, felt=unknown, level=min(self.level, self.best), above=0)
+
+    @property
+    def average(self) -> Array:
+        """Mean of the elasticities; zero before the first."""
+        return self.mean / (1 - MEAN**self.count) if self.count else self.mean
+
+    @property
+    def spread(self) -> Array:
+        """Their root mean square."""
+        return np.sqrt(self.square / (1 - SQUARE**self.count)) if self.count else self.square
+
+    @property
+    def ratio(self) -> Array:
+        """Mean over root mean square, between -1 and 1 or thereabouts: nearer to zero where noise is larger."""
+        spread = self.spread
+        return np.divide(self.average, spread, out=np.zeros_like(spread), where=spread > 0)
+
+    @property
+    def deviation(self) -> Array:
+        """Standard deviation of the mean; infinite before the second observation."""
+        if self.count < 2:
+            return np.full_like(self.mean, np.inf)
+        noise: Array = np.sqrt(np.maximum(self.spread**2 - self.average**2, 0.0))
+        deviation: Array = noise * np.sqrt((1 - MEAN) / (1 + MEAN))
+        return deviation
+
+    def as_plain(self) -> dict[str, Any]:
+        """The memory as plain data."""
+        return {n: torch.from_numpy(v.copy()) if isinstance(v, np.ndarray) else v for n, v in vars(self).items()}
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> "Memory":
+        """Inverse of `as_plain`."""
+        restored: dict[str, Any] = {n: v.numpy() if isinstance(v, torch.Tensor) else v for n, v in plain.items()}
+        return cls(**restored)

@@ -1,0 +1,31 @@
+"""What a first-order hypergradient has to say, in relative terms."""
+
+from dataclasses import dataclass
+
+from ray_glocal.forecast import Array
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Averaged weights at some step.
+
+    Args:
+        progress: Share of training that has passed.
+        weight: Twentieths of training that passed since the last observation: what this one stands for.
+        height: Factor of the schedule, as a share of its largest.
+        rises: Whether the schedule will stand higher yet.
+        annealed: Whether it lowers the rates in the end.
+        loss: Validation loss at the averaged weights.
+        elasticity: Relative change of the loss per unit of each coordinate, of rates per e-fold, over the stretch
+            between the averages, shape [q].
+        line: Coordinates of the present values, shape [q]; of rates, logarithms.
+    """
+
+    progress: float
+    weight: float
+    height: float
+    rises: bool
+    annealed: bool
+    loss: float
+    elasticity: Array
+    line: Array

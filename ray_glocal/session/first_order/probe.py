@@ -1,0 +1,63 @@
+"""The probe: how far the first update may go, by a line search over a dozen forward passes."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ray_glocal.hypergradient import Problem, Randomness
+from ray_glocal.hypergradient.batch import owned
+from ray_glocal.hypergradient.state import Values, copied
+from ray_glocal.session.first_order.tuning import PROBED
+
+
+def probe(problem: Problem, batch: Any, values: Values) -> float | None:
+    """The learning rate at which the first update leads lowest on its own batch; None where none leads down.
+
+    An order of magnitude, and too high rather than too low: the batch has chosen the update. Every optimizer's own
+    update is tried, at a rate of one times what is probed. Weights, buffers, generators come back as they were.
+
+    Args:
+        problem: Before its first step.
+        batch: The first.
+        values: Hyperparameters.
+    """
+    with problem.preserved() as state, problem.undisturbed():
+        leaves, part = problem.leaves(values, differentiable=False), problem.parts(owned(batch))[0]
+        start = Randomness.capture()
+        loss, gradients = _gradients(problem, part, leaves)
+        update = _update(problem, gradients)
+        losses = []
+        for rate in PROBED:
+            with torch.no_grad():
+                for parameter, own, direction in zip(problem.parameters, state.parameters, update, strict=True):
+                    torch.add(own, direction, alpha=rate, out=parameter.data)
+                start.restore()
+                losses.append(problem.train(owned(part), leaves).detach().reshape(()))
+        told = [float(value) for value in problem.ranks.mean([loss, *losses])]
+    first, *rest = (value if math.isfinite(value) else math.inf for value in told)
+    lowest = min(rest)
+    return PROBED[rest.index(lowest)] if lowest < first else None
+
+
+def _gradients(problem: Problem, part: Any, leaves: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """The training loss and its gradients, means over the ranks; the parameters' own stay as they are."""
+    own = list(problem.parameters)
+    with torch.enable_grad(), problem.ranks.apart():
+        loss = problem.train(owned(part), leaves).reshape(())
+        found = torch.autograd.grad(loss, own, allow_unused=True)
+    gradients = [torch.zeros_like(p) if g is None else g for p, g in zip(own, found, strict=True)]
+    return loss.detach(), problem.ranks.mean(gradients)
+
+
+@torch.no_grad()
+def _update(problem: Problem, gradients: list[Tensor]) -> list[Tensor]:
+    """How each parameter would move in the optimizer's first step at a learning rate of one, without weight decay."""
+    moved, starts = [], copied(problem.parameters)
+    for own, gradient, group in zip(starts, gradients, problem.group_of, strict=True):
+        options = {**problem.rule.options(problem.optimizer.param_groups[group]), "lr": 1.0, "weight_decay": 0.0}
+        slots, step = problem.rule.read(own, {}, options)
+        after, _ = problem.rule.update(own, gradient, slots, step, options)
+        moved.append(after - own)
+    return moved

@@ -1,0 +1,49 @@
+"""Learning rates: to where an e-fold more of them would gain nothing any more at averaged weights.
+
+The window elasticity of a rate is the relative change of the loss along the way that its parameters went lately. It is
+negative where training could go faster. Averaging takes out the noise of a large rate, as annealing will, so that no
+target is needed: it comes to zero near the rate that is best for the whole training (method: grids of seven rates).
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from ray_glocal.forecast import Array
+from ray_glocal.session.first_order.memory import Kinds, Memory
+from ray_glocal.session.first_order.observation import Observation
+from ray_glocal.session.first_order.tuning import CLIPPED, DOWN, GAIN, RAISED, RATE_WEIGHT, SETTLED, SMOOTH, UP
+
+LEFT_ALONE = "window elasticity {0:+.2g}; beneath a schedule that anneals rates are left alone in its last part"
+MOVES = "window elasticity {0:+.2g} lately"
+
+
+def settled(seen: Observation) -> bool:
+    """Whether rates are left alone: the schedule takes care of what is left."""
+    return seen.annealed and seen.progress >= SETTLED
+
+
+def follow(seen: Observation, memory: Memory, kinds: Kinds) -> tuple[Array, Memory]:
+    """Move learning rates against their window elasticities.
+
+    Several rates share the loss: each is worth as much as one alone would be. Where a schedule stands low a rate is
+    raised by less: what would be right there is not for its peak.
+
+    Args:
+        seen: Averaged weights.
+        memory: Of the earlier elasticities.
+        kinds: Which entries are rates.
+
+    Returns:
+        e-folds, shape [q], zero for all that are no rates; and the memory with the observation.
+    """
+    elasticity = np.clip(np.nan_to_num(seen.elasticity, nan=CLIPPED), -CLIPPED, CLIPPED)
+    felt = np.where(np.isnan(memory.felt), elasticity, SMOOTH * memory.felt + (1 - SMOOTH) * elasticity)
+    memory = replace(memory, felt=np.where(kinds.rates, felt, np.nan))
+    if settled(seen):
+        return np.zeros_like(elasticity), memory
+    weight = min(seen.weight, RATE_WEIGHT)
+    move = np.clip(-GAIN * weight * np.sum(kinds.rates) * felt, -DOWN, UP * weight)
+    move = np.where(move > 0, move * seen.height * (seen.progress < RAISED or not seen.annealed), move)
+    room = np.maximum(memory.ceiling - seen.line, 0.0)
+    return np.where(kinds.rates, np.minimum(move, room), 0.0), memory

@@ -1,0 +1,57 @@
+"""The search for the learning rate's order of magnitude: up by factors, while training goes the right way.
+
+A learning-rate range test (Smith 2017, arXiv:1506.01186) that costs no training: it begins below any rate that could
+do harm, its steps are steps of training, and it ends where the averaged weights no longer go downhill.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from ray_glocal.session.answer import Answer
+from ray_glocal.session.first_order.decision import Decision
+from ray_glocal.session.first_order.memory import Kinds, Memory
+from ray_glocal.session.first_order.observation import Observation
+from ray_glocal.session.first_order.tuning import BACK, GROWTH, MOST, ONWARD, PEAK, WORSE
+
+FAINTEST = 1e-3  # height of a schedule that is still read as one
+
+
+def search(seen: Observation, memory: Memory, kinds: Kinds, top: bool) -> Decision:
+    """Raise all rates, or end the search.
+
+    Beneath a schedule that rises yet, the rate that was found is the one that acted: the peak lies between the two.
+
+    Args:
+        seen: Averaged weights.
+        memory: Of the search so far.
+        kinds: Which entries are rates.
+        top: Whether every rate stands at its upper bound.
+    """
+    downhill = float(np.sum(seen.elasticity[kinds.rates]))
+    uphill = not downhill < ONWARD or seen.loss > WORSE * memory.lowest > 0
+    end = _end(seen, memory, downhill, top)
+    if not end:
+        move, told = math.log(GROWTH), "the search raises it"
+    else:
+        peak = PEAK * math.log(max(seen.height, FAINTEST)) if seen.rises else 0.0
+        move, told = (math.log(BACK) if uphill else 0.0) + peak, f"the search ends, for {end}"
+    told = f"window elasticity {downhill:+.2g} at a loss of {seen.loss:.4g}: {told}"
+    after = replace(memory, searching=not end, lowest=min(memory.lowest, seen.loss))
+    waits = "waits until the learning rate's order of magnitude is found"
+    answers = [Answer.ACT if rate else Answer.HOLD for rate in kinds.rates]
+    return Decision(np.where(kinds.rates, move, 0.0), after, answers, [told if rate else waits for rate in kinds.rates])
+
+
+def _end(seen: Observation, memory: Memory, downhill: float, top: bool) -> str:
+    """Why the search ends; empty where it goes on."""
+    if not downhill < ONWARD:
+        return "the way that training went leads uphill"
+    if seen.loss > WORSE * memory.lowest > 0:
+        return f"the loss has been {memory.lowest:.4g}"
+    if top:
+        return "there is no higher rate"
+    if seen.progress > MOST:
+        return "it has taken long enough"
+    return ""

@@ -1,0 +1,1 @@
+"""Pacing: when hypergradients come, and what they cost."""
