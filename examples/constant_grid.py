@@ -13,7 +13,7 @@ from statistics import mean
 import torch
 
 import digits
-from ray_glocal import GlocalSession, Hyperparameter, Settings
+from ray_glocal import GlocalSession, Hyperparameter
 
 GRID = [10 ** (power / 2) for power in range(-8, 1)]
 STARTS = [1e-4, 1e-2, 1.0]
@@ -40,7 +40,7 @@ def plain(name: str, lr: float, seed: int, steps: int, cosine: bool) -> float:
     return float(digits.loss(model, validation).detach())
 
 
-def adapted(name: str, lr: float, seed: int, steps: int, forecaster: str) -> tuple[float, float]:
+def adapted(name: str, lr: float, seed: int, steps: int) -> tuple[float, float]:
     """Validation loss after training with a session, and the share of its seconds that hypergradients took."""
     training, validation, _ = digits.split()
     model, optimizer = build(name, lr, seed)
@@ -58,7 +58,6 @@ def adapted(name: str, lr: float, seed: int, steps: int, forecaster: str) -> tup
         hyper=hyper,
         total_steps=steps,
         lr_scheduler=digits.cosine(steps, optimizer),
-        settings=Settings(forecaster=forecaster),
     )
     for batch in session.batches(digits.Shuffled(training, seed)):
         session.step(batch)
@@ -75,11 +74,9 @@ def grid(name: str, cosine: bool, seeds: range, steps: int, pool: ProcessPoolExe
     return losses[best]
 
 
-def sessions(
-    name: str, best: float | None, seeds: range, steps: int, forecaster: str, pool: ProcessPoolExecutor
-) -> None:
+def sessions(name: str, best: float | None, seeds: range, steps: int, pool: ProcessPoolExecutor) -> None:
     """Print the sessions' rows, each beside the best of the constant grid where one was run."""
-    runs = {lr: [pool.submit(adapted, name, lr, seed, steps, forecaster) for seed in seeds] for lr in STARTS}
+    runs = {lr: [pool.submit(adapted, name, lr, seed, steps) for seed in seeds] for lr in STARTS}
     for lr, futures in runs.items():
         losses, shares = zip(*(future.result() for future in futures), strict=True)
         ratio = f", {mean(losses) / best:.2f} of the best constant" if best else ""
@@ -91,7 +88,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=digits.STEPS)
-    parser.add_argument("--forecaster", default=Settings().forecaster)
     parser.add_argument("--no-grid", action="store_true", help="run the sessions only")
     told = parser.parse_args()
     if not told.no_grid:
@@ -102,7 +98,7 @@ def main() -> None:
             if not told.no_grid:
                 best = grid(name, False, seeds, told.steps, pool)
                 grid(name, True, seeds, told.steps, pool)
-            sessions(name, best, seeds, told.steps, told.forecaster, pool)
+            sessions(name, best, seeds, told.steps, pool)
 
 
 if __name__ == "__main__":

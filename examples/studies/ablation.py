@@ -50,6 +50,7 @@ TASKS_TRIED = ("digits-mlp", "letter-mlp", "fashion-mlp")
 STARTS = (1e-3, 1e-1)
 SEEDS = (40, 41, 42)
 VERSION = 2  # of the session's defaults; a new one reruns the sessions
+WINDOWS = {"hypergradients": "windows", "averaging": False, "overhead": 0.25}  # what is varied here
 CHANGES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "window": {f"{k} steps": {"window": k} for k in (8, 32)},
     "budget": {f"{share:g}": {"overhead": share} for share in (0.1, 0.5, 1.0)},
@@ -189,7 +190,9 @@ def variants(smoke: bool) -> list[Variant]:
     changes = [("default", "", {})]
     changes += [(choice, value, told) for choice, values in CHANGES.items() for value, told in values.items()]
     return [
-        Variant(choice, value, Settings(**told), Adapted(task, "sgd", lr, seed, _steps(task, smoke), VERSION))
+        Variant(
+            choice, value, Settings(**{**WINDOWS, **told}), Adapted(task, "sgd", lr, seed, _steps(task, smoke), VERSION)
+        )
         for choice, value, told in (changes[:2] if smoke else changes)
         for task in tasks
         for lr in starts

@@ -33,7 +33,9 @@ GRID_SEED = 100
 SENSIBLE = {"sgd": (0.9, 1e-4), "adamw": (0.9, 1e-2)}  # momentum and weight decay
 POOR = (0.5, 0.1)
 WORSE = 1e-3  # share of the sensible learning rate
-SETTINGS = Settings(overhead=None, duty_cycle=0.125)  # the same windows on every machine
+SETTINGS = Settings(
+    hypergradients="windows", averaging=False, overhead=None, duty_cycle=0.125
+)  # the same windows on every machine
 EVERY = SETTINGS.period  # inner steps between looks at the validation loss
 ARMS = ("poor start", "session", "sensible")
 

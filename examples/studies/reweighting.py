@@ -28,8 +28,9 @@ ORDER = ("right", "wrong", "order")  # what is told of weights where labels are 
 WRONG = 0.4  # share of the training labels that are drawn anew; one in ten of them comes out right
 IMBALANCE = 100
 # A network's parameters are small numbers; what starts further from its best value needs more windows.
-NETWORK = Settings(trust_region=0.1, trust_limits=(0.01, 0.5))
-OFTEN = Settings(overhead=None, duty_cycle=0.25)
+WINDOWS = Settings(hypergradients="windows", averaging=False, overhead=0.25)
+NETWORK = replace(WINDOWS, trust_region=0.1, trust_limits=(0.01, 0.5))
+OFTEN = replace(WINDOWS, overhead=None, duty_cycle=0.25)
 
 FOUND = """**Found.**
 

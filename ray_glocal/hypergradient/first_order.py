@@ -56,7 +56,14 @@ def rates_alone(problem: Problem, averages: Averages, val_batches: Sequence[Any]
 
 
 def first_order(
-    problem: Problem, averages: Averages, batch: Any, val_batches: Sequence[Any], values: Values, stretch: float
+    problem: Problem,
+    averages: Averages,
+    batch: Any,
+    val_batches: Sequence[Any],
+    values: Values,
+    stretch: float,
+    *,
+    again: bool = True,
 ) -> FirstOrder:
     """First-order hypergradient at averaged weights, the step before being taken as the like of all in the stretch.
 
@@ -71,6 +78,7 @@ def first_order(
         val_batches: Batches of the outer loss.
         values: Hyperparameters of the last inner step.
         stretch: Steps between the two averages.
+        again: Whether the training loss may be run again; what it alone reads has a derivative of zero otherwise.
 
     Raises:
         ArgumentError: There are no validation batches, or `val_loss` is not a scalar that depends on the parameters.
@@ -81,7 +89,7 @@ def first_order(
         with problem.undisturbed(), averages.applied() as own:
             outer = problem.outer_gradient(val_batches, values)
             through = _through(problem, replace(state, parameters=own), gradients, outer.parameters, values)
-            hyper = _through_losses(problem, batch, values, through.gradients)
+            hyper = _through_losses(problem, batch, values, through.gradients) if again else {}
     finally:
         start.restore()
     rates = _along(problem, averages, outer.parameters, values)

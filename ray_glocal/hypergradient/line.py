@@ -31,8 +31,7 @@ class Line:
         self._lower, self._upper = (
             self._spread([getattr(h, name) for h in self._hypers]) for name in ("lower", "upper")
         )
-        never = self._spread([float(binding.field in NEVER_ZERO) for binding in bindings])
-        self._floor = torch.where(never > 0, SMALLEST, 0.0)
+        self._floor = self._spread([SMALLEST * (binding.field in NEVER_ZERO) for binding in bindings])
 
     def _spread(self, each: Sequence[float]) -> Tensor:
         """A number of each hyperparameter for each of its entries, shape [q]."""

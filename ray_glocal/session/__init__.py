@@ -1,8 +1,9 @@
-"""The session: drives a plain torch loop, and adapts its continuous hyperparameters by glocal hypergradients.
+"""The session: drives a plain torch loop, and adapts its continuous hyperparameters by hypergradients.
 
-`recorder` opens windows on a duty cycle, `hypergradient` differentiates them, `koopman` forecasts their trajectories
-to the end of training, `gate` judges the forecasts, `outer` moves the hyperparameters, `divergence` takes back what
-went wrong, `trace` keeps the record and `checkpoint` all of it.
+`session` is the loop, `course` where a training stands, `adaptation` what the loop asks of whoever adapts:
+`first_order`, by cheap hypergradients at averaged weights, or `windows`, by exact ones that `koopman` forecasts to the
+end of training. `pacing` says when they come and what they cost, `divergence` takes back what went wrong, `state` is
+written and read.
 """
 
 from ray_glocal.session.adapted import Adapted, Folder

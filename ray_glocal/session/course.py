@@ -1,5 +1,6 @@
 """The course of a training: where it stands, and how it is led elsewhere."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -55,6 +56,7 @@ class Course:
         self.outline = Outline(self.factors)
         self.guard = Guard(settings)
         self.averages = Averages(problem)
+        self.lowest = math.inf  # validation loss of a whole pass at the session's averaged weights
         self.train_losses: list[Tensor] = []
         self.forget: Callable[[], None] = lambda: None  # what was seen on a path that is given up
 
@@ -78,7 +80,9 @@ class Course:
         """Validation loss of a whole pass at the session's averaged weights."""
         self.meter.cost.extra_steps += report_steps(self.validation.count)
         with self.averages.applied():
-            return self.validation.mean(lambda batch: self.problem.mean_val_loss([batch], self.values))
+            loss = self.validation.mean(lambda batch: self.problem.mean_val_loss([batch], self.values))
+        self.lowest = min(self.lowest, loss)  # which NaN leaves as it is
+        return loss
 
     def trust(self, loss: float) -> None:
         """Remember the present state as one that is worth going back to."""

@@ -49,7 +49,10 @@ class RestorePoint:
             n: v.clone() if isinstance(v, Tensor) else copy.deepcopy(v) for n, v in problem.model.state_dict().items()
         }
         transient = copy.deepcopy(transient_buffers(problem.model))
-        averaged = None if problem.averaged is None else copy.deepcopy(problem.averaged.state_dict())
+        theirs = problem.averaged
+        averaged = None
+        if theirs is not None:
+            averaged = copy.deepcopy({"state": theirs.state_dict(), "transient": transient_buffers(theirs)})
         optimizer = copy.deepcopy(problem.optimizer.state_dict()["state"])
         return cls(step, loss, dict(values), model, transient, optimizer, averaged)
 
@@ -62,7 +65,8 @@ class RestorePoint:
         optimizer.load_state_dict({"state": copy.deepcopy(self.optimizer), "param_groups": options})
         optimizer.param_groups = groups  # loading made new ones, and others may hold these
         if problem.averaged is not None and self.averaged is not None:
-            problem.averaged.load_state_dict(copy.deepcopy(self.averaged))
+            problem.averaged.load_state_dict(copy.deepcopy(self.averaged["state"]))
+            set_transient_buffers(problem.averaged, copy.deepcopy(self.averaged["transient"]))
 
     def distance(self, problem: Problem) -> float:
         """Distance of the present weights from these, relative to their length."""
@@ -99,6 +103,10 @@ class Guard:
         self.learned = False  # whether any good point was clearly better than the first
         self.rollbacks = 0
         self.strikes = 0  # windows in a row that ended well above the last good point
+
+    def settle(self) -> None:
+        """Forget where training began: whoever never goes back there need not keep it."""
+        self.first = self.good
 
     def inherit(self, plain: Mapping[str, Any]) -> None:
         """Take the scale of the losses from the guard of an ancestor whose weights were taken over."""

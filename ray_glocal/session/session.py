@@ -18,8 +18,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Clipping, Hyperparameter, Problem, Randomness
+from ray_glocal.hypergradient.preservation import evaluating
 from ray_glocal.hypergradient.problem import Loss
-from ray_glocal.hypergradient.state import Values
+from ray_glocal.hypergradient.state import Values, copied, write
 from ray_glocal.session.adaptation import Adaptation
 from ray_glocal.session.adapted import Adapted, Folder
 from ray_glocal.session.arguments import adapted_of, whole_steps
@@ -173,17 +174,60 @@ class GlocalSession:
             ArgumentError: The loader yields no batch in an epoch, is no iterable that starts anew, or is not the one of
                 a checkpoint; or many batches were handed out, and `step` was called on none.
         """
+        self._check_held_out(loader)
+        stream = self._stream.batches(loader)
+        count = self.problem.accumulate
+        while not self.done:
+            self._loop.hand_out()
+            yield next(stream) if count == 1 else list(islice(stream, count))
+
+    def epochs(self, loader: Iterable[Any]) -> Iterator[Iterator[Any]]:
+        """The epochs that are left, each of the batches that inner steps are taken on.
+
+        The first is what is left of the one in which the session stands; the last ends with the last step. Where
+        micro-batches are accumulated, those that are left over at an epoch's end are passed over.
+
+        Raises:
+            ArgumentError: See `batches`.
+        """
+        self._check_held_out(loader)
+        while not self.done:
+            yield self._epoch(loader)
+
+    def _epoch(self, loader: Iterable[Any]) -> Iterator[Any]:
+        stream, count = self._stream.epoch_of(loader), self.problem.accumulate
+        while not self.done:
+            group = list(islice(stream, count))
+            if len(group) < count:
+                return
+            self._loop.hand_out()
+            yield group[0] if count == 1 else group
+
+    def _check_held_out(self, loader: Iterable[Any]) -> None:
         if self.validation.reads(loader):
             text = (
                 "Validation is on the data that training is on: hyperparameters would be adapted to the training loss. "
                 "Hold data out for `val_batches`, by `torch.utils.data.random_split` say."
             )
             self.notices.say("val_batches", text)
-        stream = self._stream.batches(loader)
-        count = self.problem.accumulate
-        while not self.done:
-            self._loop.hand_out()
-            yield next(stream) if count == 1 else list(islice(stream, count))
+
+    def evaluate(self, measure: Callable[[nn.Module], Answer]) -> Answer:
+        """What a function makes of the model as reports see it: in eval mode, at averaged weights, without gradients.
+
+        Training goes on as if it had not been asked for: buffers, modes and random generators come back. Its time is
+        the caller's, and not booked.
+
+        Args:
+            measure: Takes the model; an accuracy, say.
+        """
+        model, randomness = self.problem.model, Randomness.capture()
+        self._meter.stop()
+        weights = self.averaged_weights() if self._averaging else nullcontext()
+        try:
+            with self.problem.undisturbed(), weights, evaluating(model), torch.no_grad():
+                return measure(model)
+        finally:
+            randomness.restore()
 
     def step(self, batch: Any) -> Tensor:
         """Take one inner step, and whatever the window that it may complete asks for.
@@ -365,12 +409,13 @@ class GlocalSession:
             with self._course.averages.applied():
                 yield
             return
-        own = {name: value.clone() for name, value in self.problem.model.state_dict().items()}
-        self.problem.model.load_state_dict(theirs.module.state_dict())
+        own, averaged = ([*held.parameters(), *held.buffers()] for held in (self.problem.model, theirs.module))
+        held = copied(own)
+        write(own, averaged)
         try:
             yield
         finally:
-            self.problem.model.load_state_dict(own)
+            write(own, held)
 
     # ---- checkpoints ----
 
@@ -468,6 +513,7 @@ class GlocalSession:
             "cursor": self.validation.cursor,
             "adaptation": self._adaptation.as_plain(),
             "guard": self._guard.as_plain(),
+            "lowest": self._course.lowest,
             "train_losses": list(self._course.train_losses),
             "curve": list(self._curve),
             "metrics": dict(self._metrics),
@@ -491,6 +537,7 @@ class GlocalSession:
             "scaler": None if self.problem.scaler is None else self.problem.scaler.state_dict(),
             "averages": self._course.averages.as_plain(),
             "own_average": None if theirs is None else theirs.state_dict(),
+            "own_transient": {} if theirs is None else transient_buffers(theirs),
             "snapshots": self._adaptation.open_as_plain(),
             "points": self._guard.points_as_plain(),
         }
@@ -505,6 +552,7 @@ class GlocalSession:
             self.problem.scaler.load_state_dict(plain["scaler"])
         if self.problem.averaged is not None and plain["own_average"] is not None:
             self.problem.averaged.load_state_dict(plain["own_average"])
+            set_transient_buffers(self.problem.averaged, plain["own_transient"])
         course.averages.load_plain(plain["averages"])
         self._schedule.load_plain(decoded(plain["schedule"]))
         self._stream.load_plain(plain["stream"])
@@ -513,6 +561,7 @@ class GlocalSession:
         self._adaptation.load_plain(plain["adaptation"])
         self._guard.load_plain(plain["guard"], plain["points"])
         course.train_losses = [loss.to(device) for loss in plain["train_losses"]]
+        course.lowest = plain["lowest"]
         self._curve = plain["curve"]
         self._metrics, self._between = plain["metrics"], {}
         self.cost.load_plain(plain["cost"])

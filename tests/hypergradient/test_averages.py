@@ -114,18 +114,75 @@ def test_the_nearer_average_of_weights_that_move_on_steadily_is_ahead():
     assert all(((d - ahead).abs() < 0.02 * ahead).all() for d in averages.displacement())
 
 
-def test_each_precision_of_a_model_is_averaged_in_its_own():
+def test_each_precision_of_a_model_is_averaged_in_its_own_and_half_of_it_in_single():
     model = network()
     model[0].double()
     model[4].to(torch.bfloat16)
     averages = Averages(problem_of(model))
     seen = walk(model, averages, 30)
-    slack = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.03}
-    check(model, averages, {which: naive(which, seen) for which in REACH}, slack)
+    check(model, averages, {which: naive(which, seen) for which in REACH}, {torch.float64: 1e-12, torch.float32: 1e-5})
     before = copy.deepcopy(model.state_dict())
     with averages.applied():
         assert {t.dtype for t in model.parameters()} == {torch.float64, torch.float32, torch.bfloat16}
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_averages_of_half_precision_take_steps_in_that_it_would_round_away(dtype):
+    """A share of a thousandth of a difference of one is less than half a unit in the last place."""
+    model = network().to(dtype)
+    averages = Averages(problem_of(model))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(1.0)
+    averages.restart()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(2.0)
+    first = 24_000  # where the farther average takes a thousandth of the weights
+    for step in range(first, first + 40):
+        averages.update(step)
+    for which, part in (("far", 6), ("near", 24)):
+        left = 1.0
+        for step in range(first, first + 40, 4):
+            left *= 1 - 4 * part / step
+        for average in getattr(averages, which)[: len(list(model.parameters()))]:
+            assert average.dtype == torch.float32
+            torch.testing.assert_close(average, torch.full_like(average, 2 - left), rtol=1e-6, atol=0)
+    with averages.applied():
+        for tensor, average in zip(model.parameters(), averages.far, strict=False):
+            assert torch.equal(tensor, average.to(dtype))
+    assert all(bool((tensor == 2).all()) for tensor in model.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_averaged_state_is_of_the_models_precision_and_apart_from_training(dtype):
+    model = network().to(dtype)
+    averages = Averages(problem_of(model))
+    walk(model, averages, 30)
+    state = averages.state_dict()
+    assert {name: t.dtype for name, t in state.items()} == {name: t.dtype for name, t in model.state_dict().items()}
+    assert not any(tensor.requires_grad for tensor in state.values())
+    with averages.applied():
+        torch.testing.assert_close(dict(state), dict(model.state_dict()), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_between_the_averages_of_a_steady_training_lies_the_span(dtype):
+    assert Averages.span(4000) == pytest.approx(4000 * (1 / 7 - 1 / 25))
+    assert Averages.span(1) == 4, "an average is updated every fourth step"
+    model = network().to(dtype)
+    averages = Averages(problem_of(model))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        averages.restart()
+        for step in range(1, 4001):
+            for parameter in model.parameters():
+                parameter.fill_(step / 4000)
+            averages.update(step)
+    span = Averages.span(4000) / 4000
+    assert all(((d - span).abs() < 0.02 * span).all() for d in averages.displacement())
 
 
 def test_an_average_that_is_begun_anew_forgets_what_was_before():

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter, Problem
 from ray_glocal.hypergradient.averages import Averages
-from ray_glocal.hypergradient.first_order import first_order
+from ray_glocal.hypergradient.first_order import first_order, rates_alone
 
 from .cases import IN_LOSS, JUMPING, MODELS, OPTIMIZERS, VARIANTS, Case, draw, train_loss, val_loss
 from .test_window import everything, same
@@ -149,6 +149,7 @@ def test_nothing_is_left_behind_of_a_first_order_hypergradient(optimizer, model)
     before = all_there_is()
     arguments = problem, averages, case.batches[-1], case.val_batches, values, STRETCH
     found, again = (first_order(*arguments).derivatives for _ in range(2))
+    rates_alone(problem, averages, case.val_batches, values)
     after = all_there_is()
     assert [key for key in before if not same(before[key], after[key])] == []
     assert found.isfinite().all()
@@ -292,6 +293,64 @@ def test_rates_act_as_far_as_training_has_gone(which, kind):
     for name, (own, rate) in told.items():
         truth = sum(dot for i, dot in enumerate(dots) if i % 2 in own) / rate
         torch.testing.assert_close(found[name], truth.reshape(1))
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
+@pytest.mark.parametrize("which", RATES)
+def test_rates_alone_are_those_of_the_whole_and_all_else_is_zero(which, kind):
+    """By a validation gradient, and no pass of the training loss."""
+    hyper, groups, told = RATES[which]
+    trained, calls = Trained(*IN_LOSS, *hyper, DECAY, kind=kind, groups=groups), []
+    whole = trained.first_order()
+    trained.problem.train_loss = lambda *_: calls.append(1)
+    alone = rates_alone(trained.problem, trained.averages, trained.val_batches, trained.values)
+    assert (alone.derivatives.dtype, alone.derivatives.shape) == (torch.float64, (trained.problem.size,))
+    assert alone.loss == whole.loss
+    for name, place in trained.problem.places.items():
+        if name in told:
+            assert whole.derivatives[place].abs() > 1e-6
+            torch.testing.assert_close(alone.derivatives[place], whole.derivatives[place], rtol=1e-12, atol=0)
+        else:
+            assert not alone.derivatives[place].any()
+    assert calls == []
+
+
+def test_where_a_training_loss_may_not_run_again_what_it_alone_reads_is_zero():
+    trained = Trained(LR, DECAY, *IN_LOSS)
+    whole, places = trained.first_order(), trained.problem.places
+    direct = trained.outer()[2]
+    trained.problem.train_loss = lambda *_: pytest.fail("it was run again")
+    arguments = trained.problem, trained.averages, trained.batch, trained.val_batches, trained.values, STRETCH
+    told = first_order(*arguments, again=False)
+    assert told.loss == whole.loss
+    for name, place in places.items():
+        truth = whole.derivatives[place] if name in ("lr", "weight_decay") else direct[name].flatten()
+        torch.testing.assert_close(told.derivatives[place], truth)
+
+
+def test_where_no_rate_is_adapted_there_is_a_loss_all_the_same():
+    trained = Trained(*IN_LOSS, model="batchnorm")
+    alone = rates_alone(trained.problem, trained.averages, trained.val_batches, trained.values)
+    assert not alone.derivatives.any()
+    assert alone.loss == pytest.approx(float(trained.outer()[0]), rel=1e-12)
+
+
+@pytest.mark.parametrize("which", ["one for all", "one for each"])
+def test_half_precision_is_followed_as_far_as_it_goes(which):
+    """Weights in bfloat16, their averages in single precision: about what the same training in double says."""
+    hyper, groups, told = RATES[which]
+    trained = Trained(*hyper, *IN_LOSS, groups=groups)
+    whole = trained.found()
+    trained.model.to(torch.bfloat16)
+    for average in (trained.averages.near, trained.averages.far):
+        average[:] = [tensor.float() for tensor in average]
+    trained.averages._group()
+    trained.batch, *trained.val_batches = (
+        (inputs.to(torch.bfloat16), labels) for inputs, labels in (trained.batch, *trained.val_batches)
+    )
+    alone = rates_alone(trained.problem, trained.averages, trained.val_batches, trained.values).derivatives
+    for name in told:
+        torch.testing.assert_close(alone[trained.problem.places[name]], whole[name], rtol=0.05, atol=0)
 
 
 def test_the_loss_is_that_of_the_averaged_weights():

@@ -19,9 +19,19 @@ from ray_glocal.session import GlocalSession, Settings
 
 SECONDS = ("cost/seconds", "cost/share", "cost/overhead")  # no two runs agree in these
 CLASSES, FEATURES = 3, 6
+
+
+def windows(**told: Any) -> Settings:
+    """Settings of a session that works by windows, in the budget of their tests, and reports the raw weights."""
+    overhead = None if told.get("duty_cycle") is not None else 0.25
+    return Settings(**{"hypergradients": "windows", "averaging": False, "overhead": overhead, **told})
+
+
 # Bit for bit the same on every machine, so by duty cycles; the first one's gate always holds.
-QUIET = Settings(window=8, search_window=6, overhead=None, duty_cycle=0.125, act=1e12, act_small=1e12, heat=0)
-LIVELY = Settings(window=8, search_window=6, overhead=None, duty_cycle=0.5, act=1.0, act_small=0.1, report_every=20)
+QUIET = windows(window=8, search_window=6, duty_cycle=0.125, act=1e12, act_small=1e12, heat=0)
+LIVELY = windows(window=8, search_window=6, duty_cycle=0.5, act=1.0, act_small=0.1, report_every=20)
+PROMPT = Settings(window=8, search_window=6, overhead=None, duty_cycle=0.5, report_every=20)
+WAYS = {"windows": LIVELY, "first-order": PROMPT}  # in which a session adapts
 
 OPTIMIZERS: Mapping[str, tuple[type[torch.optim.Optimizer], dict[str, Any], tuple[Hyperparameter, ...]]] = {
     "sgd": (

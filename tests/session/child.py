@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from .cases import Run, seed_all
+from .cases import WAYS, Run, seed_all
 
 SAVE_EVERY = 11
 
@@ -39,10 +39,10 @@ def save(session, folder, deadly):
     unfinished.rename(folder / f"checkpoint-{session.step_count:06d}")
 
 
-def main(folder, kill_at, kill_in_save):
+def main(folder, kill_at, kill_in_save, way):
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
-    run = Run(trace=folder / "trace", schedule="warm-up and cosine", own_generator=True)
+    run = Run(trace=folder / "trace", schedule="warm-up and cosine", own_generator=True, settings=WAYS[way])
     session = run.session()
     seed_all(os.getpid() if latest(folder) else 3)
     session.restore(latest(folder))
@@ -58,4 +58,4 @@ def main(folder, kill_at, kill_in_save):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

@@ -13,12 +13,15 @@ from torch.nn.parallel import DistributedDataParallel
 from ray_glocal.hypergradient import Clipping, Hyperparameter
 from ray_glocal.session import GlocalSession, Settings
 
-LIVELY = Settings(window=8, search_window=6, val_batches=8, act=0.2, act_small=0.1, report_every=20, overhead=2.0)
+from .cases import windows
+
+LIVELY = windows(window=8, search_window=6, val_batches=8, act=0.2, act_small=0.1, report_every=20, overhead=2.0)
 CYCLE = replace(LIVELY, overhead=None, duty_cycle=0.5)
 SETTINGS = {
     "cycle": CYCLE,
     "resumed": CYCLE,
-    "budget": Settings(window=8, search_window=6, overhead=2.0, report_every=20),
+    "first-order": Settings(window=8, search_window=4, val_batches=8, overhead=None, duty_cycle=0.5, report_every=20),
+    "budget": windows(window=8, search_window=6, overhead=2.0, report_every=20),
 }
 STEPS = 80
 

@@ -10,9 +10,8 @@ import torch.nn.functional as F
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter
-from ray_glocal.session import Settings
 
-from .cases import LIVELY, Run, drive
+from .cases import LIVELY, WAYS, Run, drive, windows
 
 LR = Hyperparameter("lr", 0.1, 1e-4, 1.0, "log")
 COUNT = "Count inner steps: epochs times `len\\(train_loader\\)`."
@@ -148,14 +147,15 @@ CUT = {
 }
 
 
+@pytest.mark.parametrize("settings", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("read", CUT.values(), ids=CUT)
-def test_one_that_a_loss_reads_without_its_graph_is_said_at_the_first_window(read, caplog):
-    run = Run(train=reader(read), settings=LIVELY)
+def test_one_that_a_loss_reads_without_its_graph_is_said_at_the_first_window(read, settings, caplog):
+    run = Run(train=reader(read), settings=settings)
     session = run.session(hyper=[LR, Hyperparameter("x", 0.3, 0.0, 1.0)])
     stream = session.batches(run.loader)
-    drive(session, stream, LIVELY.search_window - 1)
+    drive(session, stream, settings.search_window - 1)
     assert session.notices.texts == ()
-    drive(session, stream, 30)
+    drive(session, stream, 60)
     assert session.notices.texts == (
         "The derivative in 'x' is exactly zero over the whole first window: a loss that reads it as "
         "`float(hyper['x'])`, by `.item()` or `.detach()`, cuts it off, and it will never move. Use the tensor as it "
@@ -163,10 +163,11 @@ def test_one_that_a_loss_reads_without_its_graph_is_said_at_the_first_window(rea
     )
 
 
-def test_one_that_is_read_as_it_is_is_not():
-    run = Run(train=reader(lambda hyper: hyper["x"] * 0.1), settings=LIVELY)
+@pytest.mark.parametrize("settings", WAYS.values(), ids=WAYS)
+def test_one_that_is_read_as_it_is_is_not(settings):
+    run = Run(train=reader(lambda hyper: hyper["x"] * 0.1), settings=settings)
     session = run.session(hyper=[LR, Hyperparameter("x", 0.3, 0.0, 1.0)])
-    drive(session, session.batches(run.loader), 30)
+    drive(session, session.batches(run.loader), 60)
     assert session.notices.texts == ()
 
 
@@ -180,10 +181,10 @@ def test_of_a_module_one_layer_may_still_be_zero():
 
 def test_an_option_of_the_optimizer_may_have_none():
     """Weight decay of weights that are zero, say."""
-    run = Run(settings=Settings(window=8, overhead=None, duty_cycle=1.0))
+    run = Run(settings=windows(window=8, duty_cycle=1.0))
     for parameter in run.model.parameters():
         torch.nn.init.zeros_(parameter)
     session = run.session(hyper=[Hyperparameter("weight_decay", 1e-2, 1e-6, 0.1, "log")])
-    session._heed = lambda window: None
+    session._adaptation.heed = lambda window: None
     drive(session, session.batches(run.loader), 10)
     assert session.notices.texts == ()

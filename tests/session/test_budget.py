@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_glocal.session import Settings
+from ray_glocal.session.notices import Notices
 from ray_glocal.session.pacing.budget import FRONT, REPORTS, SEARCH, Budget, Prices, reports_every
 from ray_glocal.session.pacing.cost import PLAIN, REPORT, UPKEEP, WINDOW, Cost, window_steps
 from ray_glocal.session.pacing.cost import SEARCH as SEARCHED
 from ray_glocal.session.pacing.meter import LEARN, WARM_UP, Meter
-from ray_glocal.session.notices import Notices
-from ray_glocal.session.windows.recorder import Recorder
 from ray_glocal.session.pacing.timetable import Earned
+from ray_glocal.session.windows.recorder import Recorder
 
-from .cases import Run, drive
+from .cases import Run, drive, windows
 
 CPU = torch.device("cpu")
 
@@ -50,7 +50,7 @@ class Training:
     ends: list[tuple[int, str]] = field(default_factory=list)
 
     def __post_init__(self):
-        self.told = Settings(overhead=self.overhead)
+        self.told = windows(overhead=self.overhead)
         self.cost = Cost()
         self.build()
 
@@ -335,11 +335,14 @@ def test_a_session_with_a_slow_validation_says_so_once(caplog, period, warned):
 
 def clocked(session):
     """The session by a clock that its work moves on: a plain step takes 3 seconds, a validation batch 1."""
-    clock = Clock()
+    clock, adaptation = Clock(), session._adaptation
     session._meter._clock = clock
     session.problem.advance = clock.after(session.problem.advance, lambda *_: 3.0)
-    session._tape.step = clock.after(session._tape.step, lambda *_: 3.0)
-    session._heed = clock.after(session._heed, lambda window: 6.6 * len(window.snapshots))
+    if session.settings.hypergradients == "windows":
+        adaptation.tape.step = clock.after(adaptation.tape.step, lambda *_: 3.0)
+        adaptation.heed = clock.after(adaptation.heed, lambda window: 6.6 * len(window.snapshots))
+    else:
+        adaptation._observe = clock.after(adaptation._observe, lambda: 6.6)
     session.validation.mean = clock.after(session.validation.mean, lambda *_: 1.0 * session.validation.count)
     return session, clock
 
@@ -358,25 +361,30 @@ class Clock:
         return priced
 
 
-WINDOWS = Settings(window=8, search_window=6, report_every=50)
+WINDOWS = windows(window=8, search_window=6, report_every=50)
+FIRST_ORDER = Settings(window=8, search_window=6, report_every=50, overhead=0.25)
+both = pytest.mark.parametrize("told", [WINDOWS, FIRST_ORDER], ids=["windows", "first-order"])
 
 
-def test_a_session_stays_within_its_budget():
-    run = Run(total=900, settings=WINDOWS)
+@both
+def test_a_session_stays_within_its_budget(told):
+    run = Run(total=900, settings=told)
     session, clock = clocked(run.session())
     drive(session, session.batches(run.loader))
-    told = session.metrics()
-    assert told["cost/seconds"] == pytest.approx(clock.now)
-    assert 0.15 < told["cost/overhead"] <= 0.25
+    metrics = session.metrics()
+    assert metrics["cost/seconds"] == pytest.approx(clock.now)
+    assert 0.15 < metrics["cost/overhead"] <= 0.25
     assert len({row.step for row in session.trace.rows}) >= 5
 
 
-def test_all_that_a_session_does_beside_a_plain_step_is_booked():
-    """Before and after it; what the loop does between two steps is training."""
-    run = Run(total=100, settings=replace(WINDOWS, overhead=1e-3))
+@both
+def test_all_that_a_session_does_beside_a_plain_step_is_booked(told):
+    """Before and after it; what the loop does between two steps is training, and so is its own schedule."""
+    run = Run(total=100, settings=replace(told, overhead=1e-3))
     session, clock = clocked(run.session())
-    session._foresight.advance = clock.after(session._foresight.advance, lambda: 0.25)
+    session._schedule.check_alone = clock.after(session._schedule.check_alone, lambda: 0.25)
     session._schedule.step = clock.after(session._schedule.step, lambda: 0.5)
+    session._course.averages.update = clock.after(session._course.averages.update, lambda step: 0.5)
     batches = session.batches(run.loader)
     while not session.done:
         session.step(next(batches))
@@ -385,7 +393,7 @@ def test_all_that_a_session_does_beside_a_plain_step_is_booked():
     reports = 5.0 * 3
     assert session.cost.typical(UPKEEP) == 0.75
     assert session.cost.extra_seconds == 0.75 * 100 + reports
-    assert 4.0 * 100 - 3 <= session.cost.plain_seconds <= 4.0 * 100, "what follows a report is nobody's: checkpoints"
+    assert 4.5 * 100 - 3 <= session.cost.plain_seconds <= 4.5 * 100, "what follows a report is nobody's: checkpoints"
 
 
 def test_a_search_that_has_spent_its_share_ends():
@@ -393,27 +401,29 @@ def test_a_search_that_has_spent_its_share_ends():
     run = Run(total=900, settings=replace(WINDOWS, overhead=0.1, search_region=0.5), start={"lr": 1e-5})
     session, _ = clocked(run.session())
     drive(session, session.batches(run.loader), until=100)
-    assert not session._outer.searching
+    assert not session._adaptation.outer.searching
     searched = [row for row in session.trace.rows if row.hyperparameter == "lr" and row.gate in ("act", "act small")]
     assert 1 <= len(searched) <= 0.6 * 0.1 * 900 / (2.2 * 6)
     assert [row.gate for row in session.trace.rows if row.hyperparameter == "lr"][-1] == "restart"
 
 
-def test_a_search_that_is_not_affordable_never_starts():
-    run = Run(total=60, settings=WINDOWS)
+@pytest.mark.parametrize("told", [WINDOWS, replace(FIRST_ORDER, overhead=0.02)], ids=["windows", "first-order"])
+def test_a_search_that_is_not_affordable_never_starts(told):
+    run = Run(total=60, settings=told)
     session, _ = clocked(run.session())
     drive(session, session.batches(run.loader))
-    assert not session._outer.searching
+    assert not session._adaptation.searching
     assert session.trace.rows == []
 
 
+@both
 @pytest.mark.parametrize("at", [13, 200, 437])
-def test_a_resumed_session_keeps_its_plan_and_what_was_spent(tmp_path, at):
-    run = Run(total=600, settings=WINDOWS)
+def test_a_resumed_session_keeps_its_plan_and_what_was_spent(tmp_path, at, told):
+    run = Run(total=600, settings=told)
     session, clock = clocked(run.session())
     drive(session, session.batches(run.loader), until=at)
     session.save(tmp_path)
-    again = Run(total=600, settings=WINDOWS)
+    again = Run(total=600, settings=told)
     resumed, later = clocked(again.session())
     resumed.restore(tmp_path)
     assert resumed.cost == session.cost

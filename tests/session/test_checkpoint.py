@@ -1,6 +1,7 @@
 """The two files of a checkpoint: the weights for everybody, and what only an exact resume needs."""
 
 import os
+from dataclasses import replace
 
 import pyarrow.fs
 import pytest
@@ -13,7 +14,9 @@ from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session import Adapted, GlocalSession
 from ray_glocal.session.state.checkpoint import FILE
 
-from .cases import QUIET, Run, differences, drive
+from .cases import QUIET, WAYS, Run, differences, drive
+
+both = pytest.mark.parametrize("settings", WAYS.values(), ids=WAYS)
 
 
 def saved(folder, at=20, **arguments):
@@ -39,9 +42,10 @@ class Elsewhere:
         raise AssertionError("the whole folder was fetched")
 
 
+@both
 @pytest.mark.parametrize("place", [str, lambda folder: folder, Elsewhere])
-def test_the_weights_of_an_ended_trial_are_there_for_everybody(tmp_path, place):
-    run = saved(tmp_path / "ended")
+def test_the_weights_of_an_ended_trial_are_there_for_everybody(tmp_path, place, settings):
+    run = saved(tmp_path / "ended", settings=settings)
     for file in resumes(tmp_path / "ended"):
         file.unlink()
     assert differences(dict(run.model.state_dict()), ray_glocal.weights(place(tmp_path / "ended"))) == []
@@ -50,8 +54,9 @@ def test_the_weights_of_an_ended_trial_are_there_for_everybody(tmp_path, place):
     assert differences(dict(run.model.state_dict()), dict(fresh.model.state_dict())) == []
 
 
-def test_averaged_weights_fit_the_model_as_well(tmp_path):
-    run = Run()
+@both
+def test_averaged_weights_fit_the_model_as_well(tmp_path, settings):
+    run = Run(settings=settings)
     averaged = AveragedModel(run.model)
     session = run.session(averaged=averaged)
     drive(session, session.batches(run.loader), 20)
@@ -62,33 +67,52 @@ def test_averaged_weights_fit_the_model_as_well(tmp_path):
     Run().model.load_state_dict(told)
 
 
+@both
+def test_a_sessions_own_average_is_what_it_reports_on(tmp_path, settings):
+    run = Run(settings=replace(settings, averaging=True))
+    session = run.session()
+    (report,) = drive(session, session.batches(run.loader), 20)
+    session.save(tmp_path)
+    told = ray_glocal.weights(tmp_path, averaged=True)
+    assert differences(dict(run.model.state_dict()), told) != []
+    with session.averaged_weights():
+        assert differences(dict(run.model.state_dict()), told) == []
+    run.model.load_state_dict(told)
+    assert session.validation.mean(lambda b: session.problem.mean_val_loss([b], session.values)) == report["val_loss"]
+
+
 def test_averaged_weights_that_are_not_there(tmp_path):
     saved(tmp_path)
-    text = "`source` must hold averaged weights; got .* Leave `averaged` out: the session had none."
+    text = (
+        r"`source` must hold averaged weights; got .* Leave `averaged` out: .* none, by `Settings\(averaging=False\)`."
+    )
     with pytest.raises(ArgumentError, match=text):
         ray_glocal.weights(tmp_path, averaged=True)
 
 
-def test_a_descendant_needs_the_weights_alone(tmp_path):
-    ancestor = saved(tmp_path / "ended")
+@both
+def test_a_descendant_needs_the_weights_alone(tmp_path, settings):
+    ancestor = saved(tmp_path / "ended", settings=settings)
     for file in resumes(tmp_path / "ended"):
         file.unlink()
-    run = Run()
+    run = Run(settings=settings)
     session = run.session(hyper=Adapted(run.hyper, ancestor=Elsewhere(tmp_path / "ended")))
     session.restore(None)
     assert differences(dict(ancestor.model.state_dict()), dict(run.model.state_dict())) == []
     assert not session.notices.said("ancestor")
+    assert not session._adaptation.searching, "the learning rate came along"
 
 
-def test_an_ended_trial_is_not_resumed_and_the_way_out_is_said(tmp_path):
-    saved(tmp_path)
+@both
+def test_an_ended_trial_is_not_resumed_and_the_way_out_is_said(tmp_path, settings):
+    saved(tmp_path, settings=settings)
     (resume,) = resumes(tmp_path)
     resume.unlink()
     text = (
         rf"`source` must hold the file '{resume.name}' to be resumed from; got '{tmp_path}'. Its trial had ended, and "
         r"of ended trials the weights alone are kept .*: load them by `model.load_state_dict\(ray_glocal.weights\(so"
     )
-    run = Run()
+    run = Run(settings=settings)
     session = run.session()
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
     with pytest.raises(ArgumentError, match=text):
@@ -105,10 +129,19 @@ def test_a_damaged_part_is_named(tmp_path):
     assert caught.value.__cause__ is not None
 
 
+def test_a_session_of_the_other_way_is_not_gone_on_with(tmp_path):
+    saved(tmp_path, settings=WAYS["windows"])
+    with pytest.raises(ArgumentError, match="hypergradients"):
+        Run(settings=WAYS["first-order"]).session().restore(tmp_path)
+
+
+@both
 @pytest.mark.parametrize("survived", range(4))
-def test_a_save_into_the_same_folder_that_dies_anywhere_leaves_one_that_can_be_resumed(tmp_path, monkeypatch, survived):
+def test_a_save_into_the_same_folder_that_dies_anywhere_leaves_one_that_can_be_resumed(
+    tmp_path, monkeypatch, survived, settings
+):
     """Of the calls that change the folder so many are survived: write, rename, write, rename."""
-    run = Run()
+    run = Run(settings=settings)
     session = run.session()
     drive(session, session.batches(run.loader), 20)
     session.save(tmp_path)
@@ -128,7 +161,7 @@ def test_a_save_into_the_same_folder_that_dies_anywhere_leaves_one_that_can_be_r
         patched.setattr(os, "replace", mortal(os.replace))
         with pytest.raises(KeyboardInterrupt):
             session.save(tmp_path)
-    again = Run().session()
+    again = Run(settings=settings).session()
     again.restore(tmp_path)
     assert again.step_count == 20
     session.save(tmp_path)

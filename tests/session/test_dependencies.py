@@ -15,7 +15,7 @@ from ray_glocal.errors import ArgumentError
 from .dependencies import batches, counters, functions, holders, hooks, norms, parameters, updates
 from .dependencies.endings import ENDINGS, RIGHT_BY_NOW
 from .dependencies.networks import LR, data, entropy, mlp
-from .fuzz.judging import REFUSED, RIGHT, SAID, WARNED, judge
+from .fuzz.judging import FIRST_ORDER, REFUSED, RIGHT, SAID, UNJUDGED, WARNED, judge
 from .fuzz.loops import Trial, rate
 
 KINDS = (batches, parameters, counters, holders, hooks, updates, norms, functions)
@@ -27,6 +27,20 @@ EACH = ("graphs", "again", pytest.param("forward", marks=pytest.mark.slow))
 followed = {name: build for kind in KINDS for name, build in kind.FOLLOWED.items()}
 either = {name: build for kind in KINDS for name, build in kind.EITHER.items()}
 followed |= {name: either.pop(name) for name in RIGHT_BY_NOW}
+NOT_YET = (  # first-order sessions raise torch's own errors, or draw on what they cannot put back
+    "validation loss that differentiates",
+    "gradient penalty in both losses",
+    "adversarial training",
+    "second derivatives in both losses",
+    "counter of itertools",
+    "generator function of scales",
+    "counter in a large array",
+    "loader of other batches",
+    "a hook of an inner tensor",
+    "gradual freezing",
+    "layers in turns",
+    "sharpness-aware",
+)
 
 
 def trial(name, way, **changed):
@@ -54,6 +68,13 @@ def test_what_a_session_follows_or_tells_of(name, way):
     assert outcome.kind in (RIGHT, SAID, WARNED, REFUSED), str(outcome)
     told = ENDINGS[name], "a step's loss was"  # by which it shows first where states are few
     assert outcome.kind == RIGHT or any(each in text for each in told for text in outcome.words), str(outcome)
+
+
+@pytest.mark.parametrize("name", [name for name in [*followed, *either] if name not in NOT_YET])
+def test_first_order_observations_leave_the_loop_as_it_is(name):
+    """Bit for bit, whatever a step depends on, and whether or not derivatives could follow it."""
+    outcome = judge(trial(name, "first-order", settings=FIRST_ORDER, exact=False))
+    assert outcome.kind in ((UNJUDGED,) if name in followed else (UNJUDGED, REFUSED)), str(outcome)
 
 
 @pytest.mark.parametrize("name", functions.DIFFERENCES)

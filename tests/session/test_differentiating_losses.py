@@ -11,7 +11,9 @@ from torch.optim.swa_utils import AveragedModel
 from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session import GlocalSession, Settings
 
-SETTINGS = {"window": 8, "search_window": 8, "overhead": None, "duty_cycle": 1.0, "act": 1e9, "act_small": 1e9}
+from .cases import windows
+
+SETTINGS = {"window": 8, "search_window": 8, "duty_cycle": 1.0, "act": 1e9, "act_small": 1e9}
 STEPS = 8
 
 
@@ -115,7 +117,7 @@ def trained(build, val_loss, lr=0.1, **more):
         val_batches=batches[STEPS:],
         hyper=[Hyperparameter("lr", lr, lr / 1e3, lr * 1e3, "log")],
         total_steps=100,
-        settings=Settings(**{**SETTINGS, **more}),
+        settings=windows(**{**SETTINGS, **more}),
     )
     for batch in batches[:STEPS]:
         session.step(batch)
@@ -137,6 +139,20 @@ def test_its_derivative_is_right_and_the_weights_are_the_loops(build, val_loss, 
     assert session.trace.rows[0].local == pytest.approx((up - down) / (2 * step), abs=1e-6 * max(1.0, abs(up)))
 
 
+@pytest.mark.parametrize("val_loss", LOSSES.values(), ids=LOSSES)
+def test_a_first_order_session_takes_them_and_reports_on_averaged_weights(val_loss):
+    more = {"hypergradients": "first-order", "window": 4, "search_window": 4, "averaging": True}
+    session, model = trained(smooth, val_loss, **more)
+    assert [row.step for row in session.trace.rows] == [4, 8]
+    assert all(math.isfinite(row.local) for row in session.trace.rows)
+    assert [parameter.grad is None for parameter in model.parameters()] == [False] * 4, "those of the last step"
+    told = session.metrics()["val_loss"]
+    with session.averaged_weights():
+        model.eval()
+        right = sum(val_loss(model, batch).item() for batch in data()[STEPS:]) / 2
+    assert told == pytest.approx(right, rel=1e-12)
+
+
 def test_a_report_leaves_no_gradients_behind():
     session, model = trained(smooth, backward)
     kept = [parameter.grad for parameter in model.parameters()]
@@ -147,7 +163,8 @@ def test_a_report_leaves_no_gradients_behind():
     assert all(parameter.grad is not None for parameter in model.parameters()), "those of the last step"
 
 
-def test_averaged_weights_are_validated_alike():
+@pytest.mark.parametrize("told", [windows(), Settings()], ids=["windows", "first-order"])
+def test_averaged_weights_are_validated_alike(told):
     torch.manual_seed(0)
     model = smooth()
     averaged = AveragedModel(model)
@@ -160,6 +177,7 @@ def test_averaged_weights_are_validated_alike():
         hyper=[Hyperparameter("lr", 0.1, 1e-4, 1.0, "log")],
         total_steps=100,
         averaged=averaged,
+        settings=told,
     )
     for batch in data()[:STEPS]:
         session.step(batch)

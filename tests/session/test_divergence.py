@@ -13,12 +13,13 @@ from ray_glocal.hypergradient import Hyperparameter, Problem
 from ray_glocal.session import GlocalSession, Settings
 from ray_glocal.session.divergence import EXPLOSION, FRESH, MOST_ROLLBACKS, Guard, RestorePoint
 
-from .cases import LIVELY, QUIET, Run, differences, drive, rows_of
+from .cases import LIVELY, QUIET, WAYS, Run, differences, drive, rows_of, windows
 
 LR = Hyperparameter("lr", 0.1, 1e-4, 1.0, "log")
-EVEN = Settings(window=8, search_window=8, overhead=None, duty_cycle=0.125, report_every=50)
-BRIEF = Settings(window=4, search_window=4, overhead=None, duty_cycle=0.125)
-CALM = replace(QUIET, overhead=None, duty_cycle=0.25, report_every=20)
+EVEN = windows(window=8, search_window=8, duty_cycle=0.125, report_every=50)
+BRIEF = windows(window=4, search_window=4, duty_cycle=0.125)
+CALM = replace(QUIET, duty_cycle=0.25, report_every=20)
+both = pytest.mark.parametrize("told", WAYS.values(), ids=WAYS)
 DECAY = Hyperparameter("weight_decay", 1e-3, 1e-6, 0.1, "log")
 
 
@@ -58,8 +59,9 @@ def test_a_loss_that_is_not_a_number_goes_back_and_cuts_the_rate():
     assert all(bool(torch.isfinite(p).all()) for p in run.model.parameters())
 
 
-def test_going_back_restores_weights_buffers_and_optimizer_state():
-    run = Run("adamw")
+@both
+def test_going_back_restores_weights_buffers_and_optimizer_state(told):
+    run = Run("adamw", settings=told)
     session = run.session()
     drive(session, session.batches(run.loader), 20)
     problem, values = session.problem, session.values
@@ -99,9 +101,7 @@ def test_a_jump_of_the_validation_loss_goes_back():
     told = retreats(session)
     assert [row["step"] for row in told] == [48, 48]
     assert told[0]["reason"].startswith("the training loss jumped")
-    run, session = failing(
-        bad={}, settings=Settings(window=6, search_window=6, overhead=None, duty_cycle=0.5, report_every=10)
-    )
+    run, session = failing(bad={}, settings=windows(window=6, search_window=6, duty_cycle=0.5, report_every=10))
     batches = session.batches(run.loader)
     drive(session, batches, 49)
     with torch.no_grad():
@@ -133,7 +133,7 @@ def chaotic(hyper, total=60):
         return ((w**2 - 1) ** 2 / 4).sum() + 0.05
 
     optimizer = torch.optim.SGD(model.parameters(), lr=1.9)
-    settings = Settings(window=12, search_window=12, overhead=None, duty_cycle=1.0, report_every=20, jump=1e6)
+    settings = windows(window=12, search_window=12, duty_cycle=1.0, report_every=20, jump=1e6)
     return GlocalSession(
         model, optimizer, loss, loss, val_batches=[0], hyper=hyper, total_steps=total, settings=settings
     )
@@ -147,11 +147,11 @@ def test_a_jump_is_blamed_on_the_rate_that_was_run_with(monkeypatch):
     assert float(session.values["lr"]) == 0.1
 
     def respond(*_):
-        session._set_values({**session.values, "lr": session.values["lr"] / 4})
+        session._course.set_values({**session.values, "lr": session.values["lr"] / 4})
         with torch.no_grad():
             run.model.last.bias += torch.tensor([40.0, 0.0, 0.0])
 
-    monkeypatch.setattr(session, "_respond", respond)
+    monkeypatch.setattr(session._adaptation, "respond", respond)
     drive(session, batches, 64)
     assert retreats(session)[0]["reason"].startswith("the validation loss jumped")
     assert float(session.values["lr"]) == pytest.approx(0.05)
@@ -159,7 +159,7 @@ def test_a_jump_is_blamed_on_the_rate_that_was_run_with(monkeypatch):
 
 def test_after_a_search_that_moved_training_begins_anew():
     """With the first weights and buffers, and half the rate that the search ended with."""
-    run = Run("sgd", settings=Settings(window=8, search_window=6, overhead=None, duty_cycle=0.125), total=1000)
+    run = Run("sgd", settings=windows(window=8, search_window=6, duty_cycle=0.125), total=1000)
     session = run.session()
     first = copy.deepcopy(run.model.state_dict())
     stream = session.batches(run.loader)
@@ -171,7 +171,7 @@ def test_after_a_search_that_moved_training_begins_anew():
     now = run.model.state_dict()
     assert all(torch.equal(first[name], now[name]) for name in first)
     assert not run.optimizer.state
-    assert not session._outer.searching
+    assert not session._adaptation.outer.searching
     assert session._guard.rollbacks == 0
 
 
@@ -179,7 +179,7 @@ def test_a_search_that_did_not_move_costs_nothing():
     run = Run("sgd", settings=QUIET, total=1000)
     session = run.session()
     drive(session, session.batches(run.loader), 60)
-    assert not session._outer.searching
+    assert not session._adaptation.outer.searching
     assert {row["gate"] for row in rows_of(session)} == {"hold"}
 
 
@@ -190,8 +190,9 @@ def test_training_in_chaos_is_brought_back():
     assert session.metrics()["val_loss"] == pytest.approx(0.05, abs=1e-3)
 
 
-def test_without_a_rate_to_cut_nothing_goes_round_in_circles():
-    run, session = failing(bad=set(range(30, 100)), hyper=(DECAY,), settings=BRIEF)
+@pytest.mark.parametrize("told", [BRIEF, replace(WAYS["first-order"], window=4)], ids=WAYS)
+def test_without_a_rate_to_cut_nothing_goes_round_in_circles(told):
+    run, session = failing(bad=set(range(30, 100)), hyper=(DECAY,), settings=told)
     reports = drive(session, session.batches(run.loader))
     assert session.done
     assert len(reports) >= 1
@@ -212,8 +213,10 @@ def test_a_run_that_cannot_go_back_keeps_its_hyperparameters_and_says_why_it_hol
     assert session.metrics()["potential"] == 0
 
 
-def test_roll_backs_are_limited():
-    run, session = failing(bad=set(range(120)), total=120, hyper=(Hyperparameter("lr", 0.1, 1e-9, 1.0, "log"),))
+@both
+def test_roll_backs_are_limited(told):
+    lr = Hyperparameter("lr", 0.1, 1e-9, 1.0, "log")
+    run, session = failing(bad=set(range(120)), total=120, hyper=(lr,), settings=told)
     drive(session, session.batches(run.loader))
     assert session.metrics()["rollbacks"] == MOST_ROLLBACKS
     told = [row for row in retreats(session) if row["hyperparameter"] == "lr"]
@@ -222,8 +225,10 @@ def test_roll_backs_are_limited():
     assert float(session.values["lr"]) == pytest.approx(0.1 * LIVELY.cut**MOST_ROLLBACKS)
 
 
-def test_a_rate_at_its_bound_is_not_cut_again():
-    run, session = failing(bad=set(range(60)), total=60, hyper=(Hyperparameter("lr", 0.1, 0.09, 1.0, "log"),))
+@both
+def test_a_rate_at_its_bound_is_not_cut_again(told):
+    lr = Hyperparameter("lr", 0.1, 0.09, 1.0, "log")
+    run, session = failing(bad=set(range(60)), total=60, hyper=(lr,), settings=told)
     drive(session, session.batches(run.loader))
     assert session.metrics()["rollbacks"] == 1
     assert float(session.values["lr"]) == 0.09
@@ -242,8 +247,9 @@ def test_a_collapse_returns_to_the_first_weights():
     assert float(session.values["lr"]) < 8.0
 
 
+@pytest.mark.parametrize("told", [windows(), Settings()], ids=WAYS)
 @pytest.mark.parametrize("scale", [1.0, 100.0])
-def test_starting_from_one_ends_finite_and_learned(scale):
+def test_starting_from_one_ends_finite_and_learned(scale, told):
     """Plain SGD on a network without normalisation, inputs small and large."""
     torch.manual_seed(1)
     model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
@@ -261,6 +267,7 @@ def test_starting_from_one_ends_finite_and_learned(scale):
         val_batches=batches,
         hyper=[Hyperparameter("lr", 1.0, 1e-8, 1.0, "log")],
         total_steps=600,
+        settings=told,
     )
     drive(session, session.batches(batches))
     assert math.isfinite(session.metrics()["val_loss"])

@@ -11,21 +11,20 @@ from hypothesis import strategies as st
 
 from ray_glocal.hypergradient import Hyperparameter, Window, adjoint_trajectory, forward_trajectory
 from ray_glocal.hypergradient.products import EXACT
-from ray_glocal.session import Settings
-from ray_glocal.session.windows import differentiation
 from ray_glocal.session.pacing.cost import CONTEST, PLAIN, SEARCH, WINDOW, Cost
+from ray_glocal.session.pacing.meter import Meter
+from ray_glocal.session.windows import differentiation
 from ray_glocal.session.windows.differentiation import TRIED, Differentiation
 from ray_glocal.session.windows.engines import MOST, WORTH, Engines
-from ray_glocal.session.pacing.meter import Meter
 
-from .cases import LIVELY, differences, drive, rows_of
+from .cases import LIVELY, differences, drive, rows_of, windows
 from .test_losses import plain_val, smooth_run
 
 KINDS = (SEARCH, WINDOW)
 LR = Hyperparameter("lr", 0.1, 1e-4, 1.0, "log")
 MOMENTUM = Hyperparameter("momentum", 0.5, 0.0, 0.99, "logit")
 DECAY = Hyperparameter("weight_decay", 1e-2, 1e-6, 0.1, "log")
-CYCLE = Settings(overhead=None, duty_cycle=0.125)
+CYCLE = windows(duty_cycle=0.125)
 
 
 def engines_of(told, entries, annealed=False):
@@ -37,7 +36,7 @@ def engines_of(told, entries, annealed=False):
 
 
 @pytest.mark.parametrize("engine", ["adjoint", "forward"])
-@pytest.mark.parametrize("told", [Settings(), CYCLE])
+@pytest.mark.parametrize("told", [windows(), CYCLE])
 def test_what_is_asked_for_is_taken(engine, told):
     for entries in (1, 2, 100):
         assert engines_of(replace(told, engine=engine), entries) == [engine, engine]
@@ -50,30 +49,30 @@ def test_duty_cycles_go_by_count():
 
 
 def test_budgets_go_by_prices_where_both_engines_can_serve():
-    assert engines_of(Settings(), 1) == [None, None]
-    assert engines_of(Settings(), MOST) == [None, None]
-    assert engines_of(Settings(), MOST + 1) == ["adjoint", "adjoint"]
-    assert engines_of(Settings(products="differences"), 1) == ["adjoint", "adjoint"]
+    assert engines_of(windows(), 1) == [None, None]
+    assert engines_of(windows(), MOST) == [None, None]
+    assert engines_of(windows(), MOST + 1) == ["adjoint", "adjoint"]
+    assert engines_of(windows(products="differences"), 1) == ["adjoint", "adjoint"]
 
 
 def test_mean_parameters_are_for_the_adjoint_engine():
     """Which later windows read beneath an annealing schedule, and those of the search do not."""
-    assert engines_of(Settings(), 1, annealed=True) == [None, "adjoint"]
-    assert engines_of(Settings(tail=0), 1, annealed=True) == [None, None]
-    made = Engines(Settings(), 1, True)
+    assert engines_of(windows(), 1, annealed=True) == [None, "adjoint"]
+    assert engines_of(windows(tail=0), 1, annealed=True) == [None, None]
+    made = Engines(windows(), 1, True)
     assert [made.tail(kind, 12) for kind in KINDS] == [1, 8]
-    assert Engines(Settings(tail=0), 1, True).tail(WINDOW, 12) == Engines(Settings(), 1, False).tail(WINDOW, 12) == 1
+    assert Engines(windows(tail=0), 1, True).tail(WINDOW, 12) == Engines(windows(), 1, False).tail(WINDOW, 12) == 1
 
 
 def test_until_prices_are_known_it_is_the_adjoint_engine():
-    made = Engines(Settings(), 1, False)
+    made = Engines(windows(), 1, False)
     assert made.of(WINDOW) == "adjoint"
     made.settle(WINDOW, "forward")
     assert (made.of(WINDOW), made.of(SEARCH)) == ("forward", "adjoint")
-    again = Engines(Settings(), 1, False)
+    again = Engines(windows(), 1, False)
     again.load_plain(made.as_plain())
     assert (again.of(WINDOW), again.undecided(WINDOW), again.undecided(SEARCH)) == ("forward", False, True)
-    told = Engines(Settings(engine="adjoint"), 1, False)
+    told = Engines(windows(engine="adjoint"), 1, False)
     told.load_plain(made.as_plain())
     assert told.of(WINDOW) == "adjoint", "what is asked for now counts"
 
@@ -106,7 +105,7 @@ class Contest:
     def __post_init__(self):
         self.cost = Cost()
         self.meter = Meter(self.cost, torch.device("cpu"), lambda: self.now)
-        self.engines = Engines(Settings(), 3, False)
+        self.engines = Engines(windows(), 3, False)
         problem = SimpleNamespace(preserved=nullcontext, size=3, outer_gradient=self.pay_outer)
         tape = SimpleNamespace(products=EXACT, keeping=None)
         self.made = Differentiation(problem, tape, self.meter, self.engines)
@@ -233,7 +232,7 @@ def favouring(session, monkeypatch, engine):
 def test_a_session_settles_for_one_of_two_that_agree(entries):
     session, batches = budgeted(entries)
     seen = []
-    trajectory = session._differentiation.trajectory
+    trajectory = session._adaptation.differentiation.trajectory
 
     def watched(window, kind):
         seen.append((kind, window))
@@ -241,11 +240,11 @@ def test_a_session_settles_for_one_of_two_that_agree(entries):
         torch.testing.assert_close(*both, rtol=1e-9, atol=1e-12)
         return trajectory(window, kind)
 
-    session._differentiation.trajectory = watched
+    session._adaptation.differentiation.trajectory = watched
     while len([kind for kind, _ in seen if kind == WINDOW]) < 3 and not session.done:
         session.step(next(batches))
-    assert not session._engines.undecided(WINDOW)
-    assert session._engines.of(WINDOW) in ("adjoint", "forward")
+    assert not session._adaptation.engines.undecided(WINDOW)
+    assert session._adaptation.engines.of(WINDOW) in ("adjoint", "forward")
     assert session.cost.first[CONTEST] > 0
 
 
@@ -253,15 +252,15 @@ def test_a_session_settles_for_one_of_two_that_agree(entries):
 def test_a_resumed_session_keeps_its_engine(tmp_path, monkeypatch, engine):
     session, batches = budgeted()
     favouring(session, monkeypatch, engine)
-    while session._engines.undecided(WINDOW):
+    while session._adaptation.engines.undecided(WINDOW):
         session.step(next(batches))
-    assert session._engines.of(WINDOW) == engine
+    assert session._adaptation.engines.of(WINDOW) == engine
     session.save(tmp_path)
     resumed, _ = budgeted()
     resumed.restore(tmp_path)
-    assert resumed._engines.as_plain() == session._engines.as_plain()
-    assert resumed._engines.of(WINDOW) == engine
-    assert not resumed._engines.undecided(WINDOW)
+    assert resumed._adaptation.engines.as_plain() == session._adaptation.engines.as_plain()
+    assert resumed._adaptation.engines.of(WINDOW) == engine
+    assert not resumed._adaptation.engines.undecided(WINDOW)
 
 
 def test_a_contest_leaves_training_as_it_was(monkeypatch):
@@ -282,5 +281,5 @@ def test_under_a_duty_cycle_no_clock_decides(monkeypatch, entries):
     favouring(session, monkeypatch, "forward" if entries == 2 else "adjoint")
     drive(session, batches)
     assert rows_of(session)
-    assert session._engines.of(WINDOW) == ("forward" if entries == 1 else "adjoint")
+    assert session._adaptation.engines.of(WINDOW) == ("forward" if entries == 1 else "adjoint")
     assert CONTEST not in session.cost.first

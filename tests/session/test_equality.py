@@ -6,7 +6,7 @@ from torch import nn
 
 from ray_glocal.hypergradient import Hyperparameter
 
-from .cases import LIVELY, QUIET, SCHEDULES, Run, differences, drive, rows_of, state_of
+from .cases import LIVELY, PROMPT, QUIET, SCHEDULES, WAYS, Run, differences, drive, rows_of, state_of
 
 
 def plain_loop(run, options=None):
@@ -50,15 +50,41 @@ def test_with_the_gate_closed_a_run_is_the_plain_loop(optimizer, dtype, schedule
         assert torch.equal(alone.generator.get_state(), accompanied.generator.get_state())
 
 
+HELD = {"sgd": "momentum", "adamw": "beta1", "rmsprop": "alpha"}  # decay rates, which first-order sessions only watch
+
+
+@pytest.mark.parametrize("own_generator", [False, True])
+@pytest.mark.parametrize(("optimizer", "dtype", "schedule"), [*CASES, ("sgd", torch.float32, "warm-up and cosine")])
+def test_a_first_order_session_that_only_watches_is_the_plain_loop(optimizer, dtype, schedule, own_generator):
+    arguments = {"dtype": dtype, "schedule": schedule, "own_generator": own_generator, "settings": PROMPT}
+    alone = Run(optimizer, **arguments)
+    for group in alone.optimizer.param_groups:
+        group.update({"alpha": 0.95} if optimizer == "rmsprop" else {})
+    plain_loop(alone)
+    expected = state_of(alone.model, alone.optimizer)
+    accompanied = Run(optimizer, **arguments)
+    session = accompanied.session(hyper=[each for each in accompanied.hyper if each.name == HELD[optimizer]])
+    drive(session, session.batches(accompanied.loader))
+    assert len(rows_of(session)) > 3, "nothing was observed"
+    assert {row["gate"] for row in rows_of(session)} == {"hold"}
+    assert differences(expected, state_of(accompanied.model, accompanied.optimizer)) == []
+    if own_generator:
+        assert torch.equal(alone.generator.get_state(), accompanied.generator.get_state())
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop"])
 @pytest.mark.parametrize("schedule", [None, "cosine"])
-def test_an_acting_session_is_the_plain_loop_with_its_options(optimizer, schedule):
-    run = Run(optimizer, settings=LIVELY, schedule=schedule)
+def test_an_acting_session_is_the_plain_loop_with_its_options(optimizer, schedule, way):
+    run, options = Run(optimizer, settings=WAYS[way], schedule=schedule), []
+
+    def seen(optimizer, *_):
+        options.append([{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups])
+
+    run.optimizer.register_step_pre_hook(seen)  # the first step may have other options than the session was given
     session = run.session()
-    batches, options = session.batches(run.loader), []
-    while not session.done:
-        options.append([{k: v for k, v in g.items() if k != "params"} for g in run.optimizer.param_groups])
-        session.step(next(batches))
+    drive(session, session.batches(run.loader))
+    assert len(options) == run.total
     assert any(row["gate"].startswith("act") for row in rows_of(session))
     assert len({group["lr"] for (group,) in options}) > 1
     got = state_of(run.model, run.optimizer)
@@ -75,10 +101,11 @@ PEAKS = {"one cycle": 0.1, "cyclic": 0.05}  # max_lr: they overwrite the optimiz
 
 
 @pytest.mark.parametrize("start", [0.03, pytest.param(0.05, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_the_adapted_rate_multiplies_the_schedule(name, start):
+def test_the_adapted_rate_multiplies_the_schedule(name, start, way):
     """The rate at each step is adapted value x factor, and the factor is read off a twin that nobody adapts."""
-    run = Run("sgd", settings=LIVELY, schedule=name, start={"lr": start})
+    run = Run("sgd", settings=WAYS[way], schedule=name, start={"lr": start})
     twin = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.03)
     schedule = SCHEDULES[name](twin)
     base = PEAKS.get(name, twin.param_groups[0]["initial_lr"])
@@ -111,8 +138,9 @@ def test_a_start_value_is_the_base_that_a_schedule_could_have_been_built_with(na
         schedule.step()
 
 
-def test_only_the_adapted_group_leaves_its_schedule():
-    run = Run("sgd", settings=LIVELY)
+@pytest.mark.parametrize("way", WAYS)
+def test_only_the_adapted_group_leaves_its_schedule(way):
+    run = Run("sgd", settings=WAYS[way])
     head, body = list(run.model.last.parameters()), list(run.model.first.parameters())
     run.model.norm.requires_grad_(False)  # nothing trains it
     run.optimizer = torch.optim.SGD([{"params": head, "lr": 0.1}, {"params": body, "lr": 0.05}])

@@ -12,15 +12,13 @@ from torch.utils.data import DataLoader, Subset, SubsetRandomSampler, TensorData
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter
-from ray_glocal.session import GlocalSession, Settings
+from ray_glocal.session import GlocalSession
 
-from .cases import LIVELY, QUIET, SECONDS, Run, differences, drive, rows_of, state_of
+from .cases import LIVELY, PROMPT, QUIET, SECONDS, WAYS, Run, differences, drive, rows_of, state_of, windows
 
 LR = Hyperparameter("lr", 0.01, 1e-5, 1.0, "log")
-POOR = Settings(overhead=1e-9)
-EXACT = Settings(
-    window=8, search_window=8, overhead=None, duty_cycle=1.0, engine="adjoint", act=1e9, act_small=1e9, heat=0
-)
+POOR = windows(overhead=1e-9)
+EXACT = windows(window=8, search_window=8, duty_cycle=1.0, engine="adjoint", act=1e9, act_small=1e9, heat=0)
 
 
 def data():
@@ -102,24 +100,25 @@ def test_weight_decay_spares_the_group_that_has_none(engine):
     for group, own in zip(optimizer.param_groups, (0.3, 0.0), strict=True):
         group["weight_decay"] = own
     hyper = [Hyperparameter("weight_decay", 0.3, 1e-6, 10.0, "log")]
-    settings = Settings(window=8, overhead=None, duty_cycle=1.0, engine=engine, act=1e9, act_small=1e9)
+    settings = windows(window=8, duty_cycle=1.0, engine=engine, act=1e9, act_small=1e9)
     session = session_of(model, optimizer, hyper, 100, settings, val_batches=[batches()[8]])
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.3, 0.0]
     for batch in batches()[:8]:
         session.step(batch)
     losses = [whole_loop(torch.optim.AdamW, math.exp(step), "weight_decay")[1] for step in (1e-4, -1e-4)]
     assert session.trace.rows[0].local == pytest.approx((losses[0] - losses[1]) / 2e-4, abs=1e-6)
-    session._set_values({"weight_decay": torch.tensor(0.6, dtype=torch.float64)})
+    session._course.set_values({"weight_decay": torch.tensor(0.6, dtype=torch.float64)})
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.6, 0.0]
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("schedule", [False, True])
-def test_ratios_outlive_outer_steps_retreats_and_checkpoints(tmp_path, schedule):
+def test_ratios_outlive_outer_steps_retreats_and_checkpoints(tmp_path, schedule, way):
     def new():
         model = network()
         optimizer = grouped(torch.optim.SGD, model)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 100) if schedule else None
-        return session_of(model, optimizer, total=100, settings=LIVELY, lr_scheduler=scheduler), optimizer
+        return session_of(model, optimizer, total=100, settings=WAYS[way], lr_scheduler=scheduler), optimizer
 
     session, optimizer = new()
     seen = set()
@@ -129,7 +128,7 @@ def test_ratios_outlive_outer_steps_retreats_and_checkpoints(tmp_path, schedule)
         assert high == pytest.approx(100 * low)
         seen.add(float(session.values["lr"]))
     assert len(seen) > 1
-    assert session._retreat("the test says so", to_first=True)
+    assert session._adaptation.retreat("the test says so", to_first=True)
     assert optimizer.param_groups[1]["lr"] == pytest.approx(100 * optimizer.param_groups[0]["lr"])
     session.save(tmp_path)
     again, other = new()
@@ -253,10 +252,11 @@ def test_before_the_first_step_too():
     assert session_of(network()).metrics()["step"] == 0
 
 
-def test_a_report_is_not_measured_twice():
-    run, count = Run(settings=LIVELY), []
+@pytest.mark.parametrize("way", WAYS)
+def test_a_report_is_not_measured_twice(way):
+    run, count = Run(settings=WAYS[way]), []
     session = run.session()
-    validated, session._validated = session._validated, lambda: count.append(1) or validated()
+    validated, session._validated = session._validated, lambda **told: count.append(1) or validated(**told)
     drive(session, session.batches(run.loader), 20)
     before = len(count)
     assert session.at_report
@@ -265,7 +265,7 @@ def test_a_report_is_not_measured_twice():
     assert len(count) == before
 
 
-@pytest.mark.parametrize("settings", [QUIET, LIVELY], ids=["quiet", "lively"])
+@pytest.mark.parametrize("settings", [QUIET, LIVELY, PROMPT], ids=["quiet", "lively", "first-order"])
 def test_asking_between_reports_changes_no_bit_of_training(settings):
     told = []
     for curious in (False, True):
@@ -282,12 +282,13 @@ def test_asking_between_reports_changes_no_bit_of_training(settings):
     assert differences(*told) == []
 
 
-def test_a_checkpoint_taken_at_any_step_is_of_that_step():
-    run = Run(settings=LIVELY)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_checkpoint_taken_at_any_step_is_of_that_step(way):
+    run = Run(settings=WAYS[way])
     session = run.session()
     drive(session, session.batches(run.loader), 13)
     told, folder = session.metrics(), session.checkpoint()
-    again = Run(settings=LIVELY).session()
+    again = Run(settings=WAYS[way]).session()
     again.restore(folder)
     assert again.step_count == 13
     assert again.metrics()["val_loss"] == told["val_loss"]
@@ -368,7 +369,7 @@ SCARCE = (
 
 
 def test_a_session_that_can_buy_no_window_says_so_at_its_start_at_its_end_and_in_its_metrics(caplog):
-    session = session_of(network(), total=100, settings=Settings())
+    session = session_of(network(), total=100, settings=windows())
     for batch in session.batches(batches()):
         session.step(batch)
         assert session.notices.texts[0] == f"Nothing will be adapted. {SCARCE}"
@@ -380,7 +381,7 @@ def test_a_session_that_can_buy_no_window_says_so_at_its_start_at_its_end_and_in
 
 
 def test_so_does_one_by_a_duty_cycle():
-    settings = Settings(window=64, search_window=64, overhead=None, duty_cycle=0.5)
+    settings = windows(window=64, search_window=64, duty_cycle=0.5)
     session = session_of(network(), total=60, settings=settings)
     session.step(batches()[0])
     (told,) = session.notices.texts
@@ -393,8 +394,8 @@ def test_one_whose_windows_never_came_says_so_at_its_end(caplog):
     hyper = [Hyperparameter("weight_decay", 0.1, 1e-6, 1.0, "log")]
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), 0.01, weight_decay=0.1)
-    session = session_of(model, optimizer, hyper, total=640, settings=Settings())
-    session._timetable.starts = lambda step: False
+    session = session_of(model, optimizer, hyper, total=640, settings=windows())
+    session._adaptation.timetable.starts = lambda step: False
     for batch in session.batches(batches()):
         session.step(batch)
     (told,) = session.notices.texts
@@ -403,20 +404,21 @@ def test_one_whose_windows_never_came_says_so_at_its_end(caplog):
 
 def test_else_how_many_windows_there_will_be_is_logged(caplog):
     caplog.set_level(logging.INFO)
-    session = session_of(network(), total=1000, settings=Settings())
+    session = session_of(network(), total=1000, settings=windows())
     session.step(batches()[0])
     assert "Adapts lr: about 7 windows in 1000 steps." in caplog.messages
     assert session.notices.texts == ()
 
 
-def test_windows_are_counted_and_the_count_is_saved(tmp_path):
-    run = Run(settings=LIVELY)
+@pytest.mark.parametrize("way", WAYS)
+def test_windows_are_counted_and_the_count_is_saved(tmp_path, way):
+    run = Run(settings=WAYS[way])
     session = run.session()
     drive(session, session.batches(run.loader), 50)
     count = session.metrics()["windows"]
     assert count == len({row.step for row in session.trace.rows if row.local == row.local})
     session.save(tmp_path)
-    again = Run(settings=LIVELY).session()
+    again = Run(settings=WAYS[way]).session()
     again.restore(tmp_path)
     assert again.metrics()["windows"] == count
 
@@ -476,12 +478,13 @@ def test_a_rate_that_is_set_beside_the_session_is_said_once(known, caplog):
     assert told.endswith(f"that {fate}. Hand a scheduler over as `lr_scheduler=`, and the session steps it.")
 
 
-def test_a_rate_that_the_session_itself_moves_is_not(tmp_path):
-    run = Run(settings=LIVELY)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_rate_that_the_session_itself_moves_is_not(tmp_path, way):
+    run = Run(settings=WAYS[way])
     session = run.session()
     drive(session, session.batches(run.loader), 50)
     session.save(tmp_path)
-    again = Run(settings=LIVELY)
+    again = Run(settings=WAYS[way])
     resumed = again.session()
     resumed.restore(tmp_path)
     drive(resumed, resumed.batches(again.loader))

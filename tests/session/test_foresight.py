@@ -10,9 +10,10 @@ from torch.optim import lr_scheduler
 
 from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory, record_window
 from ray_glocal.koopman import forecaster, pooled, sight
-from ray_glocal.session.windows.foresight import Foresight
 from ray_glocal.session.notices import Notices
+from ray_glocal.session.outline import Outline
 from ray_glocal.session.schedule import Schedule
+from ray_glocal.session.windows.foresight import Foresight
 
 STEPS = 40
 SCHEDULES = {
@@ -68,9 +69,8 @@ def test_the_future_that_is_foreseen_comes_and_nothing_is_disturbed(name):
 def test_only_a_schedule_that_ends_low_anneals():
     annealed = {}
     for name in SCHEDULES:
-        made, schedule = problem(name)
-        told = forecaster("last")
-        annealed[name] = Foresight(made, told, told, schedule.foresee(STEPS)).annealed
+        _, schedule = problem(name)
+        annealed[name] = Outline(schedule.foresee(STEPS)).annealed
     assert annealed == {
         "none": False,
         "cosine": True,

@@ -112,9 +112,9 @@ def test_a_word_that_every_session_says_excuses_nothing(monkeypatch):
     logger = logging.getLogger("ray_glocal.session")
     begin = GlocalSession._begin
 
-    def talkative(session):
+    def talkative(session, batch):
         logger.warning("about %d windows", id(session) % 7)
-        begin(session)
+        begin(session, batch)
 
     monkeypatch.setattr(GlocalSession, "_begin", talkative)
     monkeypatch.setattr(judging, "usual", judging.usual.__wrapped__)

@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 
 from ray_glocal.hypergradient import Hyperparameter
-from ray_glocal.session import Settings
 from ray_glocal.session.windows.gate import CAUSES, Cause, Verdicts
 from ray_glocal.session.windows.heat import DOWN, POWER, UP, WILD, afforded, tempered, warmed
 from ray_glocal.session.windows.outer import MARGIN, SETTLED, Axes, OuterState, Plan, restrain
 
-from .cases import LIVELY, Run, drive
+from .cases import LIVELY, Run, drive, windows
 
-DEFAULT = Settings()
+DEFAULT = windows()
 AXES = Axes(*np.eye(3, dtype=bool), np.ones(3, int))  # lr, momentum, weight_decay
 EARLY = Plan(0.1, annealed=True, heat=DEFAULT.heat)
 CLEAR = Verdicts(np.zeros(3, np.intp), np.ones(3), np.full(3, 0.1), np.full(3, 9.0))

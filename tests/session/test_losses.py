@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from ray_glocal.hypergradient import Hyperparameter, global_hypergradient, module_hyperparameters
-from ray_glocal.session import GlocalSession, Settings
+from ray_glocal.session import GlocalSession
 from ray_glocal.session.pacing.cost import WINDOW
 
-from .cases import LIVELY, Run, dataset, differences, drive, rows_of, state_of
+from .cases import LIVELY, PROMPT, WAYS, Run, dataset, differences, drive, rows_of, state_of, windows
 
 CLOSED = replace(LIVELY, act=1e9, act_small=1e9)
 
@@ -56,14 +56,15 @@ def test_class_weights_on_the_simplex_find_the_corrupted_class():
     assert session.metrics()["val_loss"] < 0.97 * held.metrics()["val_loss"]
 
 
-def test_class_weights_as_a_vector_beside_the_learning_rate(tmp_path):
+@pytest.mark.parametrize("way", WAYS)
+def test_class_weights_as_a_vector_beside_the_learning_rate(tmp_path, way):
     hyper = [
         Hyperparameter("lr", 0.1, 1e-4, 1.0, "log"),
         Hyperparameter("weights", torch.full((3,), 1 / 3), 0.01, 1.0, "log"),
     ]
 
     def start():
-        return smooth_run(hyper, class_weighted, flip=0.5)
+        return smooth_run(hyper, class_weighted, flip=0.5, settings=WAYS[way])
 
     batches, session = start()
     truth = drive(session, session.batches(batches)), rows_of(session), dict(session.values)
@@ -78,7 +79,8 @@ def test_class_weights_as_a_vector_beside_the_learning_rate(tmp_path):
     assert differences(truth, (reports, rows_of(session), dict(session.values))) == []
 
 
-def test_a_weighting_network():
+@pytest.mark.parametrize("way", WAYS)
+def test_a_weighting_network(way):
     """A network that weights each sample by its loss (as Meta-Weight-Net), its parameters the hyperparameters."""
     torch.manual_seed(0)
     weigher = nn.Sequential(nn.Linear(1, 5), nn.Tanh(), nn.Linear(5, 1)).double()
@@ -90,7 +92,7 @@ def test_a_weighting_network():
         shares = torch.func.functional_call(weigher, hyper.under("weigher"), inputs).sigmoid()
         return (entropy * shares.squeeze(1)).mean()
 
-    settings = replace(LIVELY, act=0.1, act_small=0.05, dead_band=0.0)
+    settings = replace(WAYS[way], act=0.1, act_small=0.05, dead_band=0.0)
     batches, session = smooth_run(hyper, train, settings=settings, flip=0.5)
     start = dict(session.values)
     drive(session, session.batches(batches))
@@ -132,12 +134,12 @@ def test_both_engines_measure_the_same():
 def test_one_entry_is_carried_forward_and_more_are_pulled_back():
     _, one = smooth_run(HYPER[:1], plain_val)
     _, more = smooth_run(HYPER, smoothed)
-    assert (one._engines.of(WINDOW), more._engines.of(WINDOW)) == ("forward", "adjoint")
+    assert (one._adaptation.engines.of(WINDOW), more._adaptation.engines.of(WINDOW)) == ("forward", "adjoint")
 
 
 def test_what_is_foretold_is_the_global_hypergradient():
     """Without noise: the forecast of the last window points where differentiating the rest of training does."""
-    closed = Settings(window=24, search_window=24, overhead=None, duty_cycle=1.0, act=1e9, act_small=1e9, jump=1e9)
+    closed = windows(window=24, search_window=24, duty_cycle=1.0, act=1e9, act_small=1e9, jump=1e9)
     hyper = [Hyperparameter("smoothing", 0.2, 0.0, 0.5, "logit"), Hyperparameter("momentum", 0.5, 0.0, 0.99, "logit")]
     batches, session = smooth_run(hyper, smoothed, total=121, settings=closed)
     drive(session, session.batches(batches), 72)
@@ -154,15 +156,19 @@ def live_tensors():
     return sum(1 for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor))
 
 
-@pytest.mark.parametrize("engine", ["adjoint", "forward"])
-def test_memory_is_flat_over_the_periods(engine):
-    run = Run("adamw", total=400, settings=replace(LIVELY, engine=engine), schedule="cosine")
+@pytest.mark.parametrize(
+    "settings",
+    [replace(LIVELY, engine="adjoint"), replace(LIVELY, engine="forward"), PROMPT],
+    ids=["adjoint", "forward", "first-order"],
+)
+def test_memory_is_flat_over_the_periods(settings):
+    run = Run("adamw", total=400, settings=settings, schedule="cosine")
     session = run.session()
     batches, counts = session.batches(run.loader), []
     for period in range(4, 10):
         drive(session, batches, period * 20)
-        if not session._recorder.snapshots:
-            session._train_losses.clear()
+        if not session._adaptation.open_as_plain():
+            session._course.train_losses.clear()
             counts.append(live_tensors())
     assert len(counts) > 2
     assert max(counts[2:]) - max(counts[:2]) <= 2, counts  # windows after a retreat have fewer before them

@@ -1,8 +1,10 @@
 """What a session says is said once, and is found in its log, its metrics and its checkpoints."""
 
+import pytest
+
 from ray_glocal.session.notices import Notices
 
-from .cases import LIVELY, Run, drive
+from .cases import WAYS, Run, drive
 
 
 def test_a_thing_is_said_once_and_kept(caplog):
@@ -29,14 +31,15 @@ def test_a_resumed_run_knows_what_was_said_and_does_not_repeat_it(caplog):
     assert caplog.messages == ["from before", "at the start"]
 
 
-def test_warnings_travel_in_metrics_and_checkpoints(tmp_path):
-    run = Run(settings=LIVELY)
+@pytest.mark.parametrize("way", WAYS)
+def test_warnings_travel_in_metrics_and_checkpoints(tmp_path, way):
+    run = Run(settings=WAYS[way])
     session = run.session()
     session.notices.say("mine", "mind the step")
     drive(session, session.batches(run.loader), until=20)
     assert session.metrics()["warning"] == "mind the step"
     session.save(tmp_path)
-    again = Run(settings=LIVELY).session()
+    again = Run(settings=WAYS[way]).session()
     again.restore(tmp_path)
     assert again.metrics()["warnings"] == 1
     assert again.metrics()["warning"] == "mind the step"

@@ -13,9 +13,9 @@ from torch import nn
 
 from ray_glocal.forecast import Forecast, Kind, Outcome
 from ray_glocal.hypergradient import Hyperparameter, Problem
-from ray_glocal.session import Settings
-from ray_glocal.session.pacing.cost import Cost, window_steps
 from ray_glocal.session.curve import forecast_final_loss
+from ray_glocal.session.pacing.cost import Cost, window_steps
+from ray_glocal.session.pacing.timetable import DutyCycle
 from ray_glocal.session.windows.gate import CAUSES, Answer, Cause, Verdicts, judge
 from ray_glocal.session.windows.outer import (
     COLD,
@@ -38,15 +38,21 @@ from ray_glocal.session.windows.outer import (
     search,
 )
 from ray_glocal.session.windows.recorder import Recorder
-from ray_glocal.session.pacing.timetable import DutyCycle
 
-DEFAULT = Settings()
+from .cases import windows
+
+DEFAULT = windows()
 AXES = Axes(*np.eye(3, dtype=bool), np.ones(3, int))  # lr, momentum, weight_decay
 
 
 def state(elasticity=(0.1, 0.1, 0.1), deviation=(0.01, 0.01, 0.01), **changed):
     fresh = replace(OuterState.start(AXES, DEFAULT), searching=False)
     return replace(fresh, elasticity=np.array(elasticity), deviation=np.array(deviation), **changed)
+
+
+def bought(outer, loss, left, vectors=()):
+    """What an outer step still has in store for so many windows."""
+    return potential(outer.elasticity, outer.deviation, outer.trust, loss, left, vectors)
 
 
 def judged(elasticity, deviation, local, settings=DEFAULT):
@@ -99,7 +105,7 @@ def test_any_numbers_give_a_finite_step_without_a_warning(elasticity, deviation,
     displacement, last = move(after, verdicts, AXES, promised, DEFAULT)
     assert np.isfinite(displacement).all()
     assert np.isfinite(last.trust).all()
-    assert potential(last, loss, 3) >= 0
+    assert bought(last, loss, 3) >= 0
 
 
 @given(arrays(np.float64, 3, elements=st.floats(-1e9, 1e9)), arrays(np.float64, 3, elements=st.floats(-1e6, 1e6)))
@@ -282,7 +288,7 @@ def test_any_numbers_in_a_vector_give_a_finite_step_without_a_warning(elasticity
     assert np.isfinite(displacement).all()
     assert np.isfinite(after.trust).all()
     assert np.isfinite(after.heading).all()
-    assert 0 <= potential(after, 1.0, 3, axes.vectors) <= 1
+    assert 0 <= bought(after, 1.0, 3, axes.vectors) <= 1
 
 
 def test_what_stands_alone_moves_as_if_there_were_no_vectors():
@@ -302,7 +308,7 @@ def test_the_potential_of_a_vector_is_that_of_its_length():
     outer = replace(paired(), elasticity=slopes, deviation=slopes)
     distance = DEFAULT.trust_region * math.sqrt(2)  # of two entries at a root mean square of one trust region
     first, pair = 0.1 * 0.5 * DEFAULT.trust_region, 0.5 * 0.5 * distance
-    assert potential(outer, 1.0, 1, PAIR.vectors) == pytest.approx(first + pair)
+    assert bought(outer, 1.0, 1, PAIR.vectors) == pytest.approx(first + pair)
 
 
 HYPER = (
@@ -446,7 +452,7 @@ def test_a_window_without_a_usable_forecast_teaches_nothing():
         after = learn(before, forecast, loss)
         assert np.isinf(after.deviation).all()
         assert (after.elasticity == before.elasticity).all()
-        assert potential(after, 1.0, 9) == 0
+        assert bought(after, 1.0, 9) == 0
     known = learn(before, Forecast(np.array([2.0, 4, 6]), np.ones(3), 9.0, Outcome(Kind.OK, "")), 2.0)
     assert list(known.elasticity) == [1, 2, 3]
     assert list(known.deviation) == [0.5] * 3
@@ -456,18 +462,18 @@ def test_a_window_without_a_usable_forecast_teaches_nothing():
 
 
 @given(arrays(np.float64, 3, elements=FINITE), THREE, st.floats(0, 1e9), st.integers(-1, 100))
-def test_the_potential_lies_between_nothing_and_the_loss(elasticity, deviation, loss, windows):
-    found = potential(state(elasticity, np.abs(deviation)), loss, windows)
+def test_the_potential_lies_between_nothing_and_the_loss(elasticity, deviation, loss, left):
+    found = bought(state(elasticity, np.abs(deviation)), loss, left)
     assert 0 <= found <= loss
-    if windows <= 0:
+    if left <= 0:
         assert found == 0
 
 
 def test_the_potential_by_hand():
     outer = state((0.1, -0.2, 0.0), (0.1, math.inf, 1.0))
-    assert potential(outer, 2.0, 3) == pytest.approx(2.0 * 0.1 * 0.5 * DEFAULT.trust_region * 3)
-    assert potential(outer, -2.0, 3) == 0
-    assert potential(outer, math.inf, 3) == 0
+    assert bought(outer, 2.0, 3) == pytest.approx(2.0 * 0.1 * 0.5 * DEFAULT.trust_region * 3)
+    assert bought(outer, -2.0, 3) == 0
+    assert bought(outer, math.inf, 3) == 0
 
 
 def test_the_memory_survives_as_plain_data():
@@ -482,7 +488,7 @@ def test_the_memory_survives_as_plain_data():
 
 @given(st.integers(4, 12), st.floats(0.1, 1.0), st.integers(1, 400))
 def test_the_duty_cycle_is_what_the_settings_say(window, duty, total):
-    settings = Settings(window=window, overhead=None, duty_cycle=duty)
+    settings = windows(window=window, duty_cycle=duty)
     timetable = DutyCycle(settings, total)
     recorder, recorded, ends = Recorder(settings, timetable), 0, []
     for step in range(total):
@@ -506,16 +512,16 @@ def test_the_duty_cycle_is_what_the_settings_say(window, duty, total):
 
 @given(st.integers(4, 9), st.integers(1, 40))
 def test_search_windows_follow_each_other(length, total):
-    settings = Settings(search_window=length, overhead=None, duty_cycle=0.5)
-    recorder, windows = Recorder(settings, DutyCycle(settings, total)), 0
+    settings = windows(search_window=length, duty_cycle=0.5)
+    recorder, count = Recorder(settings, DutyCycle(settings, total)), 0
     for step in range(total):
         if recorder.wants(step, searching=True):
             recorder.snapshots.append(step)
         if recorder.full(searching=True):
-            windows += 1
+            count += 1
             recorder.drop()
     assert not recorder.snapshots
-    assert windows == (total - 1) // length
+    assert count == (total - 1) // length
 
 
 # ---- the curve and the cost ----

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from ray_glocal.errors import ArgumentError
 from ray_glocal.session.state.plain import check_plain, decoded, encoded
 
-from .cases import LIVELY, Run, differences, drive, rows_of, state_of
+from .cases import LIVELY, WAYS, Run, differences, drive, rows_of, state_of
 
 
 def through_a_file(value):
@@ -76,21 +76,22 @@ class Warm:
         return float(self.table[min(step, 29)] * self.share)
 
 
-def scheduled(**state):
-    run = Run(settings=LIVELY)
+def scheduled(settings=LIVELY, **state):
+    run = Run(settings=settings)
     run.scheduler = LambdaLR(run.optimizer, Warm(**state))
     return run
 
 
-def test_a_schedule_with_an_array_is_restored_exactly(tmp_path):
-    whole = scheduled()
+@pytest.mark.parametrize("way", WAYS)
+def test_a_schedule_with_an_array_is_restored_exactly(tmp_path, way):
+    whole = scheduled(WAYS[way])
     session = whole.session()
     drive(session, session.batches(whole.loader))
-    first = scheduled()
+    first = scheduled(WAYS[way])
     before = first.session()
     drive(before, before.batches(first.loader), 33)
     before.save(tmp_path)
-    second = scheduled()
+    second = scheduled(WAYS[way])
     after = second.session()
     second.scheduler.lr_lambdas[0].table[:] = 7.0  # what was saved counts
     after.restore(tmp_path)

@@ -26,12 +26,12 @@ def on_ranks(folder, settings):
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
-@pytest.mark.parametrize("settings", ["cycle", "budget", "resumed"])
+@pytest.mark.parametrize("settings", ["cycle", "first-order", "budget", "resumed"])
 def test_ranks_decide_alike(tmp_path, settings):
     first, second = on_ranks(tmp_path, settings)
     assert differences(first, second) == []
     assert first["steps"]
-    if settings == "cycle":
+    if settings in ("cycle", "first-order"):
         truth = trained(*begin(settings, [0, 1]))
         assert first["steps"] == truth["steps"]
         for name, value in truth["values"].items():

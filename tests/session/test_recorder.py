@@ -3,7 +3,8 @@
 import pytest
 
 from ray_glocal.session.windows.recorder import NEVER, TRIES, Recorder
-from ray_glocal.session.settings import Settings
+
+from .cases import windows
 
 
 class Always:
@@ -21,7 +22,7 @@ def starts(recorder, step):
 
 
 def recorder():
-    return Recorder(Settings(), Always())
+    return Recorder(windows(), Always())
 
 
 def test_after_several_failures_the_next_window_waits_as_long_as_training_took():

@@ -19,7 +19,7 @@ from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session import Adapted, GlocalSession, Settings
 from ray_glocal.session.state.checkpoint import FILE, read
 
-from .cases import LIVELY, Network, Run, differences, drive
+from .cases import LIVELY, PROMPT, WAYS, Network, Run, differences, drive, windows
 
 LR = Hyperparameter("lr", 0.1, 1e-4, 1.0, "log")
 
@@ -30,13 +30,17 @@ ONE = "Set `overhead` for a time budget, or `overhead=None` and `duty_cycle` for
 @pytest.mark.parametrize(
     ("changed", "text"),
     [
+        (
+            {"hypergradients": "second-order"},
+            r"`hypergradients` must be one of \('first-order', 'windows'\); got 'second-order'.",
+        ),
         ({"window": 3}, "`window` must be at least 4 steps; got 3."),
         ({"search_window": 3}, "`search_window` must be at least 4 steps; got 3."),
         ({"overhead": 0.0}, "`overhead` must be positive and finite; got 0.0."),
         ({"overhead": math.inf}, "`overhead` must be positive and finite; got inf."),
         ({"duty_cycle": 0}, r"`duty_cycle` must lie in \(0, 1\]; got 0."),
         ({"duty_cycle": 1.1}, r"`duty_cycle` must lie in \(0, 1\]; got 1.1."),
-        ({"duty_cycle": 0.5}, "`duty_cycle` must be None beside `overhead`, 0.25; got 0.5. " + ONE),
+        ({"duty_cycle": 0.5}, "`duty_cycle` must be None beside `overhead`, 0.1; got 0.5. " + ONE),
         ({"overhead": None}, "`overhead` must be set where `duty_cycle` is not; got None. " + ONE),
         ({"engine": "reverse"}, "`engine` must be 'auto', 'adjoint' or 'forward'; got 'reverse'."),
         ({"val_batches": 0}, "`val_batches` must be at least 1; got 0."),
@@ -62,7 +66,7 @@ def test_settings_out_of_range(changed, text):
 
 def test_an_unknown_forecaster():
     with pytest.raises(ArgumentError, match="oracle"):
-        Run().session(settings=Settings(forecaster="oracle"))
+        Run().session(settings=windows(forecaster="oracle"))
 
 
 @pytest.mark.parametrize("total", [0, -3])
@@ -183,7 +187,7 @@ def test_a_checkpoint_that_cannot_be_read(tmp_path, kind):
 @pytest.mark.parametrize(("content", "got"), [({"version": 99}, "99"), ({}, "None"), ([1, 2], "None")])
 def test_a_checkpoint_of_another_version(tmp_path, content, got):
     torch.save(content, tmp_path / FILE)
-    text = f"`source` must be a checkpoint of version 6; got {got}. Resume it with the release of ray_glocal that wrote"
+    text = f"`source` must be a checkpoint of version 7; got {got}. Resume it with the release of ray_glocal that wrote"
     with pytest.raises(ArgumentError, match=text):
         Run().session().restore(tmp_path)
 
@@ -226,6 +230,13 @@ def test_a_checkpoint_of_another_schedule(tmp_path):
         Run().session().restore(saved(tmp_path, schedule="cosine"))
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_a_checkpoint_of_a_session_that_adapts_in_the_other_way(tmp_path, way):
+    (other,) = WAYS.keys() - {way}
+    with pytest.raises(ArgumentError, match=rf"`source` must .*{way}.*; got '{other}'"):
+        Run(settings=WAYS[way]).session().restore(saved(tmp_path, settings=WAYS[other]))
+
+
 Pair = namedtuple("Pair", ["x", "y"])
 
 
@@ -258,6 +269,16 @@ def test_a_batch_that_cannot_be_saved_inside_a_window(tmp_path, wrap, kind):
     Run().session().restore(tmp_path)
 
 
+def test_a_first_order_session_keeps_no_batch(tmp_path):
+    run = Run(settings=PROMPT)
+    session = run.session()
+    drive(session, (Pair(*batch) for batch in session.batches(run.loader)), 3)
+    session.save(tmp_path)
+    again = Run(settings=PROMPT).session()
+    again.restore(tmp_path)
+    assert again.step_count == 3
+
+
 def test_plain_batches_of_every_kind_survive(tmp_path):
     rich = OrderedDict(id=7, names=("a", b"b", None), flags=[True, 0.5, {"t": torch.ones(2)}])
     run = Run()
@@ -267,7 +288,7 @@ def test_plain_batches_of_every_kind_survive(tmp_path):
     session.save(tmp_path)
     fresh = Run().session()
     fresh.restore(tmp_path)
-    batch = fresh._recorder.snapshots[0].batch
+    batch = fresh._adaptation.recorder.snapshots[0].batch
     assert type(batch) is list
     assert type(batch[2]) is OrderedDict
     assert differences(rich, batch[2]) == []
@@ -287,8 +308,8 @@ class Folder:
         yield str(self.path)
 
 
-def descended(folder, model=None):
-    run = Run()
+def descended(folder, model=None, settings=LIVELY):
+    run = Run(settings=settings)
     if model is not None:
         run.model = model
         run.optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.8)
@@ -298,15 +319,16 @@ def descended(folder, model=None):
     return before, run.model.state_dict(), session
 
 
-def test_an_ancestors_weights_are_taken_where_they_fit(tmp_path):
-    theirs = read(saved(tmp_path))["model"]
-    before, after, session = descended(tmp_path)
+@pytest.mark.parametrize("way", WAYS)
+def test_an_ancestors_weights_are_taken_where_they_fit(tmp_path, way):
+    theirs = read(saved(tmp_path))["model"]  # by windows: weights are weights
+    before, after, session = descended(tmp_path, settings=WAYS[way])
     assert differences(dict(theirs), dict(after)) == []
     assert differences(before, dict(after)) != []
     assert session.step_count == 0
     assert not session.problem.optimizer.state
     assert not session.trace.rows
-    assert not session._outer.searching  # the learning rate came along with the weights
+    assert not session._adaptation.searching  # the learning rate came along with the weights
 
 
 def wider():

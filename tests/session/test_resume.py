@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, RandomSampler
 
-from .cases import LIVELY, SCHEDULES, SECONDS, Run, dataset, differences, drive, rows_of, seed_all, state_of
+from .cases import LIVELY, SCHEDULES, SECONDS, WAYS, Run, dataset, differences, drive, rows_of, seed_all, state_of
 
 MOMENTS = {
     "before the first step": 0,
@@ -75,37 +75,43 @@ def truths():
     return truth
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("optimizer", ["sgd", pytest.param("adamw", marks=pytest.mark.slow)])
-def test_at_every_kind_of_moment(tmp_path, truths, moment, optimizer):
-    arguments = {"optimizer_name": optimizer}
+def test_at_every_kind_of_moment(tmp_path, truths, moment, optimizer, way):
+    arguments = {"optimizer_name": optimizer, "settings": WAYS[way]}
     truth = truths(**arguments)
     assert {"act", "hold"} <= {row["gate"] for row in truth["rows"]}
     assert differences(truth, interrupted(tmp_path, [MOMENTS[moment]], **arguments)) == []
 
 
-def test_again_and_again(tmp_path, truths):
-    assert differences(truths(), interrupted(tmp_path, [3, 7, 8, 20, 41, 42, 77])) == []
+@pytest.mark.parametrize("way", WAYS)
+def test_again_and_again(tmp_path, truths, way):
+    arguments = {"settings": WAYS[way]}
+    assert differences(truths(**arguments), interrupted(tmp_path, [3, 7, 8, 20, 41, 42, 77], **arguments)) == []
 
 
 OFTEN = ("multistep", "warm-up and cosine", "one cycle")
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("schedule", [s if s in OFTEN else pytest.param(s, marks=pytest.mark.slow) for s in SCHEDULES])
-def test_within_every_schedule(tmp_path, truths, schedule):
-    arguments = {"schedule": schedule}
+def test_within_every_schedule(tmp_path, truths, schedule, way):
+    arguments = {"schedule": schedule, "settings": WAYS[way]}
     assert differences(truths(**arguments), interrupted(tmp_path, [7, 45], **arguments)) == []
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_with_a_loader_that_owns_its_generator(tmp_path, truths, dtype):
-    arguments = {"own_generator": True, "optimizer_name": "rmsprop", "dtype": dtype}
+def test_with_a_loader_that_owns_its_generator(tmp_path, truths, dtype, way):
+    arguments = {"own_generator": True, "optimizer_name": "rmsprop", "dtype": dtype, "settings": WAYS[way]}
     assert differences(truths(**arguments), interrupted(tmp_path, [20, 43], **arguments)) == []
 
 
-def test_with_a_sampler_that_owns_the_generator(tmp_path):
+@pytest.mark.parametrize("way", WAYS)
+def test_with_a_sampler_that_owns_the_generator(tmp_path, way):
     def start():
-        run = Run()
+        run = Run(settings=WAYS[way])
         data = dataset(96, run.dtype, 1)
         run.generator = torch.Generator().manual_seed(5)
         run.loader = DataLoader(data, batch_size=16, sampler=RandomSampler(data, generator=run.generator))
@@ -136,14 +142,14 @@ def test_with_a_generator_that_the_loss_draws_from_as_well(tmp_path):
 
     run, session = start()
     # Differentiating a window would draw from that generator, too, so no window is opened.
-    session._recorder.wants = lambda step, searching: False
+    session._adaptation.recorder.wants = lambda step, searching: False
     truth = ending(run, session, drive(session, session.batches(run.loader)))
     run, session = start()
-    session._recorder.wants = lambda step, searching: False
+    session._adaptation.recorder.wants = lambda step, searching: False
     reports = drive(session, session.batches(run.loader), 40)
     session.save(tmp_path)
     run, session = start()
-    session._recorder.wants = lambda step, searching: False
+    session._adaptation.recorder.wants = lambda step, searching: False
     session.restore(tmp_path)
     assert differences(truth, ending(run, session, reports + drive(session, session.batches(run.loader)))) == []
 
@@ -176,12 +182,13 @@ def shaken(run):
     return loss
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("at", [23, 24, 25])
-def test_around_a_retreat(tmp_path, at):
+def test_around_a_retreat(tmp_path, at, way):
     """Batches of 15 bring a burst of huge losses in the steps up to 24; there the session goes back."""
 
     def start():
-        run = Run()
+        run = Run(settings=WAYS[way])
         run.train = shaken(run)
         data = dataset(24 * 16 + 16 * 80, run.dtype, 1)
         inputs, labels = data.tensors
@@ -200,25 +207,27 @@ def test_around_a_retreat(tmp_path, at):
     assert differences(truth, ending(run, session, reports + drive(session, session.batches(run.loader)))) == []
 
 
-def test_the_loop_may_ask_for_its_batches_again(truths):
+@pytest.mark.parametrize("way", WAYS)
+def test_the_loop_may_ask_for_its_batches_again(truths, way):
     """Leaving the loop and entering it anew goes on in the middle of the epoch."""
-    run = Run()
+    run = Run(settings=WAYS[way])
     session = run.session()
     reports = drive(session, session.batches(run.loader), 40)
     reports += drive(session, session.batches(run.loader), 63)
     reports += drive(session, session.batches(run.loader))
-    assert differences(truths(), ending(run, session, reports)) == []
+    assert differences(truths(settings=WAYS[way]), ending(run, session, reports)) == []
 
 
-def test_saving_changes_nothing(tmp_path, truths):
-    run = Run()
+@pytest.mark.parametrize("way", WAYS)
+def test_saving_changes_nothing(tmp_path, truths, way):
+    run = Run(settings=WAYS[way])
     session = run.session()
     batches, reports = session.batches(run.loader), []
     for step in range(1, 101):
         reports += drive(session, batches, step)
         if step % 3 == 0:
             session.save(tmp_path / "same")
-    assert differences(truths(), ending(run, session, reports)) == []
+    assert differences(truths(settings=WAYS[way]), ending(run, session, reports)) == []
 
 
 def test_the_forward_engine_resumes_as_well(tmp_path):
@@ -280,12 +289,13 @@ def test_numpy_numbers_among_the_options_can_be_saved(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("seed", range(12))
-def test_with_any_settings(tmp_path, seed):
+def test_with_any_settings(tmp_path, seed, way):
     """Window lengths, duty cycles, engines, schedules and starts that nobody chose; many of these runs retreat."""
     draw = random.Random(seed)
     settings = replace(
-        LIVELY,
+        WAYS[way],
         window=draw.randint(4, 12),
         search_window=draw.randint(4, 9),
         overhead=None,

@@ -9,11 +9,13 @@ from torch.optim import lr_scheduler as schedulers
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter
-from ray_glocal.session import GlocalSession, Settings
+from ray_glocal.session import GlocalSession
 from ray_glocal.session.plan import peaks, planned
 
+from .cases import WAYS, windows
+
 TOTAL, LR = 60, 0.01
-CALM = Settings(overhead=1e-9)  # no window, whatever the clock says
+CALM = windows(overhead=1e-9)  # no window, whatever the clock says
 
 
 def sequence(optimizer):
@@ -65,7 +67,7 @@ class Restarting(schedulers.LRScheduler):
         return [self.max_lr * (1 - self.last_epoch % 10 / 10) for _ in self.optimizer.param_groups]
 
 
-def training(build, *, lr=LR, start=LR, total=TOTAL, momentum=0.0, hyper=None, groups=1):
+def training(build, *, lr=LR, start=LR, total=TOTAL, momentum=0.0, hyper=None, groups=1, settings=CALM):
     torch.manual_seed(0)
     model = nn.Linear(3, 1)
     parameters = list(model.parameters())
@@ -82,7 +84,7 @@ def training(build, *, lr=LR, start=LR, total=TOTAL, momentum=0.0, hyper=None, g
         hyper=hyper or [Hyperparameter("lr", start, 1e-5, 1.0, "log")],
         total_steps=total,
         lr_scheduler=schedule,
-        settings=CALM,
+        settings=settings,
     )
     return session, optimizer, batch
 
@@ -118,6 +120,17 @@ def test_at_the_rate_it_was_built_with_a_schedule_is_what_it_is_without_a_sessio
     momentum = 0.5 if build is OWNING["OneCycleLR, linear"] else 0.0  # which it cycles, and nobody adapts it
     told = rates_of(*training(build, momentum=momentum))
     assert told == alone(build, momentum=momentum)
+
+
+@pytest.mark.filterwarnings("ignore:The epoch parameter:UserWarning")
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("build", [*MULTIPLYING.values(), *OWNING.values()], ids=[*MULTIPLYING, *OWNING])
+def test_a_rate_that_nobody_adapts_is_what_it_is_without_a_session(build, way):
+    momentum = 0.5 if build is OWNING["OneCycleLR, linear"] else 0.0
+    decay = [Hyperparameter("weight_decay", 1e-3, 1e-6, 0.1, "log")]
+    session, *others = training(build, momentum=momentum, hyper=decay, settings=WAYS[way])
+    assert rates_of(session, *others) == alone(build, momentum=momentum)
+    assert session.trace.rows
 
 
 @pytest.mark.parametrize("build", MULTIPLYING.values(), ids=MULTIPLYING)

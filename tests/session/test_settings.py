@@ -11,13 +11,13 @@ from ray_glocal.hypergradient.products import EXACT
 from ray_glocal.session import GlocalSession, Settings
 from ray_glocal.session.pacing.budget import Budget, Prices
 
-from .cases import FEATURES, Run, dataset, differences, drive, rows_of
+from .cases import FEATURES, PROMPT, Run, dataset, differences, drive, rows_of, train_loss, windows
 
-BASE = Settings(
-    window=8, search_window=6, overhead=None, duty_cycle=0.5, report_every=20, val_batches=2, trust_region=0.2
-)
+BASE = windows(window=8, search_window=6, duty_cycle=0.5, report_every=20, val_batches=2, trust_region=0.2)
 # Settings whose effect shows in a run by steps alone, with a value beside the one of `BASE`.
 TRACED = {
+    "hypergradients": {"hypergradients": "first-order"},
+    "averaging": {"averaging": True},
     "window": {"window": 10},
     "search_window": {"search_window": 5},
     "duty_cycle": {"duty_cycle": 0.25},
@@ -34,6 +34,16 @@ TRACED = {
     "act": {"act": 1e9},
     "act_small": {"act_small": 0.9},
     "dead_band": {"dead_band": 0.05},
+    "report_every": {"report_every": 10},
+}
+# Those of them that first-order hypergradients know, beside `PROMPT`.
+SHARED = {
+    "hypergradients": {"hypergradients": "windows"},
+    "averaging": {"averaging": False},
+    "window": {"window": 10},
+    "search_window": {"search_window": 5},
+    "duty_cycle": {"duty_cycle": 0.25},
+    "val_batches": {"val_batches": 2},
     "report_every": {"report_every": 10},
 }
 ELSEWHERE = {"overhead", "products", "memory", "host_memory", "jump", "cut"}  # each has a test of its own below
@@ -66,6 +76,19 @@ def test_a_setting_changes_the_run(base, name):
     assert differences(reference, told(replace(BASE, **changed))) != []
 
 
+@pytest.mark.parametrize("name", TRACED)
+def test_a_setting_changes_a_first_order_run_where_it_is_meant_to(name):
+    changed = SHARED.get(name, TRACED[name])
+    base = replace(PROMPT, trust_region=0.2)
+    apart = differences(told(base), told(replace(base, **changed)))
+    assert bool(apart) == (name in SHARED)
+
+
+def test_a_hypergradient_is_of_one_validation_batch_and_a_window_of_four():
+    assert (Settings().batches_per_window, windows().batches_per_window) == (1, 4)
+    assert Settings(val_batches=3).batches_per_window == windows(val_batches=3).batches_per_window == 3
+
+
 def test_a_budget_buys_windows_by_its_size():
     poor, rich = (Budget(share, 1000, 100).free(0, 0.0, Prices(1.0, 40.0)) for share in (0.1, 0.5))
     assert (poor, rich) == (100.0, 500.0)
@@ -75,7 +98,7 @@ def kept(**changed):
     run = Run(settings=replace(BASE, **changed))
     session = run.session()
     drive(session, session.batches(run.loader), 12)
-    return session._tape.keeping
+    return session._adaptation.tape.keeping
 
 
 def test_memory_decides_what_is_kept_and_products_where_they_come_from():
@@ -101,14 +124,28 @@ def test_beside_a_gpu_states_go_to_the_host_as_far_as_its_memory_goes():
             model, optimizer, loss, loss, val_batches=[batch], hyper=hyper, total_steps=100, settings=settings
         )
         session.step(batch)
-        found.append(session._tape.keeping.pinned)
+        found.append(session._adaptation.tape.keeping.pinned)
     assert found == [True, False]
 
 
+def exploding(batch_of):
+    """A loss that is far too large at some steps."""
+    calls = iter(range(10**6))
+
+    def loss(model, batch):
+        return train_loss(model, batch) * (1e3 if batch_of(next(calls)) else 1.0)
+
+    return loss
+
+
+@pytest.mark.parametrize("base", [BASE, PROMPT], ids=["windows", "first-order"])
 @pytest.mark.parametrize("changed", [{"jump": 1e6}, {"cut": 0.9}])
-def test_what_counts_as_divergence_and_how_far_a_rate_is_cut(changed):
-    """From a rate that is far too large."""
-    runs = [Run(settings=settings, start={"lr": 3.0}) for settings in (BASE, replace(BASE, **changed))]
+def test_what_counts_as_divergence_and_how_far_a_rate_is_cut(changed, base):
+    """From a rate that is far too large; which a first-order search does not begin with, so its loss explodes."""
+    runs = [Run(settings=settings, start={"lr": 3.0}) for settings in (base, replace(base, **changed))]
+    for run in runs:
+        if base is PROMPT:
+            run.train = exploding(lambda call: call > 24)
     seen = []
     for run in runs:
         session = run.session()

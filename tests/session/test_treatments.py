@@ -10,7 +10,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Clipping
 
-from .cases import LIVELY, QUIET, Run, differences, drive, rows_of, state_of, train_loss
+from .cases import PROMPT, QUIET, WAYS, Run, differences, drive, rows_of, state_of, train_loss
+from .test_equality import HELD
 
 FEW = 60  # steps
 
@@ -61,14 +62,37 @@ def test_with_the_gate_closed_a_run_is_the_treated_loop(optimizer, clipping, par
     session = run.session(clipping=clipping, accumulate=parts, averaged=mean, scaler=scalers(scaled))
     drive(session, session.batches(run.loader))
     assert rows_of(session), "no window was differentiated"
-    expected, got = state_of(alone.model, alone.optimizer), state_of(run.model, run.optimizer)
+    check_same((alone, average), (run, mean))
+
+
+def check_same(expected, got):
+    """Of two runs and their averaged weights."""
+    (alone, average), (run, mean) = expected, got
+    known, found = (state_of(each.model, each.optimizer) for each in (alone, run))
     for name in ("parameters", "optimizer", "torch"):
-        assert differences(expected[name], got[name], name) == []
+        assert differences(known[name], found[name], name) == []
     assert differences(dict(average.state_dict()), dict(mean.state_dict())) == []
 
 
-def test_the_loss_that_is_reported_is_that_of_the_averaged_weights():
-    run = Run("sgd", settings=QUIET, total=FEW)
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("clipping", [Clipping(), Clipping(norm=2.0, value=0.1)])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_first_order_session_that_only_watches_is_the_treated_loop(optimizer, clipping, parts, scaled):
+    alone = Run(optimizer, settings=PROMPT, total=FEW)
+    average = averaged(alone.model)
+    treated_loop(alone, clipping, parts, average, scalers(scaled))
+    run = Run(optimizer, settings=PROMPT, total=FEW)
+    mean, hyper = averaged(run.model), [each for each in run.hyper if each.name == HELD[optimizer]]
+    session = run.session(clipping=clipping, accumulate=parts, averaged=mean, scaler=scalers(scaled), hyper=hyper)
+    drive(session, session.batches(run.loader))
+    assert rows_of(session), "nothing was observed"
+    check_same((alone, average), (run, mean))
+
+
+@pytest.mark.parametrize("settings", [QUIET, PROMPT], ids=["windows", "first-order"])
+def test_the_loss_that_is_reported_is_that_of_the_averaged_weights(settings):
+    run = Run("sgd", settings=settings, total=FEW)
     mean = averaged(run.model)
     session = run.session(averaged=mean, val_batches=[(torch.randn(40, 6, dtype=torch.float64), torch.arange(40) % 3)])
     drive(session, session.batches(run.loader))
@@ -78,11 +102,12 @@ def test_the_loss_that_is_reported_is_that_of_the_averaged_weights():
     assert abs(own - theirs) > 2 * abs(session.metrics()["val_loss"] - theirs)
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize("stop", [27, 40, 51])
-def test_a_treated_run_resumes_bit_for_bit(tmp_path, stop, scaled):
+def test_a_treated_run_resumes_bit_for_bit(tmp_path, stop, scaled, way):
     def begin():
-        run = Run("adamw", settings=LIVELY, total=FEW)
+        run = Run("adamw", settings=WAYS[way], total=FEW)
         mean = averaged(run.model)
         treated = {"clipping": Clipping(norm=0.5), "accumulate": 2, "scaler": scalers(scaled), "averaged": mean}
         return run, mean, run.session(**treated)
@@ -100,8 +125,9 @@ def test_a_treated_run_resumes_bit_for_bit(tmp_path, stop, scaled):
     assert differences(rows_of(session), rows_of(resumed)) == []
 
 
-def test_averaged_weights_go_back_with_the_model():
-    run = Run("sgd", settings=replace(LIVELY, jump=1.5), start={"lr": 0.03}, total=FEW)
+@pytest.mark.parametrize("way", WAYS)
+def test_averaged_weights_go_back_with_the_model(way):
+    run = Run("sgd", settings=replace(WAYS[way], jump=1.5), start={"lr": 0.03}, total=FEW)
     blown = iter(range(1000))
 
     def train(model, batch):
@@ -113,7 +139,11 @@ def test_averaged_weights_go_back_with_the_model():
     batches = session.batches(run.loader)
     back = []
     while session.step_count < FEW:
-        known = [dict(copy.deepcopy(point.averaged)) for point in (session._guard.first, session._guard.good) if point]
+        known = [
+            dict(copy.deepcopy(point.averaged["state"]))
+            for point in (session._guard.first, session._guard.good)
+            if point
+        ]
         before = session._guard.rollbacks
         session.step(next(batches))
         if session._guard.rollbacks > before:

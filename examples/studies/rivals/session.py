@@ -45,5 +45,8 @@ class Session:
 
     def _settings(self) -> Settings:
         if self.forecaster is None:
-            return Settings()
-        return Settings(forecaster=self.forecaster, search_forecaster=self.forecaster)
+            return Settings(hypergradients="windows", averaging=False, overhead=0.25)
+        told = self.forecaster
+        return Settings(
+            hypergradients="windows", averaging=False, overhead=0.25, forecaster=told, search_forecaster=told
+        )

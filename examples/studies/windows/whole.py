@@ -66,7 +66,7 @@ def session_of(told: Inner, budget: float, steps: int) -> GlocalSession:
         val_batches=told.val * 4,
         hyper=problem.hyperparameters,
         total_steps=steps,
-        settings=Settings(overhead=budget),
+        settings=Settings(hypergradients="windows", averaging=False, overhead=budget),
     )
 
 

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from ray_glocal.forecast import Array, Forecast, Kind, Outcome
+from ray_glocal.hypergradient.averages import EVERY
 from ray_glocal.hypergradient.batch import owned
 from ray_glocal.hypergradient.first_order import FirstOrder as Measured
 from ray_glocal.hypergradient.first_order import first_order, rates_alone
 from ray_glocal.hypergradient.state import Values
+from ray_glocal.hypergradient.trained import listed
 from ray_glocal.session.answer import Answer
 from ray_glocal.session.course import Course
 from ray_glocal.session.divergence import raised
@@ -22,8 +24,8 @@ from ray_glocal.session.first_order.decision import Decision
 from ray_glocal.session.first_order.descent import descend
 from ray_glocal.session.first_order.memory import Kinds, Memory
 from ray_glocal.session.first_order.observation import Observation
-from ray_glocal.session.first_order.probe import probe
-from ray_glocal.session.first_order.rates import LEFT_ALONE, MOVES, follow, settled
+from ray_glocal.session.first_order.probe import Probed, probe
+from ray_glocal.session.first_order.rates import explained, follow
 from ray_glocal.session.first_order.search import search
 from ray_glocal.session.first_order.tuning import ABOVE, CEILING, CLEAR, NEAR, PROBED, SETTLED, STANDS, START, UP
 from ray_glocal.session.pacing.cost import PLAIN, REPORT, SEARCH, WINDOW, report_steps
@@ -33,6 +35,7 @@ from ray_glocal.session.windows.outer import potential
 
 FORWARD = 1 / 3  # of a step
 TWENTIETHS = 20
+SAME = 1e-5  # relative distance of two losses that are one, rounded differently
 HELD = "held: of a decay rate a first-order hypergradient says what it says of the learning rate"
 
 
@@ -56,6 +59,7 @@ class FirstOrder:
         self._since: int | None = None  # the step after which the stretch began that ends with an observation
         self._batch: Any = None  # of the step that it ends with
         self._last = 0  # step of the last observation
+        self._probed: Probed | None = None  # until the first step is taken
         self.count = 0
         course.forget = self._forget
 
@@ -78,26 +82,56 @@ class FirstOrder:
 
     def begin(self, batch: Any) -> None:
         """Find out where the search for the learning rate begins."""
-        if not self.searching:
+        if not self.searching or self._told_unrepeatable():
             return
         course, rates = self.course, [b.hyperparameter for b in self.problem.bindings if b.field == "lr"]
-        found = probe(self.problem, batch, course.values)
+        self._probed = probe(self.problem, batch, course.values)
         course.meter.cost.extra_steps += 1 + FORWARD * len(PROBED)
-        if found is not None:
-            start = torch.tensor(START * found, dtype=torch.float64)
+        if self._probed.rate is not None:
+            start = torch.tensor(START * self._probed.rate, dtype=torch.float64)
             course.set_values({**course.values, **{hyper.name: hyper.clip(start) for hyper in rates}})
+
+    def _told_unrepeatable(self) -> bool:
+        """Whether no step can be run a second time; said once."""
+        held = self.problem.surroundings.unrepeatable
+        if held:
+            text = (
+                f"{listed(held)} is an iterator that a loss or the model holds, and what it has given cannot be put "
+                "back: the learning rate is searched for from its start value, and what the training loss reads stays "
+                "as it is. Hold a list, or a generator that is made anew."
+            )
+            self.course.notices.say("window", text)
+        return bool(held)
 
     def step(self, batch: Any) -> Tensor:
         """Take an inner step."""
         course = self.course
         if self._since is None and self._starts(course.step_count):
             self._since = course.step_count
+        if course.step_count % EVERY == 0:
+            self.problem.follow()  # parameters thaw and freeze
         course.meter.start(PLAIN)
         if self._ends(course.step_count + 1):
             self._batch = owned(batch)  # the loss may write into its own
-        loss = self.problem.advance(batch, course.values)
+        loss = self.problem.advance(batch, course.values) if course.step_count else self._first(batch)
         course.schedule.step()
         course.meter.step()
+        return loss
+
+    def _first(self, batch: Any) -> Tensor:
+        """The first inner step, with an eye on what it depends on."""
+        problem, probed = self.problem, self._probed
+        loss = problem.explore(batch, problem.leaves(self.course.values, differentiable=False))
+        problem.take_step()
+        if probed is not None and problem.accumulate == 1:
+            off = abs(float(loss) - probed.loss)
+            if off > SAME * abs(probed.loss):
+                text = (
+                    f"Two runs of the first step differ: a loss of {float(loss):.6g} and one of {probed.loss:.6g}. The "
+                    "loss draws on something that cannot be put back, and each hypergradient moves that on."
+                )
+                self.course.notices.say("repeated", text)
+        self._probed = None
         return loss
 
     def respond(self) -> None:
@@ -140,9 +174,11 @@ class FirstOrder:
         seen = self._seen(found.derivatives, found.loss)
         searching, lowest = self.searching, self.memory.lowest
         self._move(seen, self._decide(seen))
-        if searching and not self.searching and seen.loss > lowest:
-            reason = f"the search is over: back to where the loss was {lowest:.4g}, before its last rise"
-            course.go_back(course.values, reason)
+        if searching and not self.searching:
+            if seen.loss > lowest:
+                reason = f"the search is over: back to where the loss was {lowest:.4g}, before its last rise"
+                course.go_back(course.values, reason)
+            course.averaged_loss()  # what later losses are compared with
 
     def _measured(self) -> Measured:
         """A first-order hypergradient; in the search of the rates alone, and by the same batches."""
@@ -152,8 +188,9 @@ class FirstOrder:
             course.validation.cursor = cursor  # its losses are compared with each other
             return rates_alone(self.problem, course.averages, batches, course.ran)
         stretch = course.averages.span(course.step_count)
-        found = first_order(self.problem, course.averages, self._batch, batches, course.ran, stretch)
-        if not self.memory.count:
+        again = not self._told_unrepeatable()
+        found = first_order(self.problem, course.averages, self._batch, batches, course.ran, stretch, again=again)
+        if not self.memory.count and bool(found.derivatives.any()):
             say_cut_off(self.problem, course.notices, found.derivatives[None].numpy())
         return found
 
@@ -171,6 +208,8 @@ class FirstOrder:
             return True
         if loss <= (memory.lowest if self.searching else memory.level + NEAR * abs(memory.level)):
             self.course.trust(loss)
+        if not self.searching:
+            self.course.guard.settle()
         self.memory = self.memory.judge(loss)
         return False
 
@@ -181,10 +220,12 @@ class FirstOrder:
         stands = memory.above >= STANDS and not (course.outline.annealed and course.progress >= SETTLED)
         if not (told or stands) or not math.isfinite(loss):
             return told
-        whole = course.averaged_loss()
-        told = guard.rose(whole, memory.best)
-        if not told and stands and whole > raised(memory.best, ABOVE):
-            told = f"the validation loss, {whole:.3g}, has stayed above {memory.best:.3g} for {memory.above} looks"
+        lowest, whole = course.lowest, course.averaged_loss()
+        told = guard.rose(whole, lowest)
+        if not told and stands and whole > raised(lowest, ABOVE):
+            told = f"the validation loss, {whole:.3g}, has stayed above {lowest:.3g} for {memory.above} looks"
+        if not told:
+            self.memory = replace(memory, above=0)
         return told
 
     def retreat(self, trouble: str, *, to_first: bool) -> bool:
@@ -220,20 +261,19 @@ class FirstOrder:
     def _decide(self, seen: Observation) -> Decision:
         if self.searching:
             return search(seen, self.memory, self.kinds, self._at_the_top())
-        known = self.memory.learn(np.where(self.kinds.rates, 0.0, seen.elasticity))
-        rates, known = follow(seen, known, self.kinds)
+        rates, known = follow(seen, self.memory.learn(seen.elasticity), self.kinds)
         move = rates + descend(known, self.kinds, seen.weight)
-        told = self._told(seen, known)
+        told = self._told(seen, known, move)
         return Decision(move, known, [answer for answer, _ in told], [reason for _, reason in told])
 
-    def _told(self, seen: Observation, known: Memory) -> list[tuple[Answer, str]]:
+    def _told(self, seen: Observation, known: Memory, move: Array) -> list[tuple[Answer, str]]:
         """What each entry is answered, and why."""
-        rate, moves = (Answer.HOLD, LEFT_ALONE) if settled(seen) else (Answer.ACT, MOVES)
         average, ratio = known.average.tolist(), np.abs(known.ratio).tolist()
         told = []
         for index, (is_rate, is_decay) in enumerate(zip(self.kinds.rates, self.kinds.decays, strict=True)):
             if is_rate:
-                told.append((rate, moves.format(known.felt[index])))
+                answer = Answer.ACT if move[index] else Answer.HOLD
+                told.append((answer, explained(seen, known.felt[index], moves=bool(move[index]))))
             elif is_decay:
                 told.append((Answer.HOLD, HELD))
             else:
@@ -244,9 +284,12 @@ class FirstOrder:
     def _move(self, seen: Observation, decision: Decision) -> None:
         course = self.course
         fresh = self._moved(decision.move) if decision.move.any() else course.values
-        forecast = _plain_forecast(decision.memory, seen, course.total_steps - course.step_count)
-        local = seen.elasticity * course.guard.scale(seen.loss)
-        told = Seen(self.problem, course.values, fresh, local, forecast, seen.loss)
+        scale = course.guard.scale(seen.loss)
+        forecast = _plain_forecast(decision.memory, scale, course.total_steps - course.step_count)
+        local = seen.elasticity * scale
+        told = Seen(
+            self.problem, course.values, fresh, local, forecast, scale
+        )  # of any loss there is a relative change
         self.memory = decision.memory
         course.trace.append(window_rows(course.step_count, told, decision))
         if fresh is not course.values:
@@ -323,7 +366,7 @@ class FirstOrder:
         """Nothing."""
 
 
-def _plain_forecast(memory: Memory, seen: Observation, horizon: int) -> Forecast:
+def _plain_forecast(memory: Memory, scale: float, horizon: int) -> Forecast:
     """The mean of what was seen stands for what will be: forecasts of such series changed nothing (see `tuning`)."""
-    mean, deviation = memory.average * seen.loss, memory.deviation * seen.loss
+    mean, deviation = memory.average * scale, memory.deviation * scale
     return Forecast(mean, deviation, horizon, Outcome(Kind.OK, "the mean of the last observations"))

@@ -1,6 +1,9 @@
 """The probe: how far the first update may go, by a line search over a dozen forward passes."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,12 +11,27 @@ from torch import Tensor
 
 from ray_glocal.hypergradient import Problem, Randomness
 from ray_glocal.hypergradient.batch import owned
+from ray_glocal.hypergradient.losses import own_gradients
+from ray_glocal.hypergradient.problem import check_graph
 from ray_glocal.hypergradient.state import Values, copied
 from ray_glocal.session.first_order.tuning import PROBED
 
 
-def probe(problem: Problem, batch: Any, values: Values) -> float | None:
-    """The learning rate at which the first update leads lowest on its own batch; None where none leads down.
+@dataclass(frozen=True)
+class Probed:
+    """What a probe has found.
+
+    Args:
+        rate: At which the first update leads lowest on its own batch; None where none leads down.
+        loss: Training loss before it.
+    """
+
+    rate: float | None
+    loss: float
+
+
+def probe(problem: Problem, batch: Any, values: Values) -> Probed:
+    """Find the learning rate at which the first update leads lowest.
 
     An order of magnitude, and too high rather than too low: the batch has chosen the update. Every optimizer's own
     update is tried, at a rate of one times what is probed. Weights, buffers, generators come back as they were.
@@ -23,7 +41,7 @@ def probe(problem: Problem, batch: Any, values: Values) -> float | None:
         batch: The first.
         values: Hyperparameters.
     """
-    with problem.preserved() as state, problem.undisturbed():
+    with problem.preserved() as state:
         leaves, part = problem.leaves(values, differentiable=False), problem.parts(owned(batch))[0]
         start = Randomness.capture()
         loss, gradients = _gradients(problem, part, leaves)
@@ -33,19 +51,29 @@ def probe(problem: Problem, batch: Any, values: Values) -> float | None:
             with torch.no_grad():
                 for parameter, own, direction in zip(problem.parameters, state.parameters, update, strict=True):
                     torch.add(own, direction, alpha=rate, out=parameter.data)
-                start.restore()
+            start.restore()
+            with _alone(problem):
                 losses.append(problem.train(owned(part), leaves).detach().reshape(()))
         told = [float(value) for value in problem.ranks.mean([loss, *losses])]
     first, *rest = (value if math.isfinite(value) else math.inf for value in told)
     lowest = min(rest)
-    return PROBED[rest.index(lowest)] if lowest < first else None
+    return Probed(PROBED[rest.index(lowest)] if lowest < first else None, float(loss))
+
+
+@contextmanager
+def _alone(problem: Problem) -> Iterator[None]:
+    """A pass that nobody else notices; losses may differentiate by themselves."""
+    own = own_gradients(list(problem.model.parameters()))
+    with problem.undisturbed(), own, torch.enable_grad(), problem.ranks.apart():
+        yield
 
 
 def _gradients(problem: Problem, part: Any, leaves: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
     """The training loss and its gradients, means over the ranks; the parameters' own stay as they are."""
     own = list(problem.parameters)
-    with torch.enable_grad(), problem.ranks.apart():
+    with _alone(problem):
         loss = problem.train(owned(part), leaves).reshape(())
+        check_graph("train_loss", loss)
         found = torch.autograd.grad(loss, own, allow_unused=True)
     gradients = [torch.zeros_like(p) if g is None else g for p, g in zip(own, found, strict=True)]
     return loss.detach(), problem.ranks.mean(gradients)
@@ -53,10 +81,16 @@ def _gradients(problem: Problem, part: Any, leaves: dict[str, Tensor]) -> tuple[
 
 @torch.no_grad()
 def _update(problem: Problem, gradients: list[Tensor]) -> list[Tensor]:
-    """How each parameter would move in the optimizer's first step at a learning rate of one, without weight decay."""
+    """How each parameter would move in the optimizer's first step at a learning rate of one, without weight decay.
+
+    Groups keep the ratios of their rates; those whose rate is not adapted stay.
+    """
     moved, starts = [], copied(problem.parameters)
+    rates = [(b.hyperparameter.name, group) for b in problem.bindings if b.field == "lr" for group in b.groups]
+    shares = {group: problem.proportion(name, group).slope for name, group in rates}
     for own, gradient, group in zip(starts, gradients, problem.group_of, strict=True):
-        options = {**problem.rule.options(problem.optimizer.param_groups[group]), "lr": 1.0, "weight_decay": 0.0}
+        options = problem.rule.options(problem.optimizer.param_groups[group])
+        options = {**options, "lr": shares.get(group, 0.0), "weight_decay": 0.0}
         slots, step = problem.rule.read(own, {}, options)
         after, _ = problem.rule.update(own, gradient, slots, step, options)
         moved.append(after - own)

@@ -14,13 +14,28 @@ from ray_glocal.session.first_order.memory import Kinds, Memory
 from ray_glocal.session.first_order.observation import Observation
 from ray_glocal.session.first_order.tuning import CLIPPED, DOWN, GAIN, RAISED, RATE_WEIGHT, SETTLED, SMOOTH, UP
 
-LEFT_ALONE = "window elasticity {0:+.2g}; beneath a schedule that anneals rates are left alone in its last part"
-MOVES = "window elasticity {0:+.2g} lately"
-
 
 def settled(seen: Observation) -> bool:
     """Whether rates are left alone: the schedule takes care of what is left."""
     return seen.annealed and seen.progress >= SETTLED
+
+
+def explained(seen: Observation, felt: float, *, moves: bool) -> str:
+    """The sentence of one rate.
+
+    Args:
+        seen: Averaged weights.
+        felt: Its window elasticity, smoothed.
+        moves: Whether it moves.
+    """
+    told = f"window elasticity {felt:+.2g} lately"
+    if moves:
+        return told
+    if settled(seen):
+        return f"{told}; beneath a schedule that anneals rates are left alone in the last part of training"
+    if seen.annealed and seen.progress >= RAISED:
+        return f"{told}; beneath a schedule that anneals rates are raised early alone"
+    return f"{told}; it is not raised to where training was lost" if felt < 0 else told
 
 
 def follow(seen: Observation, memory: Memory, kinds: Kinds) -> tuple[Array, Memory]:

@@ -26,7 +26,7 @@ RATE_WEIGHT = 1.5  # twentieths of training that one observation may stand for
 SETTLED = 0.5  # share of training after which a rate beneath a schedule that anneals is left alone; .3 and .7: flat
 RAISED = 0.25  # share of training after which it is not raised any more: beneath annealing all rates go downhill
 CLIPPED = 1.0  # size of an elasticity that is believed; untested
-CEILING = 0.7  # e-folds below a rate that training was lost at, that it is not raised beyond again; untested
+CEILING = 0.5  # e-folds below a rate that training was lost at, that it is not raised beyond again; untested
 
 # ---- everything else ----
 

@@ -70,6 +70,15 @@ class Budget:
         free = self.free(step, spent, prices)
         return prices.window <= free and searched + prices.window <= SEARCH * (free + searched)
 
+    def affords(self, searched: float, prices: Prices) -> bool:
+        """Whether a cheap search may go on: its share of the whole budget is its own, whatever else takes.
+
+        Args:
+            searched: What the search spent so far.
+            prices: Of now, the window's that of the search.
+        """
+        return searched + prices.window <= SEARCH * self._share(prices)
+
     def period(self, step: int, spent: float, prices: Prices, window: int) -> int | None:
         """Inner steps from the last window's end to the next one's; None where none is affordable or pays off.
 

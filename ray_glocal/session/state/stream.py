@@ -34,6 +34,15 @@ class Stream:
         """Endless batches from where the stream stands.
 
         Raises:
+            ArgumentError: See `epoch_of`.
+        """
+        while True:
+            yield from self.epoch_of(loader)
+
+    def epoch_of(self, loader: Iterable[Any]) -> Iterator[Any]:
+        """What is left of the epoch in which the stream stands; a whole one where it stands between two.
+
+        Raises:
             ArgumentError: The loader is no iterable, yields nothing, can be iterated only once, or owns other
                 generators than the one that a checkpoint was written with.
         """
@@ -45,15 +54,13 @@ class Stream:
             raise ArgumentError("loader", rule, loader, "Call it first." if callable(loader) else _REMEDY)
         self._generators = own_generators(loader)
         rest = self._rest_of_epoch(loader) if self.position else self._epoch(loader)
-        while True:
-            for batch in rest:
-                self.position += 1
-                yield batch
-            if self.position == 0:
-                raise ArgumentError("loader", "yield at least one batch in every epoch", loader, _REMEDY)
-            self.epoch += 1
-            self.position = 0
-            rest = self._epoch(loader)
+        for batch in rest:
+            self.position += 1
+            yield batch
+        if self.position == 0:
+            raise ArgumentError("loader", "yield at least one batch in every epoch", loader, _REMEDY)
+        self.epoch += 1
+        self.position = 0
 
     def _epoch(self, loader: Iterable[Any]) -> Iterator[Any]:
         """A whole epoch; how it began is remembered."""

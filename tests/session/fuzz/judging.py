@@ -14,22 +14,23 @@ from typing import Any
 
 from torch import Tensor
 
-from ray_glocal import GlocalSession, Settings
+from ray_glocal import GlocalSession
 from ray_glocal.errors import ArgumentError
 
+from ..cases import windows
 from .loops import Loop, Trial, Values, losses_of, plainest, rate, seed_all, write
 
 WINDOW = 8
 STILL: Mapping[str, Any] = {
     "window": WINDOW,
     "search_window": WINDOW,
-    "overhead": None,
     "duty_cycle": 1.0,
     "engine": "adjoint",
     "act": 1e9,
     "act_small": 1e9,
     "jump": 1e9,
 }
+FIRST_ORDER: Mapping[str, Any] = {"hypergradients": "first-order", "window": 4, "search_window": 4}
 SHIFTS = (1e-4, 1e-5, 1e-3)  # of a coordinate, to either side; the last where the first two disagree
 AGREE = 0.1  # of the tolerance: how close two differences must lie to be credible
 
@@ -195,7 +196,7 @@ def trained(
 
 
 def accompanied(trial: Trial) -> tuple[Loop, GlocalSession]:
-    """The loop with a session that may not act."""
+    """The loop with a session that may not act; a first-order one has no gate, and is kept from it by hand."""
     seed_all(trial.seed)
     loop = trial.build()
     session = GlocalSession(
@@ -206,10 +207,16 @@ def accompanied(trial: Trial) -> tuple[Loop, GlocalSession]:
         val_batches=loop.val_batches,
         hyper=trial.hyper,
         total_steps=100,
-        settings=Settings(**{**STILL, **trial.settings}),
+        settings=windows(**{**STILL, **trial.settings}),
     )
+    first_order = session.settings.hypergradients == "first-order"
+    if first_order:
+        course: Any = session._course
+        course.set_values = course.retreat = course.go_back = lambda *_, **__: False
     for step in range(trial.steps):
         session.step(loop.batch(step))
+        if first_order and step == 0:
+            session._adaptation.inherit()  # it has probed, and need not search: that sees less than what comes after
         for action in loop.after:
             action()
     return loop, session

@@ -1,0 +1,39 @@
+"""Observations and memories by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ray_glocal.session.first_order.memory import Kinds, Memory
+from ray_glocal.session.first_order.observation import Observation
+
+KINDS = Kinds(np.array([True, False, False]), np.array([False, True, False]))  # lr, momentum, weight_decay
+
+
+def kinds_of(rates: int, decays: int, others: int) -> Kinds:
+    """So many rates first, then decay rates, then the rest."""
+    place = np.arange(rates + decays + others)
+    return Kinds(place < rates, (place >= rates) & (place < rates + decays))
+
+
+def memory(size: int = 3, *, searching: bool = False, **changed: Any) -> Memory:
+    return replace(Memory.start(size, searching=searching), **changed)
+
+
+def observation(elasticity: Any = (0.0, 0.0, 0.0), **changed: Any) -> Observation:
+    """Early under a constant rate; a twentieth of training since the one before."""
+    felt = np.array(elasticity, float)
+    told: dict[str, Any] = {
+        "progress": 0.1,
+        "weight": 1.0,
+        "height": 1.0,
+        "rises": False,
+        "annealed": False,
+        "loss": 1.0,
+        "elasticity": felt,
+        "line": np.zeros(len(felt)),
+    }
+    return Observation(**{**told, **changed})

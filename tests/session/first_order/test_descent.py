@@ -1,0 +1,92 @@
+"""The descent of all that is no rate: the ratio of Adam, by a naive twin, and what the entries promise together."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from ray_glocal.session.first_order.descent import descend
+from ray_glocal.session.first_order.tuning import HEAVIEST, MEAN, PROMISE, RATE, SQUARE
+
+from .cases import kinds_of, memory
+
+OTHERS = kinds_of(0, 0, 4)
+
+
+def taught(series):
+    known = memory(len(series[0]))
+    for elasticity in series:
+        known = known.learn(np.array(elasticity, float))
+    return known
+
+
+def naive(series, weight):
+    """Adam's step in plain loops, a number at a time."""
+    moves, means = [], []
+    for place in range(len(series[0])):
+        first = second = 0.0
+        for row in series:
+            first = MEAN * first + (1 - MEAN) * row[place]
+            second = SQUARE * second + (1 - SQUARE) * row[place] * row[place]
+        mean, square = first / (1 - MEAN ** len(series)), second / (1 - SQUARE ** len(series))
+        moves.append(-RATE * min(weight, HEAVIEST) * mean / math.sqrt(square) if square else 0.0)
+        means.append(mean)
+    promised = sum(abs(move * mean) for move, mean in zip(moves, means, strict=True))
+    return [move * min(1.0, PROMISE / promised) if promised else move for move in moves]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 30])
+@pytest.mark.parametrize("size", [1e-3, 0.1, 30.0])
+@pytest.mark.parametrize("weight", [0.3, 1.0, 9.0])
+def test_it_is_the_step_of_adam(count, size, weight):
+    series = (size * np.random.default_rng(count).normal(0.3, 1.0, (count, 4))).tolist()
+    np.testing.assert_allclose(descend(taught(series), OTHERS, weight), naive(series, weight), rtol=1e-10)
+
+
+def test_what_keeps_its_size_and_sign_moves_by_whole_steps_however_small_it_is():
+    move = descend(taught([[1e-9, -1e-9, 1e-3, 0.0]] * 5), OTHERS)
+    assert move == pytest.approx([-RATE, RATE, -RATE, 0])
+
+
+def test_what_drowns_in_noise_hardly_moves():
+    move = descend(taught([[(-1.0) ** step, 1.0, 1.0, 1.0] for step in range(40)]), OTHERS)
+    assert abs(move[0]) < 0.2 * abs(move[1])
+
+
+def test_together_the_entries_promise_no_more_than_a_first_order_model_can_keep():
+    for size in (0.5, 3.0, 100.0):
+        known = taught([[size, -size, size, 1e-3]] * 3)
+        move = descend(known, OTHERS)
+        promised = np.sum(np.abs(move * known.average))
+        assert promised == pytest.approx(min(PROMISE, RATE * (3 * size + 1e-3)))
+        assert np.ptp(np.abs(move)) < 1e-9, "all of them are shortened alike"
+
+
+def test_decay_rates_and_learning_rates_stay():
+    move = descend(taught([[0.1, 0.1, 0.1, -0.1]] * 3), kinds_of(1, 1, 2))
+    assert move == pytest.approx([0, 0, -RATE, RATE])
+
+
+def test_what_does_not_move_promises_nothing():
+    """A rate's elasticity, however large, does not shorten the steps of the others."""
+    move = descend(taught([[1e6, 1e6, 0.1, -0.1]] * 3), kinds_of(1, 1, 2))
+    assert move == pytest.approx([0, 0, -RATE, RATE])
+
+
+def test_nothing_moves_before_anything_is_known():
+    with np.errstate(all="raise"):
+        assert not descend(memory(4), OTHERS).any()
+
+
+@given(arrays(np.float64, (3, 4), elements=st.floats(-1e6, 1e6)), st.floats(0, 1e3))
+def test_no_step_is_longer_than_adams_and_each_leads_down_its_mean(series, weight):
+    known = taught(series.tolist())
+    move = descend(known, OTHERS, weight)
+    assert np.isfinite(move).all()
+    assert (move * known.average <= 0).all()
+    # A mean of three over their root mean square: the weights of the one and of the other are not the same.
+    assert np.abs(move).max() <= RATE * HEAVIEST * 1.2
+    assert np.sum(np.abs(move * known.average)) <= PROMISE * (1 + 1e-9)

@@ -1,0 +1,163 @@
+"""Training that is lost: the session goes back, says so, and takes rates no further up than is good for it."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from ray_glocal.hypergradient import Hyperparameter
+from ray_glocal.session.first_order.tuning import CEILING
+
+from .sessions import CALM, CLASSES, GATES, TOTAL, clouds, plain_loss, rate, session, train_on
+
+AT = 150  # between two observations
+
+
+def lost(do, **told):
+    """A session whose training something happens to before step 150."""
+    trained = session(**told)
+
+    def change(step, batch):
+        return do(step, batch, trained)
+
+    return train_on(trained, change=change)
+
+
+def huge(step, batch, trained):
+    """Labels and points as ever, but ten steps whose loss is beyond all measure."""
+    return [batch[0], batch[1], batch[2] + 10 * (AT <= step < AT + 10)]
+
+
+def faulty(model, batch):
+    return plain_loss(model, batch) * (1e4 if batch[2].min() >= 10 else 1.0)
+
+
+def beside(step, batch, trained):
+    """A rate that somebody multiplies beside the session."""
+    if step == AT:
+        trained.problem.optimizer.param_groups[0]["lr"] *= 300
+    return batch
+
+
+def turned(step, batch, trained, factor=-20.0):
+    """Weights that somebody overwrites."""
+    if step == AT:
+        with torch.no_grad():
+            for parameter in trained.problem.parameters:
+                parameter.mul_(factor)
+    return batch
+
+
+def broken(step, batch, trained):
+    return turned(step, batch, trained, math.nan)
+
+
+WAYS = {
+    "a huge loss": (huge, {"train": faulty}, "jumped"),
+    "a rate multiplied beside": (beside, {}, "jumped"),
+    "weights turned around": (turned, {}, "jumped"),
+    "weights that are no numbers": (broken, {}, "not finite"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_training_that_is_lost_goes_back_and_says_so(way):
+    do, told, words = WAYS[way]
+    trained = lost(do, **told)
+    end = trained.metrics()
+    back = [row for row in trained.trace.rows if row.gate == "roll back"]
+    assert len(back) == end["rollbacks"] > 0
+    assert min(row.step for row in back) >= AT
+    assert words in back[0].reason
+    assert "back to the weights of step 144" in back[0].reason
+    before = [row for row in trained.trace.rows if row.step < AT][-1]
+    assert back[0].value == pytest.approx(CALM.cut * float(before.reason.rpartition("moves to ")[2]), rel=1e-3)
+    assert end["val_loss"] < 0.6
+    assert {row.gate for row in trained.trace.rows} <= GATES
+    assert all(row.reason for row in trained.trace.rows)
+
+
+def test_a_rate_is_not_raised_again_to_where_training_was_lost():
+    trained = lost(huge, train=faulty)
+    last = max(place for place, row in enumerate(trained.trace.rows) if row.gate == "roll back")
+    lowest = trained.trace.rows[last].value / CALM.cut * math.exp(-CEILING)
+    after = [row.value for row in trained.trace.rows[last:]]
+    assert len(after) > 5
+    for before, later in pairwise(after):
+        assert later <= max(before, lowest) * (1 + 1e-9)
+
+
+def test_a_retreat_in_the_search_ends_it():
+    def early(step, batch, trained):
+        return [batch[0], batch[1], batch[2] + 10 * (8 <= step < 16)]
+
+    trained = lost(early, train=faulty)
+    back = next(row for row in trained.trace.rows if row.gate == "roll back")
+    assert back.step == 16
+    assert not any("the search" in row.reason for row in trained.trace.rows if row.step > 16)
+    assert trained.metrics()["val_loss"] < 0.6
+
+
+def test_the_search_goes_back_over_its_last_rise():
+    """Where the last rate of the search left a higher loss, training goes on from where it was lowest."""
+    trained = train_on(session(kind=torch.optim.AdamW, schedule=one_cycle), 60)
+    back = [row for row in trained.trace.rows if row.gate == "go back"]
+    assert len(back) == 1
+    ended = next(row for row in trained.trace.rows if "the search ends" in row.reason)
+    assert back[0].step == ended.step
+    assert back[0].reason.startswith("the search is over: back to where the loss was")
+    assert back[0].value == pytest.approx(float(ended.reason.rpartition("moves to ")[2]), rel=1e-3)
+    assert trained.metrics()["rollbacks"] == 0
+
+
+def one_cycle(optimizer):
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-4, TOTAL, cycle_momentum=False)
+
+
+def test_a_hypergradient_that_is_no_number_leads_back():
+    def loss(model, batch):
+        """Its own value is finite, and its gradient is not, for a while."""
+        value = plain_loss(model, batch)
+        state = sum(p.detach().sum() for p in model.parameters())
+        return value + torch.where(value < 0.5, (value - value.detach()).abs().sqrt(), 0 * state)
+
+    trained = train_on(session(val=loss), 120)
+    back = [row for row in trained.trace.rows if row.gate == "roll back"]
+    assert back
+    assert all("a hypergradient is not finite" in row.reason for row in back)
+    assert math.isfinite(trained.metrics()["val_loss"])
+
+
+def test_without_a_rate_it_goes_back_to_other_values_once_and_then_bears_with_it():
+    trained = session((Hyperparameter("weight_decay", 1e-3, 1e-6, 1.0, "log"),), train=faulty)
+    trained.problem.optimizer.param_groups[0]["lr"] = 0.1
+    train_on(trained, change=lambda step, batch: huge(step, batch, trained))
+    assert trained.done
+    assert [row.step for row in trained.trace.rows if row.gate == "roll back"] == [152]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_validation_loss_that_is_no_number_moves_nothing(bad):
+    """From the first step on: every observation says nothing, and no rate is left to go back to for ever."""
+
+    def loss(model, batch):
+        return plain_loss(model, batch) * bad
+
+    trained = train_on(session((rate(0.1),), val=loss), 100)
+    assert trained.step_count == 100
+    assert all(math.isfinite(float(value)) for value in trained.values.values())
+
+
+def ordered(hard):
+    """Small validation batches, not shuffled: the last so many points have random labels."""
+    points, labels, sources = clouds(240, 2).tensors
+    random = torch.randint(CLASSES, (240,), generator=torch.Generator().manual_seed(5))
+    labels = torch.where(torch.arange(240) >= 240 - hard, random, labels)
+    return [[tensor[i : i + 20] for tensor in (points, labels, sources)] for i in range(0, 240, 20)]
+
+
+@pytest.mark.parametrize("hard", [0, 120])
+def test_validation_batches_that_differ_do_not_look_like_a_loss_that_rises(hard):
+    trained = train_on(session(val_batches=ordered(hard)))
+    assert trained.metrics()["rollbacks"] == 0
