@@ -26,11 +26,11 @@ from ray_glocal.session.first_order.memory import Kinds, Memory
 from ray_glocal.session.first_order.observation import Observation
 from ray_glocal.session.first_order.probe import Probed, probe
 from ray_glocal.session.first_order.rates import explained, follow
-from ray_glocal.session.first_order.search import search
+from ray_glocal.session.first_order.search import WAITS, search
 from ray_glocal.session.first_order.tuning import ABOVE, CEILING, CLEAR, NEAR, PROBED, SETTLED, STANDS, START, UP
 from ray_glocal.session.pacing.cost import PLAIN, REPORT, SEARCH, WINDOW, report_steps
 from ray_glocal.session.pacing.timetable import timetable
-from ray_glocal.session.rows import Seen, window_rows
+from ray_glocal.session.rows import MANY, Seen, return_rows, window_rows
 from ray_glocal.session.windows.outer import potential
 
 FORWARD = 1 / 3  # of a step
@@ -82,14 +82,28 @@ class FirstOrder:
 
     def begin(self, batch: Any) -> None:
         """Find out where the search for the learning rate begins."""
-        if not self.searching or self._told_unrepeatable():
+        if not self.searching or not self.foreseen() or self._told_unrepeatable():
             return
         course, rates = self.course, [b.hyperparameter for b in self.problem.bindings if b.field == "lr"]
         self._probed = probe(self.problem, batch, course.values)
         course.meter.cost.extra_steps += 1 + FORWARD * len(PROBED)
         if self._probed.rate is not None:
             start = torch.tensor(START * self._probed.rate, dtype=torch.float64)
-            course.set_values({**course.values, **{hyper.name: hyper.clip(start) for hyper in rates}})
+            values = {**course.values, **{hyper.name: hyper.clip(start) for hyper in rates}}
+            self._record_probe({hyper.name for hyper in rates}, values)
+            course.set_values(values)
+
+    def _record_probe(self, rates: set[str], values: Values) -> None:
+        course, rate = self.course, self._probed.rate if self._probed is not None else None
+        told = f"the first update leads lowest at a rate of {rate:g}: the search begins at {START:g} of that"
+        rows = return_rows(course.step_count, self.problem, course.values, Answer.HOLD.value, WAITS)
+        moved = [
+            replace(row, gate=Answer.ACT.value, reason=f"{told}; moves to {float(values[row.hyperparameter]):.4g}")
+            if row.hyperparameter in rates
+            else row
+            for row in rows
+        ]
+        course.trace.append(moved)
 
     def _told_unrepeatable(self) -> bool:
         """Whether no step can be run a second time; said once."""
@@ -108,7 +122,7 @@ class FirstOrder:
         course = self.course
         if self._since is None and self._starts(course.step_count):
             self._since = course.step_count
-        if course.step_count % EVERY == 0:
+        if course.step_count % EVERY == 0 or self._ends(course.step_count + 1):
             self.problem.follow()  # parameters thaw and freeze
         course.meter.start(PLAIN)
         if self._ends(course.step_count + 1):
@@ -268,7 +282,11 @@ class FirstOrder:
 
     def _told(self, seen: Observation, known: Memory, move: Array) -> list[tuple[Answer, str]]:
         """What each entry is answered, and why."""
-        average, ratio = known.average.tolist(), np.abs(known.ratio).tolist()
+        average, ratio = known.average, np.abs(known.ratio)
+        for hyper in self.problem.hyperparameters:
+            if hyper.size > MANY:  # which the trace shows as one
+                part = self.problem.places[hyper.name]
+                average[part], ratio[part] = np.linalg.norm(average[part]), np.sqrt(np.mean(ratio[part] ** 2))
         told = []
         for index, (is_rate, is_decay) in enumerate(zip(self.kinds.rates, self.kinds.decays, strict=True)):
             if is_rate:

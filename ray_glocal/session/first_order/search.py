@@ -15,6 +15,7 @@ from ray_glocal.session.first_order.memory import Kinds, Memory
 from ray_glocal.session.first_order.observation import Observation
 from ray_glocal.session.first_order.tuning import BACK, GROWTH, MOST, ONWARD, PEAK, WORSE
 
+WAITS = "waits until the learning rate's order of magnitude is found"
 FAINTEST = 1e-3  # height of a schedule that is still read as one
 
 
@@ -39,9 +40,8 @@ def search(seen: Observation, memory: Memory, kinds: Kinds, top: bool) -> Decisi
         move, told = (math.log(BACK) if uphill else 0.0) + peak, f"the search ends, for {end}"
     told = f"window elasticity {downhill:+.2g} at a loss of {seen.loss:.4g}: {told}"
     after = replace(memory, searching=not end, lowest=min(memory.lowest, seen.loss))
-    waits = "waits until the learning rate's order of magnitude is found"
-    answers = [Answer.ACT if rate else Answer.HOLD for rate in kinds.rates]
-    return Decision(np.where(kinds.rates, move, 0.0), after, answers, [told if rate else waits for rate in kinds.rates])
+    answers = [Answer.ACT if rate and move else Answer.HOLD for rate in kinds.rates]
+    return Decision(np.where(kinds.rates, move, 0.0), after, answers, [told if rate else WAITS for rate in kinds.rates])
 
 
 def _end(seen: Observation, memory: Memory, downhill: float, top: bool) -> str:
