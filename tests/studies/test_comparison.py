@@ -210,7 +210,7 @@ def test_grid_and_starts_lie_where_the_page_says():
 
 
 @pytest.mark.parametrize(
-    ("method", "point"), [("grid", "6"), ("session, averaged", "middle"), ("prodigy", ""), ("schedule-free", "")]
+    ("method", "point"), [("grid", "6"), ("session", "middle"), ("prodigy", ""), ("schedule-free", "")]
 )
 def test_single_trainings_learn(method, point):
     (row,) = singles.run(singles.Single(TASK, method, point, 0))

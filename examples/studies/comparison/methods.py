@@ -170,7 +170,6 @@ OURS = {
     "glocal-sessions": Method(glocal, PlainTrainable, averaged=True),
     "glocal-pruning": Method(glocal_unpruned, SessionTrainable, averaged=True),
     "glocal-seeding": Method(glocal_unseeded, SessionTrainable, averaged=True),
-    "glocal-windows": Method(glocal, SessionTrainable, averaged=True, settings={"hypergradients": "windows"}),
     "glocal-averaging": Method(glocal, SessionTrainable, settings={"averaging": False}),
 }
 METHODS = {**RIVALS, **OURS}

@@ -16,7 +16,6 @@ from comparison.plain import CEILING, REPORTS, PlainTraining, mean_loss
 from comparison.prices import prices
 from comparison.randomness import Randomness
 from comparison.sessions import session_of
-from ray_glocal import Settings
 from suites import Task, suite_of, task
 
 RATES, DECAYS = 10, (0.2, 0.6)  # of the grid: learning rates along their domain, quantiles of the weight decays'
@@ -30,7 +29,7 @@ class Single:
 
     Args:
         task: Name of the task.
-        method: `grid`, `session`, `session, windows`, `prodigy` or `schedule-free`.
+        method: `grid`, `session`, `prodigy` or `schedule-free`.
         point: Of the grid, its number; of a session a name of `STARTS`; empty for the others.
         seed: Of weights and orders.
         version: Of the method; a new one runs its cells anew.
@@ -46,8 +45,7 @@ class Single:
 def cells(name: str, seed: int, version: int) -> list[Single]:
     """All single trainings of a task from one seed; `version` is that of the sessions."""
     grid = [Single(name, "grid", str(number), seed) for number in range(RATES * len(DECAYS))]
-    kinds = ("session", "session, windows")
-    sessions = [Single(name, kind, start, seed, version) for kind in kinds for start in STARTS]
+    sessions = [Single(name, "session", start, seed, version) for start in STARTS]
     return [*sessions, *grid, Single(name, "prodigy", "", seed), Single(name, "schedule-free", "", seed)]
 
 
@@ -125,8 +123,7 @@ def _session(told: Task, cell: Single) -> dict[str, Any]:
     with randomness:
         training = told.build(config, cell.seed)
     ceiling = CEILING * mean_loss(training, training.val_batches)
-    settings = Settings(hypergradients="windows" if cell.method.endswith("windows") else "first-order")
-    session = session_of(told, training, config, settings=settings, prices=prices(told.name))
+    session = session_of(told, training, config, prices=prices(told.name))
     began = process_time()
     with randomness:
         for batch in session.batches(training.batches):
