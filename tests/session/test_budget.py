@@ -343,6 +343,7 @@ def clocked(session):
         adaptation.heed = clock.after(adaptation.heed, lambda window: 6.6 * len(window.snapshots))
     else:
         adaptation._observe = clock.after(adaptation._observe, lambda: 6.6)
+        session.problem.explore = clock.after(session.problem.explore, lambda *_: 3.0)  # the first step
     session.validation.mean = clock.after(session.validation.mean, lambda *_: 1.0 * session.validation.count)
     return session, clock
 
