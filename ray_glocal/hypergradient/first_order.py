@@ -17,7 +17,6 @@ from torch import Tensor
 
 from ray_glocal.hypergradient.averages import Averages
 from ray_glocal.hypergradient.batch import owned
-from ray_glocal.hypergradient.losses import own_gradients
 from ray_glocal.hypergradient.problem import Problem
 from ray_glocal.hypergradient.randomness import Randomness
 from ray_glocal.hypergradient.state import InnerState, Snapshot, Values, copied, write
@@ -130,7 +129,7 @@ def _through_losses(problem: Problem, batch: Any, values: Values, directions: Se
         with torch.no_grad():
             write(own, list(torch._foreach_add(here, list(directions), alpha=side)))
         start.restore()
-        with problem.undisturbed(), own_gradients(list(problem.model.parameters())):  # or the sides would differ
+        with problem.unnoticed():  # or the sides would differ
             sides.append(_slopes(problem, batch, leaves))
     write(own, here)
     difference = torch._foreach_mul(torch._foreach_sub(*sides), 1 / (2 * far))
@@ -142,13 +141,12 @@ def _slopes(problem: Problem, batch: Any, leaves: Mapping[str, Tensor]) -> list[
     """Derivatives of the training loss in the leaves; means over micro-batches."""
     wanted, parts = list(leaves.values()), problem.parts(owned(batch))
     total = [torch.zeros_like(leaf) for leaf in wanted]
-    with torch.enable_grad(), problem.ranks.apart():
-        for part in parts:
-            loss = problem.train(part, leaves).reshape(())
-            found = torch.autograd.grad(loss, wanted, allow_unused=True) if loss.requires_grad else [None] * len(wanted)
-            felt = [(t, f) for t, f in zip(total, found, strict=True) if f is not None]
-            if felt:
-                torch._foreach_add_([t for t, _ in felt], [f for _, f in felt], alpha=1 / len(parts))
+    for part in parts:
+        loss = problem.train(part, leaves).reshape(())
+        found = torch.autograd.grad(loss, wanted, allow_unused=True) if loss.requires_grad else [None] * len(wanted)
+        felt = [(t, f) for t, f in zip(total, found, strict=True) if f is not None]
+        if felt:
+            torch._foreach_add_([t for t, _ in felt], [f for _, f in felt], alpha=1 / len(parts))
     return total
 
 

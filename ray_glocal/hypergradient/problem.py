@@ -527,6 +527,13 @@ class Problem:
             around.restore()
             self._write_buffers(kept)
 
+    @contextmanager
+    def unnoticed(self) -> Iterator[None]:
+        """Training losses in it are evaluated with their graphs, and nobody else notices; they may differentiate."""
+        own = own_gradients(list(self.model.parameters()))
+        with self.undisturbed(), own, torch.enable_grad(), self.ranks.apart():
+            yield
+
     def _measured(self, batch: Any, leaves: Mapping[str, Tensor], model: nn.Module) -> Tensor:
         """Validation loss on a batch, detached, without a graph where it needs none; the first call finds that out."""
         if self._val_needs_graph is None:

@@ -500,12 +500,11 @@ class GlocalSession:
 
     def _as_plain(self) -> dict[str, Any]:
         """The weights, their average, and all that is small."""
-        model = self.problem.model.state_dict()
         return {
             "identity": self._identity(),
             "step": self.step_count,
             "values": dict(self.values),
-            "model": model,
+            "model": self.problem.model.state_dict(),
             "averaged": self._averaged_as_plain(),
             "schedule": encoded(self._schedule.as_plain()),
             "randomness": Randomness.capture().as_plain(),

@@ -50,6 +50,7 @@ class FirstOrder:
     def __init__(self, course: Course, reports: int) -> None:
         self.course, self.problem = course, course.problem
         self.kinds = Kinds.of(self.problem)
+        self._rates = [b.hyperparameter for b in self.problem.bindings if b.field == "lr"]
         self.memory = Memory.start(self.problem.size, searching=bool(self.kinds.rates.any()))
         settings, cost = course.settings, course.meter.cost
         counted = {kind: self._counted(searching=kind == SEARCH) for kind in (SEARCH, WINDOW)}
@@ -84,17 +85,17 @@ class FirstOrder:
         """Find out where the search for the learning rate begins."""
         if not self.searching or not self.foreseen() or self._told_unrepeatable():
             return
-        course, rates = self.course, [b.hyperparameter for b in self.problem.bindings if b.field == "lr"]
+        course = self.course
         self._probed = probe(self.problem, batch, course.values)
         course.meter.cost.extra_steps += 1 + FORWARD * len(PROBED)
         if self._probed.rate is not None:
             start = torch.tensor(START * self._probed.rate, dtype=torch.float64)
-            values = {**course.values, **{hyper.name: hyper.clip(start) for hyper in rates}}
-            self._record_probe({hyper.name for hyper in rates}, values)
+            values = {**course.values, **{hyper.name: hyper.clip(start) for hyper in self._rates}}
+            self._record_probe(self._probed.rate, values)
             course.set_values(values)
 
-    def _record_probe(self, rates: set[str], values: Values) -> None:
-        course, rate = self.course, self._probed.rate if self._probed is not None else None
+    def _record_probe(self, rate: float, values: Values) -> None:
+        course, rates = self.course, {hyper.name for hyper in self._rates}
         told = f"the first update leads lowest at a rate of {rate:g}: the search begins at {START:g} of that"
         rows = return_rows(course.step_count, self.problem, course.values, Answer.HOLD.value, WAITS)
         moved = [
@@ -210,10 +211,8 @@ class FirstOrder:
 
     def _lost(self, loss: float, derivatives: Tensor) -> bool:
         """Retreat from what is no number, or from a rise; remember the state otherwise."""
-        memory, trouble = (
-            self.memory,
-            "" if bool(torch.isfinite(derivatives).all()) else "a hypergradient is not finite",
-        )
+        memory = self.memory
+        trouble = "" if bool(torch.isfinite(derivatives).all()) else "a hypergradient is not finite"
         if not math.isfinite(loss) or not self.searching:
             trouble = self._rise(loss) or trouble
         if self.retreat(trouble, to_first=False):
@@ -305,9 +304,8 @@ class FirstOrder:
         scale = course.guard.scale(seen.loss)
         forecast = _plain_forecast(decision.memory, scale, course.total_steps - course.step_count)
         local = seen.elasticity * scale
-        told = Seen(
-            self.problem, course.values, fresh, local, forecast, scale
-        )  # of any loss there is a relative change
+        # Of any loss there is a relative change, for the scale is positive.
+        told = Seen(self.problem, course.values, fresh, local, forecast, scale)
         self.memory = decision.memory
         course.trace.append(window_rows(course.step_count, told, decision))
         if fresh is not course.values:
@@ -329,8 +327,7 @@ class FirstOrder:
         return values
 
     def _at_the_top(self) -> bool:
-        rates = [b.hyperparameter for b in self.problem.bindings if b.field == "lr"]
-        return all(bool(self.course.values[hyper.name] >= hyper.upper) for hyper in rates)
+        return all(bool(self.course.values[hyper.name] >= hyper.upper) for hyper in self._rates)
 
     def potential(self, loss: float) -> float:
         """What the remaining observations can still buy."""

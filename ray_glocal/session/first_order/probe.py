@@ -1,8 +1,6 @@
 """The probe: how far the first update may go, by a line search over a dozen forward passes."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +9,6 @@ from torch import Tensor
 
 from ray_glocal.hypergradient import Problem, Randomness
 from ray_glocal.hypergradient.batch import owned
-from ray_glocal.hypergradient.losses import own_gradients
 from ray_glocal.hypergradient.problem import check_graph
 from ray_glocal.hypergradient.state import Values, copied
 from ray_glocal.session.first_order.tuning import PROBED
@@ -52,7 +49,7 @@ def probe(problem: Problem, batch: Any, values: Values) -> Probed:
                 for parameter, own, direction in zip(problem.parameters, state.parameters, update, strict=True):
                     torch.add(own, direction, alpha=rate, out=parameter.data)
             start.restore()
-            with _alone(problem):
+            with problem.unnoticed():
                 losses.append(problem.train(owned(part), leaves).detach().reshape(()))
         told = [float(value) for value in problem.ranks.mean([loss, *losses])]
     first, *rest = (value if math.isfinite(value) else math.inf for value in told)
@@ -60,18 +57,10 @@ def probe(problem: Problem, batch: Any, values: Values) -> Probed:
     return Probed(PROBED[rest.index(lowest)] if lowest < first else None, float(loss))
 
 
-@contextmanager
-def _alone(problem: Problem) -> Iterator[None]:
-    """A pass that nobody else notices; losses may differentiate by themselves."""
-    own = own_gradients(list(problem.model.parameters()))
-    with problem.undisturbed(), own, torch.enable_grad(), problem.ranks.apart():
-        yield
-
-
 def _gradients(problem: Problem, part: Any, leaves: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
     """The training loss and its gradients, means over the ranks; the parameters' own stay as they are."""
     own = list(problem.parameters)
-    with _alone(problem):
+    with problem.unnoticed():
         loss = problem.train(owned(part), leaves).reshape(())
         check_graph("train_loss", loss)
         found = torch.autograd.grad(loss, own, allow_unused=True)

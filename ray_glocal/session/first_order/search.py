@@ -31,8 +31,8 @@ def search(seen: Observation, memory: Memory, kinds: Kinds, top: bool) -> Decisi
         top: Whether every rate stands at its upper bound.
     """
     downhill = float(np.sum(seen.elasticity[kinds.rates]))
-    uphill = not downhill < ONWARD or seen.loss > WORSE * memory.lowest > 0
-    end = _end(seen, memory, downhill, top)
+    uphill = _uphill(seen, memory, downhill)
+    end = uphill or _halted(seen, top)
     if not end:
         move, told = math.log(GROWTH), "the search raises it"
     else:
@@ -44,12 +44,17 @@ def search(seen: Observation, memory: Memory, kinds: Kinds, top: bool) -> Decisi
     return Decision(np.where(kinds.rates, move, 0.0), after, answers, [told if rate else WAITS for rate in kinds.rates])
 
 
-def _end(seen: Observation, memory: Memory, downhill: float, top: bool) -> str:
-    """Why the search ends; empty where it goes on."""
+def _uphill(seen: Observation, memory: Memory, downhill: float) -> str:
+    """Why the last rate was too high; empty where it was not."""
     if not downhill < ONWARD:
         return "the way that training went leads uphill"
     if seen.loss > WORSE * memory.lowest > 0:
         return f"the loss has been {memory.lowest:.4g}"
+    return ""
+
+
+def _halted(seen: Observation, top: bool) -> str:
+    """Why the search ends though the last rate was not too high; empty where it goes on."""
     if top:
         return "there is no higher rate"
     if seen.progress > MOST:

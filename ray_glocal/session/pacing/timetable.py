@@ -184,9 +184,7 @@ class Earned:
         """What the budget buys by counted prices."""
         search, window = (self._by_count(kind) for kind in (SEARCH, WINDOW))
         room = min(self._budget.last // self._settings.window, int(self._budget.free(0, 0.0, window) / window.window))
-        first = self._settings.hypergradients == "first-order"
-        room_to_search = self._budget.affords(0.0, search) if first else self._budget.searches(0, 0.0, 0.0, search)
-        affords = self._settings.search_window < self._total and room_to_search
+        affords = self._settings.search_window < self._total and self._may_search(0, 0.0, 0.0, search)
         return max(0, room, int(searching and affords))
 
     def scarcity(self) -> str:
@@ -212,9 +210,12 @@ class Earned:
         return self._cost.typical(PLAIN) is not None
 
     def _affords_search(self, step: int) -> bool:
+        return self._may_search(step, self._cost.extra_seconds, self._cost.searched, self._prices(SEARCH))
+
+    def _may_search(self, step: int, spent: float, searched: float, prices: Prices) -> bool:
         if self._settings.hypergradients == "first-order":
-            return self._budget.affords(self._cost.searched, self._prices(SEARCH))
-        return self._budget.searches(step, self._cost.extra_seconds, self._cost.searched, self._prices(SEARCH))
+            return self._budget.affords(searched, prices)
+        return self._budget.searches(step, spent, searched, prices)
 
     def _fits(self, step: int) -> bool:
         known = self._prices(WINDOW)
