@@ -114,15 +114,24 @@ class Averages:
         named = self._problem.model.state_dict(keep_vars=True)
         return {name: averages.get(id(value), value).detach().to(value.dtype) for name, value in named.items()}
 
-    def as_plain(self) -> dict[str, Any]:
-        """Both averages, as plain data."""
-        return {"near": list(self.near), "far": list(self.far)}
+    def as_plain(self, *, beside: bool) -> dict[str, Any]:
+        """Both averages, as plain data.
 
-    def load_plain(self, plain: Mapping[str, Sequence[Tensor]]) -> None:
-        """Inverse of `as_plain`, the model being the one that was saved."""
+        Args:
+            beside: Whether `state_dict` is kept beside them: what it holds in full is left out.
+        """
+        pairs = zip(self._own, self.far, strict=True)
+        far = [None if beside and own.dtype == average.dtype else average for own, average in pairs]
+        return {"near": list(self.near), "far": far}
+
+    def load_plain(self, plain: Mapping[str, Any], beside: Mapping[str, Tensor] | None) -> None:
+        """Inverse of `as_plain`, the model being the one that was saved; `beside` is what was kept beside it."""
         self.restart()
+        names = {id(value): name for name, value in self._problem.model.state_dict(keep_vars=True).items()}
+        kept = zip(self._own, plain["far"], strict=True)
+        far = [(beside or {})[names[id(own)]] if average is None else average for own, average in kept]
         write(self.near, plain["near"])
-        write(self.far, plain["far"])
+        write(self.far, far)
 
 
 def _started(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -47,7 +47,7 @@ class Adaptation(Protocol):
         """Go back to a good state, if there is trouble and a way to do better from there."""
         ...
 
-    def review(self) -> None:
+    def review(self, loss: float) -> None:
         """At a report: whether there is room for more."""
         ...
 

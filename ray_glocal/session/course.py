@@ -10,7 +10,7 @@ from torch import Tensor
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.averages import Averages
 from ray_glocal.hypergradient.state import Values
-from ray_glocal.session.divergence import Guard, RestorePoint
+from ray_glocal.session.divergence import Guard, RestorePoint, Retreat
 from ray_glocal.session.notices import Notices
 from ray_glocal.session.outline import Outline
 from ray_glocal.session.pacing.cost import report_steps
@@ -88,15 +88,15 @@ class Course:
         """Remember the present state as one that is worth going back to."""
         self.guard.trust(RestorePoint.take(self.problem, self.step_count, loss, self.values))
 
-    def retreat(self, trouble: str, *, to_first: bool) -> bool:
+    def retreat(self, trouble: str, *, to_first: bool) -> Retreat | None:
         """Go back to a good state, if there is trouble and a way to do better from there."""
         found = self.guard.retreat(self.problem, self.ran, to_first=to_first) if trouble else None
         if found is None:
-            return False
+            return None
         self._leave_path()
         self.set_values(found.values)
         self._record(found.values, "roll back", f"{trouble}: {found.sentence}")
-        return True
+        return found
 
     def go_back(self, values: Values, reason: str) -> None:
         """Go on from the last good state, with other hyperparameters."""

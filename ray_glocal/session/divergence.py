@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ray_glocal.forecast import Array
-from ray_glocal.hypergradient import Problem
+from ray_glocal.hypergradient import Hyperparameter, Problem
 from ray_glocal.hypergradient.state import Values
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.state.buffers import set_transient_buffers, transient_buffers
@@ -27,6 +27,8 @@ ASTRAY = 3.0  # further than so many lengths of its first weights,
 LITTLE = 0.5  # its loss having fallen by less than this share,
 FRESH = 2  # and after no more roll-backs than these
 LEARNED = 0.1  # share of the first loss by which a run that learned anything fell
+SHRUNK = 0.7  # of their length: weights that came from further are being shrunk, by weight decay
+RELIEF = 0.1  # factor on a weight decay that is to blame
 MOST_ROLLBACKS = 12  # afterwards the run is left to whoever schedules it
 
 
@@ -56,6 +58,16 @@ class RestorePoint:
         optimizer = copy.deepcopy(problem.optimizer.state_dict()["state"])
         return cls(step, loss, dict(values), model, transient, optimizer, averaged)
 
+    def as_plain(self, *, here: bool) -> dict[str, Any]:
+        """As plain data, without the state where that is the present one."""
+        told = dict(vars(self))
+        return {name: told[name] for name in ("step", "loss", "values")} if here else told
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any], problem: Problem) -> "RestorePoint":
+        """Inverse of `as_plain`; a state that was left out is that of the problem."""
+        return cls(**plain) if "model" in plain else cls.take(problem, **plain)
+
     def apply(self, problem: Problem) -> None:
         """Put the model and the optimizer's buffers back; its options stay, for a schedule has moved on."""
         problem.model.load_state_dict(self.model)
@@ -70,20 +82,36 @@ class RestorePoint:
 
     def distance(self, problem: Problem) -> float:
         """Distance of the present weights from these, relative to their length."""
-        state = problem.model.state_dict()
-        tensors = [(state[name], kept) for name, kept in self.model.items() if isinstance(kept, Tensor)]
-        # A point that came from a checkpoint lies on the CPU until it is applied.
-        pairs = [(now, kept.to(now.device)) for now, kept in tensors if kept.is_floating_point()]
+        pairs = self._pairs(problem)
         moved = sum(float(torch.sum((now - kept) ** 2)) for now, kept in pairs)
         length = sum(float(torch.sum(kept**2)) for _, kept in pairs)
         return math.sqrt(moved / length) if length else 0.0
 
+    def shrinkage(self, problem: Problem) -> float:
+        """Length of the present weights, relative to that of these."""
+        pairs = self._pairs(problem)
+        now, kept = (sum(float(torch.sum(pair[place] ** 2)) for pair in pairs) for place in (0, 1))
+        return math.sqrt(now / kept) if kept else 1.0
+
+    def _pairs(self, problem: Problem) -> list[tuple[Tensor, Tensor]]:
+        """The present weights beside these; a point that came from a checkpoint lies on the CPU until it is applied."""
+        state = problem.model.state_dict()
+        tensors = [(state[name], kept) for name, kept in self.model.items() if isinstance(kept, Tensor)]
+        return [(now, kept.to(now.device)) for now, kept in tensors if kept.is_floating_point()]
+
 
 @dataclass(frozen=True)
 class Retreat:
-    """Hyperparameters to go on with after a retreat, and the words that say where it led."""
+    """What a retreat leads to.
+
+    Args:
+        values: Hyperparameters to go on with.
+        blamed: Names of those that were cut.
+        sentence: Says where it led.
+    """
 
     values: Values
+    blamed: tuple[str, ...]
     sentence: str
 
 
@@ -215,6 +243,18 @@ class Guard:
             return ""
         return f"the weights moved by {distance:.2g} times their length, and the loss fell only to {loss:.3g}"
 
+    def starved(self, loss: float, problem: Problem) -> str:
+        """The sentence that says weight decay has shrunk a network that has learned nothing; empty where it has not.
+
+        In a dead network every hypergradient is zero: nothing else would tell.
+        """
+        if self.first is None or self.origin is None or self.learned or loss < raised(self.origin, -LEARNED):
+            return ""
+        shrinkage = self.first.shrinkage(problem)
+        if shrinkage > SHRUNK:
+            return ""
+        return f"the weights have shrunk to {shrinkage:.2g} of their length, and the loss, {loss:.3g}, is no better"
+
     def restart(self, problem: Problem) -> None:
         """Go back to the first weights with nothing held against the run."""
         assert self.first is not None
@@ -222,15 +262,19 @@ class Guard:
         self.good, self.learned, self.strikes = self.first, False, 0
 
     def retreat(self, problem: Problem, values: Values, *, to_first: bool) -> Retreat | None:
-        """Go back to the last good point, or the first, with its hyperparameters, the learning rate cut.
+        """Go back to the last good point, or the first, with its hyperparameters and what is to blame cut.
+
+        That is the learning rate, or the weight decay where the weights have shrunk since.
 
         Returns:
             None where nothing would change, so that the same would happen again, or it has happened too often.
         """
         point = self.first if to_first else self.good
         assert point is not None
-        rates = {b.hyperparameter.name: b.hyperparameter for b in problem.bindings if b.field == "lr"}
-        cut = {name: rate.clip(values[name] * self._settings.cut) for name, rate in rates.items()}
+        decays = weight_decays(problem, values) if point.shrinkage(problem) < SHRUNK else []
+        factor = RELIEF if decays else self._settings.cut
+        rates = [b.hyperparameter for b in problem.bindings if b.field == "lr"]
+        cut = {hyper.name: hyper.clip(values[hyper.name] * factor) for hyper in decays or rates}
         fresh = {**point.values, **cut}
         same = all(torch.equal(value, values[name]) for name, value in fresh.items())
         if same or self.rollbacks >= MOST_ROLLBACKS:
@@ -239,10 +283,10 @@ class Guard:
         self.rollbacks += 1
         self.strikes = 0
         self.good = point
-        told = [f"{name} {float(values[name]):.3g} -> {float(rate):.3g}" for name, rate in cut.items()]
+        told = [f"{name} {float(values[name]):.3g} -> {float(value):.3g}" for name, value in cut.items()]
         place = f"back to the weights of step {point.step}"
         count = f"roll-back {self.rollbacks} of at most {MOST_ROLLBACKS}"
-        return Retreat(fresh, ", ".join([place, *told, count]))
+        return Retreat(fresh, tuple(cut), ", ".join([place, *told, count]))
 
     def as_plain(self) -> dict[str, Any]:
         """The numbers of the memory as plain data."""
@@ -254,17 +298,23 @@ class Guard:
             "first_training_loss": self.first_training_loss,
         }
 
-    def points_as_plain(self) -> dict[str, Any]:
-        """The points to go back to as plain data."""
+    def points_as_plain(self, step: int) -> dict[str, Any]:
+        """The points to go back to as plain data; of one that was taken at `step`, now, not the state but the rest."""
         points = {"first": self.first, "good": self.good}
-        return {name: point and dict(vars(point)) for name, point in points.items()}
+        return {name: point and point.as_plain(here=point.step == step) for name, point in points.items()}
 
-    def load_plain(self, plain: Mapping[str, Any], points: Mapping[str, Any]) -> None:
-        """Inverse of `as_plain` and `points_as_plain`."""
+    def load_plain(self, plain: Mapping[str, Any], points: Mapping[str, Any], problem: Problem) -> None:
+        """Inverse of `as_plain` and `points_as_plain`, the problem's state being the one that was saved."""
         self.rollbacks, self.strikes, self.learned = plain["rollbacks"], plain["strikes"], plain["learned"]
         self.origin, self.first_training_loss = plain["origin"], plain["first_training_loss"]
-        self.first = RestorePoint(**points["first"]) if points["first"] else None
-        self.good = RestorePoint(**points["good"]) if points["good"] else None
+        loaded = {name: point and RestorePoint.from_plain(point, problem) for name, point in points.items()}
+        self.first, self.good = loaded["first"], loaded["good"]
+
+
+def weight_decays(problem: Problem, values: Values) -> list[Hyperparameter]:
+    """Those that are adapted, and not at their lower bounds yet."""
+    bound = [b.hyperparameter for b in problem.bindings if b.field == "weight_decay"]
+    return [hyper for hyper in bound if bool((values[hyper.name] > max(hyper.lower, 0.0)).any())]
 
 
 def _numbers(losses: Sequence[Tensor]) -> list[float]:

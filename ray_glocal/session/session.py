@@ -298,7 +298,7 @@ class GlocalSession:
             self._report()
             self._meter.complete(REPORT)
             self._meter.aside()
-            self._adaptation.review()
+            self._adaptation.review(self._curve[-1])
 
     def _check_read(self) -> None:
         """A name that neither the optimizer nor a loss knows is a slip of the pen; say so at the first step."""
@@ -525,7 +525,12 @@ class GlocalSession:
         if self.problem.averaged is not None:
             state = self.problem.averaged.state_dict()
             return {n.removeprefix(AVERAGED): v for n, v in state.items() if n.startswith(AVERAGED)}
-        return self._course.averages.state_dict() if self.settings.averaging else None
+        return self._course.averages.state_dict() if self._own_average_is_told else None
+
+    @property
+    def _own_average_is_told(self) -> bool:
+        """Whether the averaged weights that checkpoints tell are the session's own."""
+        return self.settings.averaging and self.problem.averaged is None
 
     def _resume_as_plain(self) -> dict[str, Any]:
         """What is as large as the weights, or several times as large, and only an exact resume needs."""
@@ -534,11 +539,11 @@ class GlocalSession:
             "transient": transient_buffers(self.problem.model),
             "optimizer": encoded(self.problem.optimizer.state_dict()),
             "scaler": None if self.problem.scaler is None else self.problem.scaler.state_dict(),
-            "averages": self._course.averages.as_plain(),
+            "averages": self._course.averages.as_plain(beside=self._own_average_is_told),
             "own_average": None if theirs is None else theirs.state_dict(),
             "own_transient": {} if theirs is None else transient_buffers(theirs),
             "snapshots": self._adaptation.open_as_plain(),
-            "points": self._guard.points_as_plain(),
+            "points": self._guard.points_as_plain(self.step_count),
         }
 
     def _load_plain(self, plain: dict[str, Any]) -> None:
@@ -552,13 +557,13 @@ class GlocalSession:
         if self.problem.averaged is not None and plain["own_average"] is not None:
             self.problem.averaged.load_state_dict(plain["own_average"])
             set_transient_buffers(self.problem.averaged, plain["own_transient"])
-        course.averages.load_plain(plain["averages"])
+        course.averages.load_plain(plain["averages"], plain["averaged"])
         self._schedule.load_plain(decoded(plain["schedule"]))
         self._stream.load_plain(plain["stream"])
         self.validation.cursor = plain["cursor"]
         self._adaptation.load_open(plain["snapshots"])
         self._adaptation.load_plain(plain["adaptation"])
-        self._guard.load_plain(plain["guard"], plain["points"])
+        self._guard.load_plain(plain["guard"], plain["points"], self.problem)
         course.train_losses = [loss.to(device) for loss in plain["train_losses"]]
         course.lowest = plain["lowest"]
         self._curve = plain["curve"]

@@ -311,19 +311,21 @@ def test_an_averaged_state_has_frozen_weights_as_they_are_and_tied_ones_twice():
     torch.testing.assert_close(state["4.weight"], model[4].weight.detach(), rtol=0, atol=0)
 
 
-def test_averages_that_were_saved_go_on_where_they_were():
+@pytest.mark.parametrize("beside", [False, True])
+def test_averages_that_were_saved_go_on_where_they_were(beside):
     model = network()
     averages = Averages(problem_of(model))
     walk(model, averages, 50)
     file = io.BytesIO()
-    torch.save({"averages": averages.as_plain(), "model": model.state_dict()}, file)
+    told = averages.state_dict()
+    torch.save({"averages": averages.as_plain(beside=beside), "told": told, "model": model.state_dict()}, file)
     file.seek(0)
     saved, other = torch.load(file, weights_only=True), network()
     other.load_state_dict(saved["model"])
     resumed = Averages(problem_of(other))
-    resumed.load_plain(saved["averages"])
-    torch.testing.assert_close(resumed.as_plain(), averages.as_plain(), rtol=0, atol=0)
+    resumed.load_plain(saved["averages"], saved["told"] if beside else None)
+    torch.testing.assert_close(resumed.as_plain(beside=False), averages.as_plain(beside=False), rtol=0, atol=0)
     for each, held in ((model, averages), (other, resumed)):
         torch.manual_seed(5)
         walk(each, held, 50, first=51)
-    torch.testing.assert_close(resumed.as_plain(), averages.as_plain(), rtol=0, atol=0)
+    torch.testing.assert_close(resumed.as_plain(beside=False), averages.as_plain(beside=False), rtol=0, atol=0)

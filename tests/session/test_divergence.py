@@ -360,13 +360,16 @@ def test_an_heir_measures_by_its_ancestors_losses():
     assert heir.learned
 
 
-def test_a_guard_survives_as_plain_data():
-    guard, _ = guard_at([1.0, 0.5])
+@pytest.mark.parametrize("now", [1, 7])
+def test_a_guard_survives_as_plain_data(now):
+    """The state of a point that was taken at this very step is the problem's own, and not saved a second time."""
+    guard, problem = guard_at([1.0, 0.5])
     guard.rollbacks, guard.strikes, guard.first_training_loss = 3, 2, 1.5
-    again = Guard(LIVELY)
-    again.load_plain(guard.as_plain(), guard.points_as_plain())
+    again, points = Guard(LIVELY), guard.points_as_plain(now)
+    assert ("model" in points["good"]) == (now != guard.good.step)
+    again.load_plain(guard.as_plain(), points, problem)
     assert differences(guard.as_plain(), again.as_plain()) == []
-    assert differences(guard.points_as_plain(), again.points_as_plain()) == []
+    assert differences(guard.points_as_plain(-1), again.points_as_plain(-1)) == []
 
 
 def test_a_session_without_a_positive_loss_holds_and_says_so():

@@ -18,8 +18,9 @@ from ray_glocal.hypergradient.state import Values
 from ray_glocal.hypergradient.trained import listed
 from ray_glocal.session.answer import Answer
 from ray_glocal.session.course import Course
-from ray_glocal.session.divergence import raised
+from ray_glocal.session.divergence import MOST_ROLLBACKS, raised, weight_decays
 from ray_glocal.session.effect import say_cut_off
+from ray_glocal.session.first_order.beginning import Beginning
 from ray_glocal.session.first_order.decision import Decision
 from ray_glocal.session.first_order.descent import descend
 from ray_glocal.session.first_order.memory import Kinds, Memory
@@ -61,6 +62,7 @@ class FirstOrder:
         self._batch: Any = None  # of the step that it ends with
         self._last = 0  # step of the last observation
         self._probed: Probed | None = None  # until the first step is taken
+        self._began = Beginning(0, course.values)
         self.count = 0
         course.forget = self._forget
 
@@ -93,6 +95,7 @@ class FirstOrder:
             values = {**course.values, **{hyper.name: hyper.clip(start) for hyper in self._rates}}
             self._record_probe(self._probed.rate, values)
             course.set_values(values)
+            self._began = Beginning(0, values)
 
     def _record_probe(self, rate: float, values: Values) -> None:
         course, rates = self.course, {hyper.name for hyper in self._rates}
@@ -163,8 +166,10 @@ class FirstOrder:
             self.memory = replace(self.memory, searching=False)
             self.timetable.plan(course.step_count)
 
-    def review(self) -> None:
-        """At a report: plan anew where nothing is planned."""
+    def review(self, loss: float) -> None:
+        """At a report, whose loss is of a whole pass: is training alive, and is there room where nothing is planned?"""
+        if not self._starved(loss) and not self.searching and loss <= raised(self.memory.level, NEAR):
+            self._trust(loss)  # a checkpoint of this step need not hold another state to go back to
         self.timetable.review(self.course.step_count)
 
     def _starts(self, step: int) -> bool:
@@ -215,16 +220,21 @@ class FirstOrder:
         trouble = "" if bool(torch.isfinite(derivatives).all()) else "a hypergradient is not finite"
         if not math.isfinite(loss) or not self.searching:
             trouble = self._rise(loss) or trouble
-        if self.retreat(trouble, to_first=False):
+        if self._starved(loss) or self.retreat(trouble, to_first=False):
             return True
         if trouble:  # nowhere to go
             return True
-        if loss <= (memory.lowest if self.searching else memory.level + NEAR * abs(memory.level)):
-            self.course.trust(loss)
-        if not self.searching:
-            self.course.guard.settle()
+        if loss <= (memory.lowest if self.searching else raised(memory.level, NEAR)):
+            self._trust(loss)
         self.memory = self.memory.judge(loss)
         return False
+
+    def _trust(self, loss: float) -> None:
+        """Remember this state, and the first no more where training will not begin anew."""
+        guard = self.course.guard
+        self.course.trust(loss)
+        if not self.searching and (guard.learned or not weight_decays(self.problem, self.course.ran)):
+            guard.settle()
 
     def _rise(self, loss: float) -> str:
         """The sentence that says the loss has risen, which a few batches may seem to say by themselves."""
@@ -242,12 +252,31 @@ class FirstOrder:
         return told
 
     def retreat(self, trouble: str, *, to_first: bool) -> bool:
-        """Go back to a good state; its rates are not raised to where training was lost again."""
-        if not self.course.retreat(trouble, to_first=to_first):
+        """Go back to a good state; rates that are to blame are not raised to where training was lost again."""
+        found = self.course.retreat(trouble, to_first=to_first)
+        if found is None:
             return False
         lost = self._logarithms(self.course.ran) - CEILING
-        ceiling = np.where(self.kinds.rates, np.minimum(self.memory.ceiling, lost), np.inf)
+        blamed = self.kinds.rates & any(rate.name in found.blamed for rate in self._rates)
+        ceiling = np.where(blamed, np.minimum(self.memory.ceiling, lost), self.memory.ceiling)
         self.memory = replace(self.memory.forget(), ceiling=ceiling)
+        return True
+
+    def _starved(self, loss: float) -> bool:
+        """Begin anew with less weight decay, where that has shrunk a network that has learned nothing."""
+        course, guard = self.course, self.course.guard
+        told = guard.starved(loss, self.problem)
+        if not told or guard.rollbacks >= MOST_ROLLBACKS:
+            return False
+        assert guard.first is not None
+        shrinkage = guard.first.shrinkage(self.problem)
+        began = self._began.relieved(self.problem, course.step_count, course.total_steps, shrinkage)
+        if began is None:
+            return False
+        guard.rollbacks += 1
+        self._began, self.memory = began, Memory.start(self.problem.size, searching=bool(self._rates))
+        course.meter.cost.searched = 0.0  # what the search may take, for it begins anew
+        course.begin_anew(began.values, f"{told}: back to the first weights, with less weight decay")
         return True
 
     def _seen(self, derivatives: Tensor, loss: float) -> Observation:
@@ -259,7 +288,10 @@ class FirstOrder:
         outline, step = course.outline, course.step_count
         height, rises = outline.height(step), outline.rises(step)
         line = self._logarithms(values)
-        return Observation(course.progress, self._weight(), height, rises, outline.annealed, loss, elasticity, line)
+        searched = (step - self._began.step) / course.total_steps
+        return Observation(
+            course.progress, searched, self._weight(), height, rises, outline.annealed, loss, elasticity, line
+        )
 
     def _weight(self) -> float:
         """Twentieths of training since the last observation after the search, or the search's end."""
@@ -275,7 +307,7 @@ class FirstOrder:
         if self.searching:
             return search(seen, self.memory, self.kinds, self._at_the_top())
         rates, known = follow(seen, self.memory.learn(seen.elasticity), self.kinds)
-        move = rates + descend(known, self.kinds, seen.weight)
+        move = rates + descend(known, self.kinds, seen.line, seen.weight)
         told = self._told(seen, known, move)
         return Decision(move, known, [answer for answer, _ in told], [reason for _, reason in told])
 
@@ -335,7 +367,9 @@ class FirstOrder:
         known, outline, step = self.memory, self.course.outline, self.course.step_count
         alone = outline.annealed and self.course.progress >= SETTLED
         far = np.where(
-            self.kinds.rates, 0.0 if alone else UP * outline.height(step), np.abs(descend(known, self.kinds))
+            self.kinds.rates,
+            0.0 if alone else UP * outline.height(step),
+            np.abs(descend(known, self.kinds, self._logarithms(self.course.values))),
         )
         return potential(self.elasticity, known.deviation, far, loss, left)
 
@@ -365,12 +399,14 @@ class FirstOrder:
     def as_plain(self) -> dict[str, Any]:
         """What was seen and planned."""
         told = {"memory": self.memory.as_plain(), "since": self._since, "last": self._last, "count": self.count}
+        told |= {"began": self._began.as_plain()}
         return {**told, "timetable": self.timetable.as_plain()}
 
     def load_plain(self, plain: Mapping[str, Any]) -> None:
         """Inverse of `as_plain`."""
         self.memory, self._since = Memory.from_plain(plain["memory"]), plain["since"]
         self._last, self.count = plain["last"], plain["count"]
+        self._began = Beginning(**plain["began"])
         self.timetable.load_plain(plain["timetable"])
 
     def open_as_plain(self) -> list[dict[str, Any]]:

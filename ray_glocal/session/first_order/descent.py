@@ -2,24 +2,48 @@
 
 Each entry moves by its mean derivative over the root mean square of the same, the step of Adam (Kingma and Ba 2015,
 arXiv:1412.6980) taken as an outer optimizer: what keeps its sign moves by whole steps however small it is, and what
-drowns in noise hardly moves. Only together may the entries promise no more than a first-order model can keep.
+drowns in noise hardly moves. Steps are longer where the loss depends strongly on an entry, and where a value is so
+small that nothing depends on it yet: a penalty of a millionth has a small derivative for being small. Only together
+may the entries promise no more than a first-order model can keep.
 """
 
 import numpy as np
 
 from ray_glocal.forecast import Array
 from ray_glocal.session.first_order.memory import Kinds, Memory
-from ray_glocal.session.first_order.tuning import HEAVIEST, PROMISE, RATE
+from ray_glocal.session.first_order.tuning import (
+    HEAVIEST,
+    LONGEST,
+    PROMISE,
+    PROMISED,
+    RAISE,
+    RATE,
+    STRIDE,
+    STRONG,
+    SURE,
+)
 
 
-def descend(memory: Memory, kinds: Kinds, weight: float = 1.0) -> Array:
+def descend(memory: Memory, kinds: Kinds, line: Array, weight: float = 1.0) -> Array:
     """Displacements on the line, shape [q]; zero for learning rates and decay rates.
 
     Args:
         memory: Of the derivatives.
         kinds: What the entries are.
+        line: Coordinates of the present values, shape [q].
         weight: Twentieths of training that the last observation stands for.
     """
-    move = np.where(kinds.others, -RATE * min(weight, HEAVIEST) * memory.ratio, 0.0)
+    size = np.abs(memory.average)
+    length = RATE * min(weight, HEAVIEST) * np.clip(size / STRONG, 1.0, LONGEST)
+    if memory.count >= SURE:
+        faint = kinds.scaled(line) & (memory.average < 0)
+        length = np.where(faint, np.maximum(length, _raised(size)), length)
+    move = np.where(kinds.others, -memory.ratio * np.minimum(length, STRIDE), 0.0)
     promised = float(np.sum(np.abs(move * memory.average)))
     return move * (PROMISE / promised) if promised > PROMISE else move
+
+
+def _raised(elasticity: Array) -> Array:
+    """How far a value is raised: its elasticity grows with it, until it has bought what is hoped for, shape [q]."""
+    hoped: Array = np.log1p(PROMISED / np.maximum(elasticity, np.finfo(float).tiny))
+    return np.minimum(hoped, RAISE)

@@ -11,7 +11,7 @@ from ray_glocal.forecast import Array
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.hyperparameter import DECAY_RATES
 from ray_glocal.session.divergence import raised
-from ray_glocal.session.first_order.tuning import ABOVE, LEVEL, MEAN, SQUARE
+from ray_glocal.session.first_order.tuning import ABOVE, FAINT, LEVEL, MEAN, SQUARE
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,26 @@ class Kinds:
     Args:
         rates: Learning rates.
         decays: Decay rates, momentum among them.
+        logs: Whose coordinate is the logarithm of the value.
+        logits: Whose coordinate is it near the lower bound.
     """
 
     rates: NDArray[np.bool_]
     decays: NDArray[np.bool_]
+    logs: NDArray[np.bool_]
+    logits: NDArray[np.bool_]
 
     @classmethod
     def of(cls, problem: Problem) -> "Kinds":
         """The kinds of a problem's entries."""
         fields = [b.field for b in problem.bindings for _ in range(b.hyperparameter.size)]
-        return cls(np.array([f == "lr" for f in fields]), np.array([f in DECAY_RATES for f in fields]))
+        scales = [b.hyperparameter.scale for b in problem.bindings for _ in range(b.hyperparameter.size)]
+        kinds = [f == "lr" for f in fields], [f in DECAY_RATES for f in fields]
+        return cls(*map(np.array, (*kinds, [s == "log" for s in scales], [s == "logit" for s in scales])))
+
+    def scaled(self, line: Array) -> NDArray[np.bool_]:
+        """Which values grow by factors as their coordinates `line` [q] do."""
+        return self.logs | (self.logits & (line < FAINT))
 
     @property
     def others(self) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ class Observation:
 
     Args:
         progress: Share of training that has passed.
+        searched: Share of it since the search began.
         weight: Twentieths of training that passed since the last observation: what this one stands for.
         height: Factor of the schedule, as a share of its largest.
         rises: Whether the schedule will stand higher yet.
@@ -22,6 +23,7 @@ class Observation:
     """
 
     progress: float
+    searched: float
     weight: float
     height: float
     rises: bool

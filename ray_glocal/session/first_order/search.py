@@ -57,6 +57,6 @@ def _halted(seen: Observation, top: bool) -> str:
     """Why the search ends though the last rate was not too high; empty where it goes on."""
     if top:
         return "there is no higher rate"
-    if seen.progress > MOST:
+    if seen.searched > MOST:
         return "it has taken long enough"
     return ""

@@ -33,7 +33,16 @@ CEILING = 0.5  # e-folds below a rate that training was lost at, that it is not 
 RATE = 0.3  # of a coordinate's unit, for a derivative that keeps its size and sign; .5: suite the same
 HEAVIEST = 2.5  # twentieths of training that one observation may stand for
 MEAN, SQUARE = 0.7, 0.9  # weights of the earlier derivatives in their mean and in their mean square; .7 and .8: flat
-PROMISE = 1.0  # relative change of the loss that a step may promise, all entries together; .25: suite 1.112 for 1.087
+# On 29 November 2026, in whole sessions at a budget of a tenth: with all of the following suite 1.046, without 1.094.
+STRONG = 0.04  # elasticity from which moves grow in proportion; .03: suite 1.060, .01: 1.078
+LONGEST = 8.0  # times the length of a move of a weak one; 5: suite 1.057
+STRIDE = 3.0  # coordinates that one move may be long; 2: suite the same
+PROMISE = 3.0  # relative change of the loss that a step may promise, all entries together; 1 with shorter moves: 1.082
+# Penalties and labels that noise spoils, from too little (six small problems, budget .15): with these .95 of the loss.
+RAISE = 1.5  # coordinates by which a value too small to matter is raised at most
+PROMISED = 0.03  # relative change of the loss that is hoped for of it
+SURE = 4  # observations before it is; 1: suite 1.077
+FAINT = -2.0  # logit below which a coordinate scales its value as a logarithm does
 CLEAR = 0.5  # mean over root mean square from which the trace calls a move an act and not a small one
 
 # ---- losses ----

@@ -102,7 +102,7 @@ class ByWindows:
         if self.searching and not self.recorder.snapshots and self.timetable.exhausted(course.step_count):
             self._end_search()
 
-    def review(self) -> None:
+    def review(self, loss: float) -> None:
         """At a report: plan anew where no window is planned."""
         self.timetable.review(self.course.step_count)
 
@@ -127,7 +127,7 @@ class ByWindows:
     def retreat(self, trouble: str, *, to_first: bool) -> bool:
         """Go back; early in the search to the first weights: steps that were far too long leave their mark."""
         to_first |= self.searching and self.course.progress <= EARLY
-        if not self.course.retreat(trouble, to_first=to_first):
+        if self.course.retreat(trouble, to_first=to_first) is None:
             return False
         line = self.problem.to_line(self.course.ran).numpy()
         self.outer = self.outer.forget(self.axes, self.settings, line)

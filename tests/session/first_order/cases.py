@@ -10,13 +10,15 @@ import numpy as np
 from ray_glocal.session.first_order.memory import Kinds, Memory
 from ray_glocal.session.first_order.observation import Observation
 
-KINDS = Kinds(np.array([True, False, False]), np.array([False, True, False]))  # lr, momentum, weight_decay
 
-
-def kinds_of(rates: int, decays: int, others: int) -> Kinds:
-    """So many rates first, then decay rates, then the rest."""
+def kinds_of(rates: int, decays: int, others: int, *, logs: bool = False, logits: bool = False) -> Kinds:
+    """So many rates first, then decay rates, then the rest, whose scale may be a logarithm or a logit."""
     place = np.arange(rates + decays + others)
-    return Kinds(place < rates, (place >= rates) & (place < rates + decays))
+    rest = place >= rates + decays
+    return Kinds(place < rates, (place >= rates) & ~rest, rest & logs, rest & logits)
+
+
+KINDS = kinds_of(1, 1, 1)  # lr, momentum, weight_decay
 
 
 def memory(size: int = 3, *, searching: bool = False, **changed: Any) -> Memory:
@@ -28,6 +30,7 @@ def observation(elasticity: Any = (0.0, 0.0, 0.0), **changed: Any) -> Observatio
     felt = np.array(elasticity, float)
     told: dict[str, Any] = {
         "progress": 0.1,
+        "searched": 0.1,
         "weight": 1.0,
         "height": 1.0,
         "rises": False,

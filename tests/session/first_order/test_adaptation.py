@@ -123,10 +123,11 @@ def test_a_weight_decay_far_too_large_comes_down(name, start):
     trained = train_on(session((rate(), Hyperparameter("weight_decay", start, 1e-6, 100.0, "log")), kind))
     assert trained.metrics()["hyper/weight_decay"] < start / 5
     moved = read(trained, "weight_decay")
-    searching = [row for row in moved if row.step < MOST * TOTAL and row.reason.startswith("waits until")]
+    searching = [row for row in moved if row.reason.startswith("waits until")]
     assert searching
-    assert all((row.gate, row.value) == ("hold", start) for row in searching)
-    assert all("of its root mean square" in row.reason for row in moved[len(searching) + 1 :])
+    assert all(row.gate == "hold" for row in searching)
+    others = [row for row in moved if row not in searching and row.gate not in ("go back", "restart")]
+    assert all("of its root mean square" in row.reason for row in others)
     check_rows(trained)
 
 

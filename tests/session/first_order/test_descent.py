@@ -9,11 +9,24 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ray_glocal.session.first_order.descent import descend
-from ray_glocal.session.first_order.tuning import HEAVIEST, MEAN, PROMISE, RATE, SQUARE
+from ray_glocal.session.first_order.tuning import (
+    FAINT,
+    HEAVIEST,
+    LONGEST,
+    MEAN,
+    PROMISE,
+    PROMISED,
+    RAISE,
+    RATE,
+    SQUARE,
+    STRIDE,
+    STRONG,
+    SURE,
+)
 
 from .cases import kinds_of, memory
 
-OTHERS = kinds_of(0, 0, 4)
+OTHERS, LINE = kinds_of(0, 0, 4), np.zeros(4)
 
 
 def taught(series):
@@ -24,7 +37,7 @@ def taught(series):
 
 
 def naive(series, weight):
-    """Adam's step in plain loops, a number at a time."""
+    """Adam's step in plain loops, a number at a time, longer where the mean is large."""
     moves, means = [], []
     for place in range(len(series[0])):
         first = second = 0.0
@@ -32,7 +45,8 @@ def naive(series, weight):
             first = MEAN * first + (1 - MEAN) * row[place]
             second = SQUARE * second + (1 - SQUARE) * row[place] * row[place]
         mean, square = first / (1 - MEAN ** len(series)), second / (1 - SQUARE ** len(series))
-        moves.append(-RATE * min(weight, HEAVIEST) * mean / math.sqrt(square) if square else 0.0)
+        length = min(STRIDE, RATE * min(weight, HEAVIEST) * min(LONGEST, max(1.0, abs(mean) / STRONG)))
+        moves.append(-length * mean / math.sqrt(square) if square else 0.0)
         means.append(mean)
     promised = sum(abs(move * mean) for move, mean in zip(moves, means, strict=True))
     return [move * min(1.0, PROMISE / promised) if promised else move for move in moves]
@@ -41,52 +55,73 @@ def naive(series, weight):
 @pytest.mark.parametrize("count", [1, 2, 7, 30])
 @pytest.mark.parametrize("size", [1e-3, 0.1, 30.0])
 @pytest.mark.parametrize("weight", [0.3, 1.0, 9.0])
-def test_it_is_the_step_of_adam(count, size, weight):
+def test_it_is_the_step_of_adam_and_longer_where_the_loss_depends_strongly_on_an_entry(count, size, weight):
     series = (size * np.random.default_rng(count).normal(0.3, 1.0, (count, 4))).tolist()
-    np.testing.assert_allclose(descend(taught(series), OTHERS, weight), naive(series, weight), rtol=1e-10)
+    np.testing.assert_allclose(descend(taught(series), OTHERS, LINE, weight), naive(series, weight), rtol=1e-10)
 
 
 def test_what_keeps_its_size_and_sign_moves_by_whole_steps_however_small_it_is():
-    move = descend(taught([[1e-9, -1e-9, 1e-3, 0.0]] * 5), OTHERS)
+    move = descend(taught([[1e-9, -1e-9, 1e-3, 0.0]] * 5), OTHERS, LINE)
     assert move == pytest.approx([-RATE, RATE, -RATE, 0])
 
 
 def test_what_drowns_in_noise_hardly_moves():
-    move = descend(taught([[(-1.0) ** step, 1.0, 1.0, 1.0] for step in range(40)]), OTHERS)
+    move = descend(taught([[(-1.0) ** step, 1.0, 1.0, 1.0] for step in range(40)]), OTHERS, LINE)
     assert abs(move[0]) < 0.2 * abs(move[1])
 
 
 def test_together_the_entries_promise_no_more_than_a_first_order_model_can_keep():
     for size in (0.5, 3.0, 100.0):
         known = taught([[size, -size, size, 1e-3]] * 3)
-        move = descend(known, OTHERS)
+        move = descend(known, OTHERS, LINE)
         promised = np.sum(np.abs(move * known.average))
-        assert promised == pytest.approx(min(PROMISE, RATE * (3 * size + 1e-3)))
-        assert np.ptp(np.abs(move)) < 1e-9, "all of them are shortened alike"
+        long = min(STRIDE, RATE * LONGEST)
+        assert promised == pytest.approx(min(PROMISE, long * 3 * size + RATE * 1e-3))
+        assert np.ptp(np.abs(move[:3])) < 1e-9, "all of them are shortened alike"
 
 
 def test_decay_rates_and_learning_rates_stay():
-    move = descend(taught([[0.1, 0.1, 0.1, -0.1]] * 3), kinds_of(1, 1, 2))
+    move = descend(taught([[0.1, 0.1, 0.01, -0.01]] * 3), kinds_of(1, 1, 2), LINE)
     assert move == pytest.approx([0, 0, -RATE, RATE])
 
 
 def test_what_does_not_move_promises_nothing():
     """A rate's elasticity, however large, does not shorten the steps of the others."""
-    move = descend(taught([[1e6, 1e6, 0.1, -0.1]] * 3), kinds_of(1, 1, 2))
+    move = descend(taught([[1e6, 1e6, 0.01, -0.01]] * 3), kinds_of(1, 1, 2), LINE)
     assert move == pytest.approx([0, 0, -RATE, RATE])
 
 
 def test_nothing_moves_before_anything_is_known():
     with np.errstate(all="raise"):
-        assert not descend(memory(4), OTHERS).any()
+        assert not descend(memory(4), OTHERS, LINE).any()
 
 
 @given(arrays(np.float64, (3, 4), elements=st.floats(-1e6, 1e6)), st.floats(0, 1e3))
-def test_no_step_is_longer_than_adams_and_each_leads_down_its_mean(series, weight):
+def test_no_step_is_longer_than_a_stride_and_each_leads_down_its_mean(series, weight):
     known = taught(series.tolist())
-    move = descend(known, OTHERS, weight)
+    move = descend(known, OTHERS, LINE, weight)
     assert np.isfinite(move).all()
     assert (move * known.average <= 0).all()
     # A mean of three over their root mean square: the weights of the one and of the other are not the same.
-    assert np.abs(move).max() <= RATE * HEAVIEST * 1.2
+    assert np.abs(move).max() <= STRIDE * 1.2
     assert np.sum(np.abs(move * known.average)) <= PROMISE * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-3, 0.02])
+def test_a_value_too_small_to_matter_is_raised_until_it_has_bought_what_is_hoped_for(size):
+    """Its elasticity grows in proportion to it: raised by d, it has bought size * (exp(d) - 1)."""
+    (move,) = descend(taught([[-size]] * SURE), kinds_of(0, 0, 1, logs=True), np.array([-10.0]))
+    assert move == pytest.approx(max(RATE, min(RAISE, math.log(1 + PROMISED / size))))
+    if move < RAISE:
+        assert size * math.expm1(move) == pytest.approx(PROMISED)
+
+
+def test_it_is_not_raised_by_long_steps_before_several_observations_agree_nor_lowered_so():
+    kinds, line = kinds_of(0, 0, 1, logs=True), np.array([-10.0])
+    assert descend(taught([[-1e-6]] * (SURE - 1)), kinds, line) == pytest.approx([RATE])
+    assert descend(taught([[1e-6]] * SURE), kinds, line) == pytest.approx([-RATE])
+
+
+def test_of_logits_only_those_near_the_lower_bound_are_raised_so():
+    known, kinds = taught([[-1e-6, -1e-6]] * SURE), kinds_of(0, 0, 2, logits=True)
+    assert descend(known, kinds, np.array([FAINT - 1, FAINT + 1])) == pytest.approx([RAISE, RATE])

@@ -10,6 +10,7 @@ from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session import Settings
 
 from ..cases import CLASSES, Run, differences, rows_of, seed_all, state_of, train_loss, without_seconds
+from .sessions import CALM, session, train_on
 
 TOTAL, FAR = 100, 1e3
 PACE = Settings(window=8, search_window=6, overhead=None, duty_cycle=0.5, report_every=20)
@@ -155,3 +156,30 @@ def test_asking_for_metrics_and_averages_between_changes_nothing(truths):
     found, truth = trained.ending(), truths(kind="sgd")
     for name in ("state", "rows", "values", "averaged"):
         assert differences(truth[name], found[name], name) == []
+
+
+def numbers(plain):
+    """Numbers in single precision that all tensors in nested data take, each storage once, as files hold them."""
+    found, nodes = {}, [plain]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, torch.Tensor):
+            if node.dtype == torch.float32:
+                found[node.untyped_storage().data_ptr()] = node.untyped_storage().nbytes() / 4
+        elif isinstance(node, dict):
+            nodes.extend(node.values())
+        elif isinstance(node, list | tuple):
+            nodes.extend(node)
+    return sum(found.values())
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
+def test_a_checkpoint_at_a_report_takes_three_times_the_weights_beside_the_optimizers_own(kind, tmp_path):
+    model = torch.nn.Sequential(torch.nn.Linear(6, 400), torch.nn.ReLU(), torch.nn.Linear(400, 3))
+    trained = train_on(session(kind=kind, model=model, settings=replace(CALM, report_every=50)), 200)
+    assert trained.at_report
+    trained.save(tmp_path)
+    held = [torch.load(file, weights_only=True) for file in tmp_path.glob("*.pt")]
+    weights = sum(p.numel() for p in model.parameters())
+    own = 2 * weights if kind is torch.optim.AdamW else 0
+    assert sum(map(numbers, held)) - own == pytest.approx(3 * weights, rel=0.05)

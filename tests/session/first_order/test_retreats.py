@@ -70,7 +70,7 @@ def test_training_that_is_lost_goes_back_and_says_so(way):
     assert len(back) == end["rollbacks"] > 0
     assert min(row.step for row in back) >= AT
     assert words in back[0].reason
-    assert "back to the weights of step 144" in back[0].reason
+    assert "back to the weights of step 150" in back[0].reason
     before = [row for row in trained.trace.rows if row.step < AT][-1]
     assert back[0].value == pytest.approx(CALM.cut * float(before.reason.rpartition("moves to ")[2]), rel=1e-3)
     assert end["val_loss"] < 0.6
@@ -129,12 +129,12 @@ def test_a_hypergradient_that_is_no_number_leads_back():
     assert math.isfinite(trained.metrics()["val_loss"])
 
 
-def test_without_a_rate_it_goes_back_to_other_values_once_and_then_bears_with_it():
+def test_without_a_rate_and_with_nothing_else_to_change_it_bears_with_it():
     trained = session((Hyperparameter("weight_decay", 1e-3, 1e-6, 1.0, "log"),), train=faulty)
     trained.problem.optimizer.param_groups[0]["lr"] = 0.1
     train_on(trained, change=lambda step, batch: huge(step, batch, trained))
     assert trained.done
-    assert [row.step for row in trained.trace.rows if row.gate == "roll back"] == [152]
+    assert not [row for row in trained.trace.rows if row.gate == "roll back"]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -66,7 +66,7 @@ def test_it_ends_at_the_upper_bound_and_stays_there():
 
 
 def test_it_ends_when_it_has_taken_long_and_stays_where_it_is():
-    found = searched(progress=MOST + 1e-9)
+    found = searched(searched=MOST + 1e-9)
     assert not found.memory.searching
     assert not found.move.any()
     assert found.reasons[0].endswith("the search ends, for it has taken long enough")
