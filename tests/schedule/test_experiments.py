@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -213,3 +214,70 @@ def test_where_nothing_finite_was_reported_there_is_no_best(tmp_path):
     for ask in (best_config, LearnedSchedule.of):
         with pytest.raises(ArgumentError, match="`results` must hold a trial that reported a finite val_loss"):
             ask(experiment.folder)
+
+
+@pytest.mark.cluster
+@pytest.mark.filterwarnings("default")
+def test_on_a_real_ray_tunes_own_best_result_is_the_same_trial(tmp_path):
+    """The pattern of the README, with a Tuner; the metric is named to Tune as well as to us."""
+    import ray
+    from ray import tune
+
+    from ray_glocal import GlocalScheduler, GlocalSearch
+
+    space = {"width": tune.choice([4, 8]), "lr": tune.loguniform(1e-4, 1.0)}
+    root = str(Path(__file__).parents[2])
+    environment = {"env_vars": {"OMP_NUM_THREADS": "1", "PYTHONPATH": root}}
+    ray.init(address="local", num_cpus=2, include_dashboard=False, runtime_env=environment, logging_level="ERROR")
+    try:
+        search = GlocalSearch(space, metric="val_loss", mode="min", seed=0)
+        scheduler = GlocalScheduler(metric="val_loss", mode="min", search=search)
+        config = {"num_samples": 5, "search_alg": search, "scheduler": scheduler, "reuse_actors": True}
+        tuner = tune.Tuner(
+            learner(space),
+            param_space=space,
+            tune_config=tune.TuneConfig(metric="val_loss", mode="min", **config),
+            run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
+        )
+        results = tuner.fit()
+    finally:
+        ray.shutdown()
+    best, theirs = best_config(results), results.get_best_result(scope="all")
+    assert best.trial == theirs.metrics["trial_id"]
+    assert best.checkpoint == theirs.checkpoint.path
+    assert best.config == {"width": theirs.config["width"], "lr": theirs.metrics["hyper/lr"]}
+    last = results.get_best_result()
+    assert last.metrics["val_loss"] >= best.value
+    learned = LearnedSchedule.of(results)
+    assert learned.trials[-1] == best.trial
+    assert learned.steps == best.trained
+    assert learned["lr"](learned.steps - 1) > 0
+
+
+def learner(space):
+    """A real session on a small regression; made by a function, so that workers get it by value."""
+
+    def train(config):
+        from ray import tune
+
+        from ray_glocal import GlocalSession, adapted
+
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(2, config["width"]), torch.nn.Tanh())
+        model.append(torch.nn.Linear(config["width"], 1))
+        optimizer = torch.optim.SGD(model.parameters(), lr=config["lr"])
+        inputs = torch.linspace(-1, 1, 64).reshape(32, 2)
+        batches = [(inputs[i : i + 8], inputs[i : i + 8].sum(1, keepdim=True).sin()) for i in range(0, 32, 8)]
+
+        def loss(model, batch):
+            return (model(batch[0]) - batch[1]).square().mean()
+
+        told = {"val_batches": batches, "hyper": adapted(config, space), "total_steps": 120}
+        session = GlocalSession(model, optimizer, loss, loss, **told)
+        session.restore(tune.get_checkpoint())
+        for batch in session.batches(batches):
+            session.step(batch)
+            if session.at_report:
+                tune.report(session.metrics(), checkpoint=session.checkpoint())
+
+    return train

@@ -1,4 +1,4 @@
-"""Training again from scratch by what a session learned, on the digits of the quickstart: as good, without a session."""
+"""Training again from scratch by what a session learned, on the quickstart's digits: as good, without a session."""
 
 from itertools import islice
 from pathlib import Path
@@ -54,7 +54,7 @@ def plainly(digits, name, seed, steps, schedule=None):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "seed"), [("sgd", 0), ("sgd", 1), ("adamw", 0)])
 def test_training_again_by_the_schedule_is_as_good_as_the_session_was(digits, tmp_path, name, seed):
-    """Of 24 such trainings, 16 of them with other seeds, the worst came to 1.32 times the session's loss (2026-11-29)."""
+    """Of 24 such trainings, 16 with other seeds, the worst came to 1.32 times the session's loss (2026-11-29)."""
     model = digits.network(WIDTH, seed=seed)
     optimizer = digits.optimizer(name, model, CONFIG)
     training, validation, _ = digits.split()
