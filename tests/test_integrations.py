@@ -88,7 +88,7 @@ def figure(told, name):
 @pytest.mark.slow
 def test_lightning_leads_a_session_through_its_epochs():
     told = printed("lightning_module.py", "lightning")
-    assert told.startswith(f"{15 * (1000 // 32)} steps, ")
+    assert told.startswith(f"{10 * (1000 // 32)} steps, ")
     assert figure(told, "val_loss") < 0.3
     assert figure(told, "accuracy") > 0.9
 
@@ -96,6 +96,6 @@ def test_lightning_leads_a_session_through_its_epochs():
 @pytest.mark.slow
 def test_the_trainer_of_transformers_leads_a_session_and_evaluates_its_averaged_weights():
     told = printed("transformers_trainer.py", "transformers", "accelerate")
-    told = told[told.index(f"\n{12 * (1000 // 32)} steps, ") :]
+    told = told[told.index(f"\n{9 * (1000 // 32)} steps, ") :]
     assert figure(told, "val_loss") < 0.5
     assert figure(told, "test loss") < 0.5
