@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ray_glocal.hypergradient import Clipping, Hyperparameter, Lion
+    from ray_glocal.schedule import LearnedSchedule, best_config
     from ray_glocal.session import GlocalSession, Settings, weights
     from ray_glocal.tune import GlocalScheduler, GlocalSearch, GlocalTrainable, adapted
     from ray_glocal.validation import validate
@@ -19,9 +20,11 @@ _HOMES = {
     "GlocalSession": "ray_glocal.session",
     "GlocalTrainable": "ray_glocal.tune",
     "Hyperparameter": "ray_glocal.hypergradient",
+    "LearnedSchedule": "ray_glocal.schedule",
     "Lion": "ray_glocal.hypergradient",
     "Settings": "ray_glocal.session",
     "adapted": "ray_glocal.tune",
+    "best_config": "ray_glocal.schedule",
     "validate": "ray_glocal.validation",
     "weights": "ray_glocal.session",
 }
@@ -33,9 +36,11 @@ __all__ = [
     "GlocalSession",
     "GlocalTrainable",
     "Hyperparameter",
+    "LearnedSchedule",
     "Lion",
     "Settings",
     "adapted",
+    "best_config",
     "validate",
     "weights",
 ]

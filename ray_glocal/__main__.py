@@ -1,4 +1,4 @@
-"""The command line: `python -m ray_glocal report | compare | replay RESULTS`."""
+"""The command line: `python -m ray_glocal report | best | schedule | compare | replay RESULTS`."""
 
 from __future__ import annotations
 
@@ -35,6 +35,27 @@ def _report(chosen: argparse.Namespace) -> int:
     return SAME
 
 
+def _best(chosen: argparse.Namespace) -> int:
+    from ray_glocal.schedule.best import best_config  # what sessions saved is read by torch, which takes seconds
+
+    print(best_config(chosen.results, metric=chosen.metric, mode=chosen.mode))
+    return SAME
+
+
+def _schedule(chosen: argparse.Namespace) -> int:
+    from ray_glocal.schedule import LearnedSchedule
+
+    schedule = LearnedSchedule.of(chosen.results, metric=chosen.metric, mode=chosen.mode)
+    if chosen.steps is not None:
+        schedule = schedule.stretched(chosen.steps)
+    if chosen.smooth is not None:
+        schedule = schedule.smoothed(chosen.smooth)
+    if chosen.out is not None:
+        schedule.write(chosen.out)
+    print(schedule)
+    return SAME
+
+
 def _compare(chosen: argparse.Namespace) -> int:
     print(compare(*chosen.results, metric=chosen.metric, mode=chosen.mode))
     return SAME
@@ -58,6 +79,19 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--trials", type=int, default=40, help="list at most this many trials (default: 40)")
     _add_aim(report)
     report.set_defaults(command=_report)
+
+    best = commands.add_parser("best", help="the best configuration, its adapted values, and how to train it again")
+    best.add_argument("results", metavar="RESULTS", help=folder)
+    _add_aim(best)
+    best.set_defaults(command=_best)
+
+    learned = commands.add_parser("schedule", help="the schedule that the best trial followed, to a file")
+    learned.add_argument("results", metavar="RESULTS", help=folder)
+    learned.add_argument("--out", metavar="FILE", help="write it there: a name that ends in .json or .csv")
+    learned.add_argument("--steps", type=int, help="stretch it to so many steps (default: as many as it had)")
+    learned.add_argument("--smooth", type=int, metavar="STEPS", help="means over so many steps (default: none)")
+    _add_aim(learned)
+    learned.set_defaults(command=_schedule)
 
     several = commands.add_parser("compare", help="experiments side by side")
     several.add_argument("results", metavar="RESULTS", nargs="+", help=folder)

@@ -224,7 +224,7 @@ def summarised(experiment: Experiment) -> Summary:
         trials=trials,
         best=trials[0] if leads else None,
         config=ordered[0].config if leads else {},
-        adapted=_adapted(ordered[0]) if leads else (),
+        adapted=adapted_of(ordered[0]) if leads else (),
         tests=_tests(ordered[0], ordered[0].best(key, sign)) if leads else {},
         pruned=_pruned(trials),
         cost=cost,
@@ -294,7 +294,8 @@ def _forecast(run: Run, experiment: Experiment) -> float | None:
     return finite[-1] if finite else None
 
 
-def _adapted(run: Run) -> tuple[Adapted, ...]:
+def adapted_of(run: Run) -> tuple[Adapted, ...]:
+    """A trial's adapted hyperparameters, as it reported them last."""
     keys = [key for row in run.rows[-1:] for key in row if key.startswith(_HYPER)]
     values = [(key.removeprefix(_HYPER), number(run.rows[-1], key)) for key in keys]
     return tuple(Adapted(name, number(run.config, name), now) for name, now in values if now is not None)

@@ -129,12 +129,16 @@ def _runs(folder: Folder, ledger: Ledger | None) -> tuple[Run, ...]:
     for inside in folder.folders():
         if not TRIAL_FILES & set(inside.files()):
             continue
-        told, config, rows = trials.read(inside)
-        name = told or states.get(inside.name, {}).get("trial_id") or inside.name
-        status = str(states.get(inside.name, {}).get("status", ""))
-        found[name] = Run(name, config, rows, status, ledger.trial(name) if ledger is not None else None)
+        state = states.get(inside.name, {})
+        record = ledger.trial if ledger is not None else _unknown
+        run = trials.read(inside, record, state.get("trial_id") or inside.name, str(state.get("status", "")))
+        found[run.id] = run
     order = [state["trial_id"] for state in states.values()] + list(found)
     return tuple(found[name] for name in dict.fromkeys(order) if name in found)
+
+
+def _unknown(trial: str) -> None:
+    """What is known of a trial without a ledger."""
 
 
 def _states(folder: Folder) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,19 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Ancestor:
+    """The trial that another one started from.
+
+    Args:
+        trial: Its id.
+        checkpoint: Address of the weights that it handed down; None where it handed down values alone.
+    """
+
+    trial: str
+    checkpoint: str | None
+
+
+@dataclass(frozen=True)
 class Run:
     """A trial.
 
@@ -28,6 +41,8 @@ class Run:
         rows: Its results in the order in which they came, flat; steps that were run again after a failure come twice.
         status: Tune's word for how it ended; empty where Tune left none.
         record: What the ledger knows about it; None without a ledger.
+        folder: Where it lies.
+        ancestor: The trial that it started from, if any.
     """
 
     id: str
@@ -35,6 +50,8 @@ class Run:
     rows: tuple[Row, ...]
     status: str = ""
     record: Record | None = field(default=None, compare=False)
+    folder: Folder | None = field(default=None, compare=False)
+    ancestor: Ancestor | None = None
 
     @property
     def clock(self) -> str:
@@ -84,8 +101,15 @@ def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return out
 
 
-def read(folder: Folder) -> tuple[str, dict[str, Any], tuple[Row, ...]]:
-    """Trial id (empty where no result tells it), configuration and results in a trial's folder."""
+def read(folder: Folder, record: Callable[[str], Record | None], name: str, status: str) -> Run:
+    """The trial in a folder.
+
+    Args:
+        folder: Where it lies.
+        record: What the ledger knows about a trial, by its id.
+        name: Its id, where no result tells it.
+        status: Tune's word for how it ended.
+    """
     files = folder.files()
     if "result.json" in files:
         rows = _lines(folder.content("result.json"))
@@ -93,18 +117,28 @@ def read(folder: Folder) -> tuple[str, dict[str, Any], tuple[Row, ...]]:
         rows = _table(folder.content("progress.csv"))
     else:
         rows = []
-    config = _config(folder, files, rows)
-    trial = next((str(row["trial_id"]) for row in rows if "trial_id" in row), "")
-    return trial, config, tuple({k: v for k, v in row.items() if not k.startswith("config/")} for row in rows)
+    told = _config(folder, files, rows)
+    trial = next((str(row["trial_id"]) for row in rows if "trial_id" in row), name)
+    known = record(trial)
+    config = {name: value for name, value in told.items() if name.split("/")[0] != ANCESTOR}
+    results = tuple({k: v for k, v in row.items() if not k.startswith("config/")} for row in rows)
+    return Run(trial, config, results, status, known, folder, _ancestor(told, known))
+
+
+def _ancestor(told: Mapping[str, Any], record: Record | None) -> Ancestor | None:
+    """The ancestor that a configuration names, or else the ledger, which knows of no address."""
+    if told.get(f"{ANCESTOR}/trial"):
+        return Ancestor(str(told[f"{ANCESTOR}/trial"]), told.get(f"{ANCESTOR}/checkpoint"))
+    if record is not None and record.added.ancestor:
+        return Ancestor(record.added.ancestor, None)
+    return None
 
 
 def _config(folder: Folder, files: list[str], rows: list[dict[str, Any]]) -> dict[str, Any]:
     config = _json(folder.content("params.json")) if "params.json" in files else None
     if isinstance(config, dict):
-        told = flat(config)
-    else:
-        told = {k.removeprefix("config/"): v for row in rows[:1] for k, v in row.items() if k.startswith("config/")}
-    return {name: value for name, value in told.items() if name.split("/")[0] != ANCESTOR}
+        return flat(config)
+    return {k.removeprefix("config/"): v for row in rows[:1] for k, v in row.items() if k.startswith("config/")}
 
 
 def _lines(content: bytes) -> list[dict[str, Any]]:

@@ -1,0 +1,88 @@
+"""The best trial of an experiment and its ancestors, with the checkpoints that lie in their folders."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyarrow import fs
+
+from ray_glocal.report.experiment import Experiment
+from ray_glocal.report.folder import Folder
+from ray_glocal.report.trial import Run
+from ray_glocal.session.state.checkpoint import FILE, TRACE
+
+_CHECKPOINT = "checkpoint_"  # what the names of Tune's checkpoints begin with
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A trial in a line of descent.
+
+    Args:
+        run: The trial.
+        checkpoint: The one that tells of it: what it handed down, or its last; None where there is none.
+        weights: Whether it was meant to hand down its weights, and not its values alone.
+    """
+
+    run: Run
+    checkpoint: Folder | None
+    weights: bool
+
+
+def best_run(experiment: Experiment) -> Run | None:
+    """The trial with the best finite value; None where there is none."""
+    ranked = [
+        (experiment.sign * float(row[experiment.metric]), place, run)
+        for place, run in enumerate(experiment.runs)
+        if (row := run.best(experiment.metric, experiment.sign)) is not None
+    ]
+    return min(ranked)[2] if ranked else None
+
+
+def lineage(experiment: Experiment, run: Run) -> list[Generation]:
+    """A trial's ancestors, the eldest first, and then itself.
+
+    An ancestor whose folder is gone ends the line.
+    """
+    runs = {each.id: each for each in experiment.runs}
+    line = [Generation(run, _last(run), weights=False)]
+    while True:
+        told = line[0].run.ancestor
+        elder = None if told is None else runs.get(told.trial)
+        if told is None or elder is None or any(elder.id == each.run.id for each in line):
+            return line
+        handed = _named(elder, told.checkpoint) if told.checkpoint else None
+        line.insert(0, Generation(elder, handed or _last(elder), weights=bool(told.checkpoint)))
+
+
+def _last(run: Run) -> Folder | None:
+    """A trial's last checkpoint."""
+    return next(iter(_checkpoints(run)), None)
+
+
+def _named(run: Run, address: str) -> Folder | None:
+    """The checkpoint that an address leads to, wherever the experiment lies by now."""
+    name = address.rstrip("/").rsplit("/", 1)[-1]
+    return next((folder for folder in _checkpoints(run) if folder.name == name), None)
+
+
+def _checkpoints(run: Run) -> list[Folder]:
+    """A trial's checkpoints, the newest first."""
+    inside = [] if run.folder is None else run.folder.folders()
+    return [folder for folder in reversed(inside) if folder.name.startswith(_CHECKPOINT)]
+
+
+@contextmanager
+def fetched(checkpoint: Folder) -> Iterator[Path]:
+    """A local folder with what a checkpoint tells of its session; from elsewhere that alone is fetched."""
+    if isinstance(checkpoint.filesystem, fs.LocalFileSystem):
+        yield Path(checkpoint.path)
+        return
+    with tempfile.TemporaryDirectory() as fresh:
+        for name in {FILE, TRACE} & set(checkpoint.files()):
+            Path(fresh, name).write_bytes(checkpoint.content(name))
+        yield Path(fresh)

@@ -1,0 +1,150 @@
+"""The path to a session's weights: which of its steps led there, and with which values, as its trace tells.
+
+A session that loses its way goes back to earlier weights and trains on. Its step count and its lr_scheduler go on all
+the same, so the steps in between belong to no path that leads to the final weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.schedule.values import Array
+
+_ROLL_BACK, _GO_BACK, _RESTART = "roll back", "go back", "restart"
+_STEP = re.compile(r"back to the weights of step (\d+)")
+_LOSS = re.compile(r"at a loss of (\S+?):")  # of an observation in the search for the learning rate
+
+
+class Row(Protocol):
+    """A row of a trace, as much of it as is read."""
+
+    @property
+    def step(self) -> int:
+        """Inner steps taken."""
+        ...
+
+    @property
+    def hyperparameter(self) -> str:
+        """Name of an entry; between bars that of many, whose norm is told."""
+        ...
+
+    @property
+    def value(self) -> float:
+        """In a window before it moves, after a return what is gone on with."""
+        ...
+
+    @property
+    def gate(self) -> str:
+        """The answer, or the kind of return."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Its sentence."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Steps in a row with the same values.
+
+    Args:
+        begin: Step of the session that it begins with.
+        end: Step of the session before which it ends.
+        values: Values of what the trace shows, by its name.
+    """
+
+    begin: int
+    end: int
+    values: Mapping[str, float]
+
+
+def path_of(rows: Sequence[Row], end: Mapping[str, float], step: int) -> list[Stretch]:
+    """The stretches that led to a session's weights, by the session's steps, which leap where it went back.
+
+    Args:
+        rows: Its trace, oldest first.
+        end: Values that it stands at, by the names of the trace.
+        step: Step that it stands at.
+
+    Raises:
+        ArgumentError: The trace shows other entries than `end`, or does not tell where it went back to.
+    """
+    kept: list[Stretch] = []
+    begin = 0
+    seen: list[Sequence[Row]] = []
+    for batch in _batches(rows, end):
+        at, gate = batch[0].step, batch[0].gate
+        if gate in (_ROLL_BACK, _GO_BACK, _RESTART):
+            kept = _cut(kept, _returned(batch[0], seen))
+        else:
+            kept.append(Stretch(begin, at, {row.hyperparameter: row.value for row in batch}))
+        begin = at
+        seen.append(batch)
+    return [each for each in [*kept, Stretch(begin, step, end)] if each.end > each.begin]
+
+
+def start_of(rows: Sequence[Row], end: Mapping[str, float]) -> Mapping[str, float]:
+    """Values that a session was given: those ahead of the first row, or of the end where there is none."""
+    first = next(iter(_batches(rows, end)), None)
+    return end if first is None else {row.hyperparameter: row.value for row in first}
+
+
+def _batches(rows: Sequence[Row], end: Mapping[str, float]) -> list[Sequence[Row]]:
+    """Rows that were written together, one for each entry."""
+    count = len(end)
+    batches = [rows[place : place + count] for place in range(0, len(rows), count)]
+    odd = next((b for b in batches if [r.hyperparameter for r in b] != list(end)), None)
+    if odd is not None:
+        rule = f"have a row for each of {', '.join(end)} at each window"
+        raise ArgumentError("trace", rule, [row.hyperparameter for row in odd])
+    return batches
+
+
+def _returned(row: Row, seen: Sequence[Sequence[Row]]) -> int:
+    """The step whose weights a return led to."""
+    if row.gate == _RESTART:
+        return 0
+    told = _STEP.search(row.reason)
+    if told:
+        return int(told[1])
+    place = _lowest(seen) if row.gate == _GO_BACK else None
+    if place is None:
+        rule = f"tell the step to which training went back at step {row.step}"
+        raise ArgumentError("trace", rule, row.reason)
+    return place
+
+
+def _lowest(seen: Sequence[Sequence[Row]]) -> int | None:
+    """The step of the search at which the loss was lowest, the last of equals; None where it told none."""
+    told = [(float(found[1]), row.step) for batch in seen for row in batch if (found := _LOSS.search(row.reason))]
+    if not told:
+        return None
+    lowest = min(loss for loss, _ in told)
+    return [step for loss, step in told if loss == lowest][-1]
+
+
+def _cut(stretches: Sequence[Stretch], step: int) -> list[Stretch]:
+    """Of stretches what lies before a step of the session."""
+    before = [each for each in stretches if each.begin < step]
+    return [Stretch(each.begin, min(each.end, step), each.values) for each in before]
+
+
+def entries(values: Mapping[str, Array], shown: Sequence[str]) -> dict[str, float]:
+    """Values of hyperparameters by the names that a trace shows, in its order; of many entries their norm."""
+    found: dict[str, float] = {}
+    for name, value in values.items():
+        flat = value.flatten().tolist()
+        if f"|{name}|" in shown:
+            found[f"|{name}|"] = float(np.linalg.norm(value))
+        elif len(flat) == 1:
+            found[name] = flat[0]
+        else:
+            found |= {f"{name}[{place}]": entry for place, entry in enumerate(flat)}
+    return found

@@ -1,0 +1,164 @@
+"""The schedule that sessions followed: of one that stands there, or of those in a chain of checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.schedule.path import Row, Stretch, entries, path_of, start_of
+from ray_glocal.schedule.schedule import LearnedSchedule, Passage
+from ray_glocal.schedule.values import Array, LearnedValues
+
+if TYPE_CHECKING:
+    from ray_glocal.session import GlocalSession
+
+
+@dataclass(frozen=True)
+class Tie:
+    """What a hyperparameter sets; see `LearnedValues`."""
+
+    option: str | None
+    groups: tuple[int, ...] | None = None
+    ratios: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a session left behind.
+
+    Args:
+        rows: Its trace.
+        values: Hyperparameters as they are, by name.
+        step: Inner steps taken.
+        planned: Inner steps of its whole training.
+        lr_scheduler: Name of the class of its lr_scheduler; None where it had none.
+        trial: Of Tune; empty outside.
+        ties: What hyperparameters set, where that is known for certain; elsewhere their names tell it.
+    """
+
+    rows: Sequence[Row]
+    values: Mapping[str, Array]
+    step: int
+    planned: int
+    lr_scheduler: str | None
+    trial: str = ""
+    ties: Mapping[str, Tie] = field(default_factory=dict)
+
+    def tie(self, name: str) -> Tie:
+        """What a hyperparameter sets; the last part of a nested name may name an option."""
+        return self.ties.get(name) or Tie(name.rsplit("/", 1)[-1])
+
+
+def session_schedule(session: GlocalSession) -> LearnedSchedule:
+    """The schedule of a session; see `LearnedSchedule.from_session`."""
+    problem = session.problem
+    ties = {}
+    for binding in problem.bindings:
+        name = binding.hyperparameter.name
+        proportions = [problem.proportion(name, group) for group in binding.groups]
+        ratios = tuple(each.own / each.reference for each in proportions)
+        ties[name] = Tie(None) if binding.field is None else Tie(binding.field, binding.groups, ratios)
+    values = {name: value.numpy() for name, value in session.values.items()}
+    kind = session._schedule.kind
+    return joined([Recorded(session.trace.rows, values, session.step_count, session.total_steps, kind, "", ties)])
+
+
+def saved(folder: Path, trial: str = "") -> tuple[Recorded, Mapping[str, Any]]:
+    """What the session in a checkpoint left behind, and its weights.
+
+    Raises:
+        ArgumentError: There is no readable session.
+    """
+    import pyarrow.parquet as pq
+
+    from ray_glocal.session.state import checkpoint
+    from ray_glocal.session.state.trace import Row as Entry
+
+    plain = checkpoint.read(folder)
+    # In this thread alone: a command that ends while Arrow starts its pool would be aborted.
+    table = pq.ParquetFile(folder / checkpoint.TRACE).read(use_threads=False).to_pylist()
+    rows = [Entry(**row) for row in table if row["step"] <= plain["step"]]
+    values = {name: value.numpy() for name, value in plain["values"].items()}
+    identity = plain["identity"]
+    told = rows, values, plain["step"], identity["total_steps"], identity["lr_scheduler"], trial
+    return Recorded(*told), plain["model"]
+
+
+def joined(sessions: Sequence[Recorded]) -> LearnedSchedule:
+    """The schedule of sessions of which each began with the weights of the one before.
+
+    Raises:
+        ArgumentError: A trace does not tell the way to its session's weights, or the sessions adapted different
+            hyperparameters.
+    """
+    last = sessions[-1]
+    names, unfollowed = _names(last)
+    changes: dict[str, list[Array]] = {name: [] for name in names}
+    steps: list[int] = []
+    passages: list[Passage] = []
+    total = 0
+    for each in sessions:
+        _check_alike(each, last)
+        expected = -1  # no stretch continues what came before
+        for stretch in _stretches(each):
+            if stretch.begin != expected:
+                passages.append(Passage(total, stretch.begin, afresh=expected < 0 and bool(steps)))
+            expected = stretch.end
+            steps.append(total)
+            for name in names:
+                changes[name].append(_value(name, last.values[name].shape, stretch.values))
+            total += stretch.end - stretch.begin
+    begun = start_of(sessions[0].rows, entries(sessions[0].values, _shown(sessions[0])))
+    learned = []
+    for name in names:
+        start, tie = _value(name, last.values[name].shape, begun), last.tie(name)
+        each_change = changes[name] or [start]
+        learned.append(
+            LearnedValues.of(
+                name, start, steps or [0], each_change, option=tie.option, groups=tie.groups, ratios=tie.ratios
+            )
+        )
+    trials = tuple(each.trial for each in sessions if each.trial)
+    return LearnedSchedule(
+        tuple(learned),
+        total,
+        tuple(passages) or (Passage(0, 0, afresh=False),),
+        last.planned,
+        last.lr_scheduler,
+        tuple(unfollowed),
+        trials,
+    )
+
+
+def _shown(recorded: Recorded) -> list[str]:
+    """Names that a trace shows."""
+    return list(dict.fromkeys(row.hyperparameter for row in recorded.rows))
+
+
+def _names(recorded: Recorded) -> tuple[list[str], list[str]]:
+    """Hyperparameters whose values were recorded, and those of which only the norm was."""
+    shown = set(_shown(recorded))
+    unfollowed = [name for name in recorded.values if f"|{name}|" in shown]
+    return [name for name in recorded.values if name not in unfollowed], unfollowed
+
+
+def _stretches(recorded: Recorded) -> list[Stretch]:
+    return path_of(recorded.rows, entries(recorded.values, _shown(recorded)), recorded.step)
+
+
+def _check_alike(one: Recorded, other: Recorded) -> None:
+    mine, theirs = ({name: value.shape for name, value in each.values.items()} for each in (one, other))
+    if mine != theirs or one.lr_scheduler != other.lr_scheduler:
+        rule = f"adapt what its heir {other.trial!r} does, beneath the same lr_scheduler"
+        raise ArgumentError("ancestor", rule, (one.trial, mine, one.lr_scheduler))
+
+
+def _value(name: str, shape: tuple[int, ...], shown: Mapping[str, float]) -> Array:
+    size = int(np.prod(shape))
+    labels = [name] if size == 1 else [f"{name}[{place}]" for place in range(size)]
+    return np.array([shown[label] for label in labels], dtype=np.float64).reshape(shape)

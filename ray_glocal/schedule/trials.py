@@ -1,0 +1,66 @@
+"""The schedule of an experiment's best trial, its ancestors' with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.report.experiment import read
+from ray_glocal.report.folder import Folder
+from ray_glocal.schedule.lineage import Generation, best_run, fetched, lineage
+from ray_glocal.schedule.schedule import LearnedSchedule
+from ray_glocal.schedule.sessions import Recorded, joined, saved
+from ray_glocal.session.state.checkpoint import FILE, fits
+
+
+def best_schedule(results: object, metric: str | None, mode: str | None) -> LearnedSchedule:
+    """The schedule of the best trial; see `LearnedSchedule.of`."""
+    experiment = read(results, metric, mode)
+    run = best_run(experiment)
+    if run is None:
+        rule = f"hold a trial that reported a finite {experiment.metric}"
+        raise ArgumentError("results", rule, experiment.path)
+    line = lineage(experiment, run)
+    if not has_session(line[-1].checkpoint):
+        remedy = "A trial leaves one by `tune.report(session.metrics(), checkpoint=session.checkpoint())`."
+        raise ArgumentError("results", f"hold a session's checkpoint of its best trial {run.id}", _place(line), remedy)
+    return joined([recorded for recorded, _ in handed_down(line)])
+
+
+def has_session(checkpoint: Folder | None) -> bool:
+    """Whether a checkpoint is a session's."""
+    return checkpoint is not None and FILE in checkpoint.files()
+
+
+def handed_down(line: Sequence[Generation]) -> list[tuple[Recorded, Generation]]:
+    """Of a line of descent the part in which each trial began with the weights of the one before, as sessions do it.
+
+    Args:
+        line: The eldest first; the last has a session's checkpoint.
+
+    Raises:
+        ArgumentError: A checkpoint cannot be read.
+    """
+    recorded, weights = _saved(line[-1])
+    found = [(recorded, line[-1])]
+    for elder in reversed(line[:-1]):
+        if not elder.weights or not has_session(elder.checkpoint):
+            break
+        recorded, theirs = _saved(elder)
+        if not fits(theirs, weights):
+            break
+        found.insert(0, (recorded, elder))
+        weights = theirs
+    return found
+
+
+def _saved(generation: Generation) -> tuple[Recorded, Mapping[str, Any]]:
+    assert generation.checkpoint is not None
+    with fetched(generation.checkpoint) as folder:
+        return saved(folder, generation.run.id)
+
+
+def _place(line: Sequence[Generation]) -> str:
+    folder = line[-1].run.folder
+    return "" if folder is None else folder.path

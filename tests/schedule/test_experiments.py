@@ -1,0 +1,283 @@
+"""Experiments as Tune leaves them, whose trials trained with real sessions: the best one, and its line of descent."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from pyarrow import fs
+from session.first_order import sessions
+
+import ray_glocal
+from ray_glocal import LearnedSchedule, best_config
+from ray_glocal.__main__ import main
+from ray_glocal.errors import ArgumentError
+from ray_glocal.session import Adapted
+
+from .test_sessions import anew, told_as_witnessed, trained
+from .witness import Witness
+
+STEPS = 100
+
+
+class Experiment:
+    """Trains trials one after the other, and leaves behind what Tune would."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir(parents=True)
+        (folder / "experiment_state-2026.json").write_text(json.dumps({"trial_data": []}))
+
+    def trial(
+        self, name, *, ancestor=None, handed=STEPS, features=sessions.FEATURES, reports=(STEPS,), worse=0.0, **config
+    ):
+        """Whose checkpoints are those of its reports; the witness of its training."""
+        elder = None if ancestor is None else self.place(ancestor, handed)
+        model = sessions.Network()
+        model.first = torch.nn.Linear(features, 16)
+        hyper = (sessions.rate(1e-3 if ancestor is None else 0.05),)
+        adapted = Adapted(hyper, None if elder is None else SimpleNamespace(as_directory=lambda: _Held(elder)))
+        session = sessions.session(adapted, model=model, total_steps=STEPS, train=cut, val=cut)
+        session.restore(None)
+        witness, rows = Witness(session), []
+        place = self.folder / f"train_{name}"
+        place.mkdir()
+        for until in reports:
+            trained(session, until=until, witness=witness)
+            session.save(self.place(name, until))
+            rows.append({**session.metrics(), "trial_id": name, "training_iteration": until})
+            rows[-1]["val_loss"] += worse
+        config = {"kind": {"name": "sgd"}, "lr": float(hyper[0].start), **config}
+        if ancestor is not None:
+            config["glocal_ancestor"] = {"trial": ancestor, "checkpoint": str(elder)}
+        (place / "params.json").write_text(json.dumps(config))
+        (place / "result.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return witness
+
+    def place(self, name, step):
+        return self.folder / f"train_{name}" / f"checkpoint_{step:06d}"
+
+
+class _Held:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __enter__(self):
+        return str(self.folder)
+
+    def __exit__(self, *_):
+        pass
+
+
+def cut(model, batch):
+    """The loss of as many features as the model has."""
+    return sessions.plain_loss(model, [batch[0][:, : model.first.in_features], batch[1]])
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory):
+    """A stranger, and three generations, of which the last is the best; its parent ran on after it was born."""
+    torch.set_num_threads(1)
+    experiment = Experiment(tmp_path_factory.mktemp("results") / "mine")
+    witnesses = {"stranger": experiment.trial("stranger", worse=3.0, width=1)}
+    witnesses["elder"] = experiment.trial("elder", worse=2.0, width=16)
+    witnesses["parent"] = experiment.trial("parent", ancestor="elder", reports=(60, STEPS), worse=1.0, width=16)
+    witnesses["heir"] = experiment.trial("heir", ancestor="parent", handed=60, reports=(50, STEPS), width=16)
+    return experiment, witnesses
+
+
+def inherited(witnesses, name):
+    """What a trial of the family noted down of the steps that came to the heir."""
+    return [note for note in witnesses[name].taken if name != "parent" or note[0] < 60]
+
+
+def test_the_schedule_of_an_heir_begins_with_its_ancestors(family):
+    experiment, witnesses = family
+    learned = LearnedSchedule.of(str(experiment.folder))
+    assert learned.trials == ("elder", "parent", "heir")
+    taken = [note for name in learned.trials for note in inherited(witnesses, name)]
+    assert told_as_witnessed(learned, SimpleNamespace(taken=taken), anew())
+    assert sum(passage.afresh for passage in learned.passages) == 2
+
+
+def test_the_best_configuration_holds_the_values_of_the_end_and_names_its_ancestors(family):
+    experiment, witnesses = family
+    best = best_config(experiment.folder)
+    end = float(witnesses["heir"].session.values["lr"])
+    assert best.config == {"kind": {"name": "sgd"}, "width": 16, "lr": end}
+    assert (best.trial, best.metric, best.mode, best.trials, best.steps) == ("heir", "val_loss", "min", 4, STEPS)
+    assert [(each.trial, each.steps, each.weights) for each in best.ancestors] == [
+        ("elder", STEPS, True),
+        ("parent", 60, True),
+    ]
+    assert [(each.name, each.start, each.now) for each in best.adapted] == [("lr", 0.05, end)]
+    assert best.chosen == {"kind/name": "sgd", "width": 16}
+    assert best.trained == sum(len(inherited(witnesses, name)) for name in ("elder", "parent", "heir"))
+    weights = ray_glocal.weights(best.checkpoint)
+    assert all(torch.equal(weights[n], v) for n, v in witnesses["heir"].session.problem.model.state_dict().items())
+
+
+def test_its_text_is_a_page(family):
+    experiment, _ = family
+    best = best_config(experiment.folder)
+    value, end = f"{best.value:.4g}", f"{best.adapted[0].now:.4g}"
+    factor = f"{best.adapted[0].now / 0.05:.4g}"
+    heads = f"  adapted  start  {'end'.rjust(max(3, len(end)))}  {'factor'.rjust(max(6, len(factor)))}"
+    assert str(best).splitlines() == [
+        f"Best: trial heir, val_loss {value}, the smallest of 4 trials.",
+        "",
+        "  kind/name  sgd",
+        "  width      16",
+        "",
+        heads,
+        f"  lr        0.05  {end}  {factor.rjust(6)}",
+        "",
+        "It descends from",
+        "  trial elder, after 100 steps: weights and values",
+        "  trial parent, after 60 steps: weights and values",
+        f"and trained 100 steps itself, {best.trained} from the first weights to the last.",
+        "",
+        f"Checkpoint: {experiment.place('heir', STEPS)}",
+        "",
+        "To train it from scratch, by the schedule that it followed and without any adaptation:",
+        "",
+        f"  python -m ray_glocal schedule {experiment.folder} --out schedule.json",
+        "",
+        '  schedule = ray_glocal.LearnedSchedule.read("schedule.json")',
+        "  scheduler = schedule.scheduler(optimizer)",
+        f"  for step in range({best.trained}):",
+        "      ...  # zero_grad, loss, backward, optimizer.step()",
+        "      scheduler.step()",
+    ]
+
+
+def test_weights_of_another_shape_are_not_handed_down(tmp_path):
+    experiment = Experiment(tmp_path / "mine")
+    experiment.trial("wide", worse=1.0)
+    witness = experiment.trial("narrow", ancestor="wide", features=3)
+    best = best_config(experiment.folder)
+    assert [(each.trial, each.weights) for each in best.ancestors] == [("wide", False)]
+    assert best.trained == len(witness.taken)
+    assert "  trial wide, after 100 steps: start values\nand trained 100 steps itself." in str(best)
+    assert LearnedSchedule.of(experiment.folder).trials == ("narrow",)
+
+
+def test_an_experiment_that_was_moved_or_lies_elsewhere_is_read_the_same(family, tmp_path):
+    experiment, _ = family
+    shutil.copytree(experiment.folder, tmp_path / "copy")
+    held = LearnedSchedule.of(experiment.folder)
+    assert LearnedSchedule.of(tmp_path / "copy") == held
+    elsewhere = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    results = SimpleNamespace(experiment_path="copy", filesystem=elsewhere)
+    assert LearnedSchedule.of(results) == held
+    assert best_config(results).checkpoint == "subtree://copy/train_heir/checkpoint_000100"
+
+
+def test_the_command_line_writes_it(family, tmp_path, capsys):
+    experiment, _ = family
+    held, out = LearnedSchedule.of(experiment.folder), tmp_path / "s.csv"
+    assert main(["schedule", str(experiment.folder), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{held}\n"
+    assert LearnedSchedule.read(out) == held
+    assert main(["schedule", str(experiment.folder), "--out", str(out), "--steps", "60", "--smooth", "5"]) == 0
+    assert LearnedSchedule.read(out) == held.stretched(60).smoothed(5)
+    assert main(["schedule", str(experiment.folder), "--steps", "0"]) == 2
+    assert "`total_steps` must be at least 1" in capsys.readouterr().err
+    assert main(["best", str(experiment.folder)]) == 0
+    assert capsys.readouterr().out == f"{best_config(experiment.folder)}\n"
+
+
+def test_trials_without_a_session_have_a_best_configuration_and_no_schedule(tmp_path):
+    experiment = Experiment(tmp_path / "mine")
+    for name, loss in (("a", 2.0), ("b", 1.0), ("c", float("nan"))):
+        place = experiment.folder / f"train_{name}"
+        place.mkdir()
+        (place / "params.json").write_text(json.dumps({"lr": loss}))
+        (place / "result.json").write_text(json.dumps({"val_loss": loss, "step": 3, "trial_id": name}) + "\n")
+    best = best_config(experiment.folder)
+    assert (best.config, best.trained, best.checkpoint) == ({"lr": 1.0}, None, None)
+    assert "It trained 3 steps from fresh weights.\n\nIt left no checkpoint." in str(best)
+    with pytest.raises(ArgumentError, match="`results` must hold a session's checkpoint of its best trial b"):
+        LearnedSchedule.of(experiment.folder)
+    with pytest.raises(ArgumentError, match="`metric` must name a value that trials reported"):
+        best_config(experiment.folder, metric="accuracy")
+    assert best_config(experiment.folder, mode="max").trial == "a"
+
+
+def test_where_nothing_finite_was_reported_there_is_no_best(tmp_path):
+    experiment = Experiment(tmp_path / "mine")
+    place = experiment.folder / "train_a"
+    place.mkdir()
+    (place / "params.json").write_text("{}")
+    for ask in (best_config, LearnedSchedule.of):
+        with pytest.raises(ArgumentError, match="`results` must hold a trial that reported a finite val_loss"):
+            ask(experiment.folder)
+
+
+@pytest.mark.cluster
+@pytest.mark.filterwarnings("default")
+def test_on_a_real_ray_tunes_own_best_result_is_the_same_trial(tmp_path):
+    """The pattern of the README, with a Tuner; the metric is named to Tune as well as to us."""
+    import ray
+    from ray import tune
+
+    from ray_glocal import GlocalScheduler, GlocalSearch
+
+    space = {"width": tune.choice([4, 8]), "lr": tune.loguniform(1e-4, 1.0)}
+    root = str(Path(__file__).parents[2])
+    environment = {"env_vars": {"OMP_NUM_THREADS": "1", "PYTHONPATH": root}}
+    ray.init(address="local", num_cpus=2, include_dashboard=False, runtime_env=environment, logging_level="ERROR")
+    try:
+        search = GlocalSearch(space, metric="val_loss", mode="min", seed=0)
+        scheduler = GlocalScheduler(metric="val_loss", mode="min", search=search)
+        config = {"num_samples": 5, "search_alg": search, "scheduler": scheduler, "reuse_actors": True}
+        tuner = tune.Tuner(
+            learner(space),
+            param_space=space,
+            tune_config=tune.TuneConfig(metric="val_loss", mode="min", **config),
+            run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
+        )
+        results = tuner.fit()
+    finally:
+        ray.shutdown()
+    best, theirs = best_config(results), results.get_best_result(scope="all")
+    assert best.trial == theirs.metrics["trial_id"]
+    assert best.checkpoint == theirs.checkpoint.path
+    assert best.config == {"width": theirs.config["width"], "lr": theirs.metrics["hyper/lr"]}
+    last = results.get_best_result()
+    assert last.metrics["val_loss"] >= best.value
+    learned = LearnedSchedule.of(results)
+    assert learned.trials[-1] == best.trial
+    assert learned.steps == best.trained
+    assert learned["lr"](learned.steps - 1) > 0
+
+
+def learner(space):
+    """A real session on a small regression; made by a function, so that workers get it by value."""
+
+    def train(config):
+        from ray import tune
+
+        from ray_glocal import GlocalSession, adapted
+
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(2, config["width"]), torch.nn.Tanh())
+        model.append(torch.nn.Linear(config["width"], 1))
+        optimizer = torch.optim.SGD(model.parameters(), lr=config["lr"])
+        inputs = torch.linspace(-1, 1, 64).reshape(32, 2)
+        batches = [(inputs[i : i + 8], inputs[i : i + 8].sum(1, keepdim=True).sin()) for i in range(0, 32, 8)]
+
+        def loss(model, batch):
+            return (model(batch[0]) - batch[1]).square().mean()
+
+        told = {"val_batches": batches, "hyper": adapted(config, space), "total_steps": 120}
+        session = GlocalSession(model, optimizer, loss, loss, **told)
+        session.restore(tune.get_checkpoint())
+        for batch in session.batches(batches):
+            session.step(batch)
+            if session.at_report:
+                tune.report(session.metrics(), checkpoint=session.checkpoint())
+
+    return train
