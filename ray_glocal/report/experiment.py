@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -50,7 +51,7 @@ class Experiment:
         """What turns the metric into a loss, and back."""
         return 1.0 if self.mode == "min" else -1.0
 
-    @property
+    @cached_property
     def forecasts(self) -> dict[str, float]:
         """The last forecast of each trial's end that the ledger holds, in the units of the metric."""
         events = self.ledger.events if self.ledger is not None else ()
@@ -132,7 +133,8 @@ def _runs(folder: Folder, ledger: Ledger | None) -> tuple[Run, ...]:
         told, config, rows = trials.read(inside)
         name = told or states.get(inside.name, {}).get("trial_id") or inside.name
         status = str(states.get(inside.name, {}).get("status", ""))
-        found[name] = Run(name, config, rows, status, ledger.trial(name) if ledger is not None else None)
+        record = ledger.trial(name) if ledger is not None else None
+        found[name] = Run(name, config, rows, status, record, inside)
     order = [state["trial_id"] for state in states.values()] + list(found)
     return tuple(found[name] for name in dict.fromkeys(order) if name in found)
 

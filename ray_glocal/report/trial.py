@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ray_glocal.report.folder import Folder
@@ -28,6 +29,7 @@ class Run:
         rows: Its results in the order in which they came, flat; steps that were run again after a failure come twice.
         status: Tune's word for how it ended; empty where Tune left none.
         record: What the ledger knows about it; None without a ledger.
+        folder: Where it lies; None where nobody needs to know.
     """
 
     id: str
@@ -35,8 +37,9 @@ class Run:
     rows: tuple[Row, ...]
     status: str = ""
     record: Record | None = field(default=None, compare=False)
+    folder: Folder | None = field(default=None, compare=False, repr=False)
 
-    @property
+    @cached_property
     def clock(self) -> str:
         """Key of its steps: `step`, or Tune's count of results where it reports none."""
         return "step" if any("step" in row for row in self.rows) else "training_iteration"
