@@ -67,7 +67,8 @@ def section(
     title = "No choice alone tells good trials from bad ones"
     if known:
         first = known[0]
-        title = f"{first.hyperparameter} tells most about which trials do well: {first.share:.0%} of their order"
+        share = f"{first.share:.0%} of their order"
+        title = f"Of the choices {first.hyperparameter} tells most about which trials do well: {share}"
     charts = [_importance(told)] if known else []
     return Section(
         "choices", "Choices", title, charts=(*charts, _parallel(metric, able, columns), _slices(metric, able, columns))

@@ -30,7 +30,7 @@ _HYPER = "hyper/"
 
 @dataclass(frozen=True)
 class Contents:
-    """Everything that the page shows. Numbers have five digits; None stands for what is unknown or not finite.
+    """Everything that the page shows. Series have five digits; None stands for what is unknown or not finite.
 
     Args:
         version: Of these keys: it rises when one changes its meaning or goes.

@@ -159,7 +159,8 @@ def drawing(chart: Chart) -> dict[str, Any]:
 def _choices(node: Any) -> Any:
     if isinstance(node, Choice):
         return {"caption": node.caption, "data": node.data, "layout": node.layout}
-    return {key: _choices(value) for key, value in node.items()}
+    # Names in a list of their own: JavaScript puts keys that look like numbers, as some trial ids do, first.
+    return {"names": list(node), "of": {key: _choices(value) for key, value in node.items()}}
 
 
 def _embedded(data: Mapping[str, Any]) -> str:

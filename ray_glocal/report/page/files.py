@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from pyarrow.fs import LocalFileSystem
@@ -16,13 +17,16 @@ NAME = "report.html"
 
 
 def beside(results: object) -> Path:
-    """Where the page goes that nobody gave a place: into a local experiment's folder, else into the current one.
+    """Where the page goes that nobody gave a place: into the experiment's folder, or into the current one.
+
+    The current one where the experiment is not on this machine, or its folder may not be written to.
 
     Raises:
         ArgumentError: `results` is no experiment.
     """
     folder = opened(results)
-    return Path(folder.path, NAME) if isinstance(folder.filesystem, LocalFileSystem) else Path(NAME)
+    here = isinstance(folder.filesystem, LocalFileSystem) and os.access(folder.path, os.W_OK)
+    return Path(folder.path, NAME) if here else Path(NAME)
 
 
 def write_page(told: Contents, file: Path) -> None:

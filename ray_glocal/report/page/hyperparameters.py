@@ -210,7 +210,7 @@ def _caption(trial: str, name: str, path: Path, kinds: Sequence[Sequence[int]], 
         answers = [
             f"{word} at {len(kind)}" for (word, _, _), kind in zip((*_GATES, _RETREAT), kinds, strict=True) if kind
         ]
-        caption += f" The gate {', '.join(answers)} of {sum(map(len, kinds))}."
+        caption += f" Of {sum(map(len, kinds))} answers shown it {', '.join(answers)}."
     if glocal:
         caption += "" if path.windows else " Of a first-order session the glocal line is the mean of its latest looks."
         caption += " The band holds 95 of 100 glocal hypergradients if their deviations are right."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,9 +98,9 @@ def _life(rank: int, trial: Trial, run: Run, stays: Sequence[Stay], zero: float)
         status=trial.status,
         configuration={name: _plain(value) for name, value in run.config.items()},
         steps=trial.steps,
-        best=rounded(trial.best),
-        last=rounded(trial.last),
-        forecast=rounded(trial.forecast),
+        best=trial.best,
+        last=_finite(trial.last),
+        forecast=_finite(trial.forecast),
         rule=trial.rule,
         reason=trial.reason,
         ancestor=added.ancestor if added is not None else None,
@@ -109,6 +110,10 @@ def _life(rank: int, trial: Trial, run: Run, stays: Sequence[Stay], zero: float)
         seconds=round(sum(number(row, "time_this_iter_s") or 0.0 for row in run.rows), 3),
         stays=tuple(Stay(s.worker, round(s.begin - zero, 3), round(s.end - zero, 3)) for s in stays),
     )
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _plain(value: Any) -> Any:

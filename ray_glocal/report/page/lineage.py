@@ -7,10 +7,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray_glocal.report.layout import shown
-from ray_glocal.report.page.chart import ACCENT, BAD, INK, MUTED, WARM, Chart, Section, axis, broken, line, points
+from ray_glocal.report.page.chart import (
+    ACCENT,
+    BAD,
+    FAINT,
+    INK,
+    MUTED,
+    WARM,
+    Chart,
+    Section,
+    axis,
+    broken,
+    line,
+    points,
+)
 from ray_glocal.report.page.figures import clock, counted, duration
 from ray_glocal.report.page.life import Life
 
+MANY = 150  # trials beyond which the tree is drawn faintly
 _MARKS = {  # of how trials end: name, colour, symbol
     "done": ("done", INK, "circle"),
     "pruned": ("pruned", MUTED, "line-ns-open"),
@@ -88,7 +102,8 @@ def _births(lives: Sequence[Life], height: Mapping[str, int], size: float) -> di
     left = [min(above.end or 0.0, life.begin or 0.0) / size for life, above in pairs]
     x = broken([[at, at, (life.begin or 0.0) / size] for at, (life, _) in zip(left, pairs, strict=True)])
     y = broken([[height[above.trial], height[life.trial], height[life.trial]] for life, above in pairs])
-    return line(WARM, 1.0, x=x, y=y, name="starts from its values", hoverinfo="skip", opacity=0.6)
+    color, width = (WARM, 1.0) if len(lives) <= MANY else (FAINT, 0.6)
+    return line(color, width, x=x, y=y, name="starts from its values", hoverinfo="skip", opacity=0.6)
 
 
 def _ends(lives: Sequence[Life], height: Mapping[str, int], size: float) -> list[dict[str, Any]]:
@@ -98,7 +113,7 @@ def _ends(lives: Sequence[Life], height: Mapping[str, int], size: float) -> list
     return [
         points(
             color,
-            8 if len(lives) < 200 else 5,
+            8 if len(lives) <= MANY else 4,
             symbol,
             x=[round((life.end or 0.0) / size, 3) for life in those],
             y=[height[life.trial] for life in those],

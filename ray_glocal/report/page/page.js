@@ -49,7 +49,7 @@
   };
   const choiceOf = (key) => {
     let node = data.charts[key].choices;
-    for (const name of chosen[key]) node = node[name];
+    for (const name of chosen[key]) node = node.of[name];
     return node;
   };
   const draw = (key) => {
@@ -63,8 +63,8 @@
   const fill = (key, from) => {
     boxesOf(key).forEach((box, place) => {
       let node = data.charts[key].choices;
-      for (let i = 0; i < place; i += 1) node = node[chosen[key][i]];
-      const names = Object.keys(node);
+      for (let i = 0; i < place; i += 1) node = node.of[chosen[key][i]];
+      const names = node.names;
       if (place >= from) {
         const options = names.map((name) => new Option(data.trials[name] || name, name));
         box.replaceChildren(...options);
@@ -81,7 +81,7 @@
   // One trial is looked at: charts that show single trials follow each other where they can.
   const follow = (trial) => {
     for (const [key, chart] of Object.entries(data.charts)) {
-      if (chart.choosers[0] === "trial" && chosen[key][0] !== trial && trial in chart.choices) choose(key, 0, trial);
+      if (chart.choosers[0] === "trial" && chosen[key][0] !== trial && chart.choices.names.includes(trial)) choose(key, 0, trial);
     }
   };
   const begin = (key) => {
@@ -174,8 +174,9 @@
   readPalette();
   Object.keys(data.tables).forEach(list);
   Object.keys(data.charts).forEach(begin);
-  const again = () => { readPalette(); Object.keys(data.charts).forEach(draw); };
+  const told = () => { document.documentElement.dataset.scheme = dark.matches ? "dark" : "light"; };
+  const again = () => { readPalette(); Object.keys(data.charts).forEach(draw); told(); };
   dark.addEventListener("change", again);
   narrow.addEventListener("change", again);
-  document.documentElement.dataset.drawn = "yes";
+  told();
 })();
