@@ -111,8 +111,10 @@ def _config(folder: Folder, files: list[str], rows: list[dict[str, Any]]) -> dic
 
 
 def _lines(content: bytes) -> list[dict[str, Any]]:
-    rows = [_json(line) for line in content.splitlines()]
-    return [flat(row) for row in rows if isinstance(row, dict)]
+    told = [row for line in content.splitlines() if isinstance(row := _json(line), dict)]
+    for row in told[1:]:
+        row.pop("config", None)  # each row repeats it: flattening it once is enough
+    return [flat(row) for row in told]
 
 
 def _table(content: bytes) -> list[dict[str, Any]]:
