@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.report.account import summary
+from ray_glocal.report.account import Summary, summarised
 from ray_glocal.report.comparison import compare
+from ray_glocal.report.experiment import Experiment, read
 
 SAME, DIFFERENT, REFUSED = 0, 1, 2
 
@@ -31,7 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(chosen: argparse.Namespace) -> int:
-    print(summary(chosen.results, metric=chosen.metric, mode=chosen.mode).text(chosen.trials))
+    experiment = read(chosen.results, chosen.metric, chosen.mode)
+    account = summarised(experiment)
+    print(account.text(chosen.trials))
+    _write_files(chosen, experiment, account)
     return SAME
 
 
@@ -56,6 +61,30 @@ def _schedule(chosen: argparse.Namespace) -> int:
     return SAME
 
 
+def _write_files(chosen: argparse.Namespace, experiment: Experiment, account: Summary) -> None:
+    """The page beside the text, and what else was asked for."""
+    from ray_glocal.report.page.contents import contents
+    from ray_glocal.report.page.document import REMEDY, drawable
+    from ray_glocal.report.page.files import beside, write_data, write_page
+
+    page = chosen.html is not False and (drawable() or chosen.html is not None)
+    if chosen.html is None and not page:
+        print(f"\nThere is a page of charts, too, which plotly draws. {REMEDY}")
+    told = contents(experiment, account) if page or chosen.json else None
+    if page and told is not None:
+        file = Path(chosen.html) if chosen.html else beside(chosen.results)
+        write_page(told, file)
+        print(f"\nPage: {file}")
+    if chosen.json and told is not None:
+        write_data(told, Path(chosen.json))
+        print(f"Data: {chosen.json}")
+    if chosen.optuna:
+        from ray_glocal.report.study import write_study
+
+        write_study(experiment, Path(chosen.optuna))
+        print(f"Study: {chosen.optuna}")
+
+
 def _compare(chosen: argparse.Namespace) -> int:
     print(compare(*chosen.results, metric=chosen.metric, mode=chosen.mode))
     return SAME
@@ -77,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="trials, best configuration, what was pruned and why, cost")
     report.add_argument("results", metavar="RESULTS", help=folder)
     report.add_argument("--trials", type=int, default=40, help="list at most this many trials (default: 40)")
+    _add_files(report)
     _add_aim(report)
     report.set_defaults(command=_report)
 
@@ -102,6 +132,16 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("results", metavar="RESULTS", help=folder)
     again.set_defaults(command=_replay)
     return parser
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    place = "report.html in RESULTS, or in the current folder where that is not on this machine"
+    page = parser.add_mutually_exclusive_group()
+    page.add_argument("--html", metavar="FILE", help=f"where the page of charts goes (default: {place})")
+    page.add_argument("--no-html", dest="html", action="store_const", const=False, help="write no page")
+    parser.add_argument("--json", metavar="FILE", help="write what the page shows, as data")
+    study = "write an Optuna study for its dashboard: a database where FILE ends in .db or .sqlite, else a journal"
+    parser.add_argument("--optuna", metavar="FILE", help=study)
 
 
 def _add_aim(parser: argparse.ArgumentParser) -> None:

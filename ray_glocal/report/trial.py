@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ray_glocal.report.folder import Folder
@@ -50,10 +51,10 @@ class Run:
     rows: tuple[Row, ...]
     status: str = ""
     record: Record | None = field(default=None, compare=False)
-    folder: Folder | None = field(default=None, compare=False)
+    folder: Folder | None = field(default=None, compare=False, repr=False)
     ancestor: Ancestor | None = None
 
-    @property
+    @cached_property
     def clock(self) -> str:
         """Key of its steps: `step`, or Tune's count of results where it reports none."""
         return "step" if any("step" in row for row in self.rows) else "training_iteration"
@@ -142,8 +143,10 @@ def _config(folder: Folder, files: list[str], rows: list[dict[str, Any]]) -> dic
 
 
 def _lines(content: bytes) -> list[dict[str, Any]]:
-    rows = [_json(line) for line in content.splitlines()]
-    return [flat(row) for row in rows if isinstance(row, dict)]
+    told = [row for line in content.splitlines() if isinstance(row := _json(line), dict)]
+    for row in told[1:]:
+        row.pop("config", None)  # each row repeats it: flattening it once is enough
+    return [flat(row) for row in told]
 
 
 def _table(content: bytes) -> list[dict[str, Any]]:

@@ -45,6 +45,8 @@ class Seen:
         local: Last local hypergradient in coordinates, shape [q].
         forecast: Its forecast to the end of training, shape [q].
         loss: Validation loss at the window's end.
+        series: Local hypergradients over the last 1, 2, .. K steps, shape [K, q]; None of an observation that is no
+            window.
     """
 
     problem: Problem
@@ -53,6 +55,7 @@ class Seen:
     local: Array
     forecast: Forecast
     loss: float
+    series: Array | None = None
 
     @property
     def obstacle(self) -> str:
@@ -74,8 +77,12 @@ def window_rows(step: int, seen: Seen, verdicts: Judged) -> list[Row]:
             reason += f"; moves to {_norm(after[part]):.4g}"
         elif np.any(verdicts.share[part] > 0):
             reason += "; stays at its bound"
-        rows.append(Row(step, label, value, local, mean, deviation, gate, reason))
+        rows.append(Row(step, label, value, local, mean, deviation, gate, reason, _trajectory(seen.series, part)))
     return rows
+
+
+def _trajectory(series: Array | None, part: slice) -> list[float] | None:
+    return None if series is None else [_norm(local[part]) for local in series]
 
 
 def return_rows(step: int, problem: Problem, values: Values, gate: str, reason: str) -> list[Row]:

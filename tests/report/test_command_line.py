@@ -8,6 +8,7 @@ import pytest
 import recordings
 
 from ray_glocal.__main__ import main
+from ray_glocal.report.page import document
 
 
 def test_report_prints_the_account(tmp_path, capsys):
@@ -18,6 +19,44 @@ def test_report_prints_the_account(tmp_path, capsys):
     assert err == ""
     assert main(["report", folder, "--trials", "1", "--metric", "step", "--mode", "max"]) == 0
     assert "largest step wins" in capsys.readouterr().out
+
+
+def test_report_writes_the_page_beside_the_results_and_says_where(tmp_path, capsys):
+    folder = recordings.judged(tmp_path / "mine")
+    assert main(["report", str(folder)]) == 0
+    assert capsys.readouterr().out.endswith(f"Page: {folder / 'report.html'}\n")
+    assert (folder / "report.html").read_text().startswith("<!doctype html>")
+    assert main(["report", str(folder)]) == 0  # the page in the folder is no part of the experiment
+
+
+def test_report_writes_page_data_and_study_where_it_is_told(tmp_path, capsys):
+    folder = recordings.judged(tmp_path / "mine")
+    files = {kind: str(tmp_path / f"told.{kind}") for kind in ("html", "json", "optuna")}
+    assert main(["report", str(folder), *(word for kind, file in files.items() for word in (f"--{kind}", file))]) == 0
+    out = capsys.readouterr().out
+    assert all(
+        word in out for word in (f"Page: {files['html']}", f"Data: {files['json']}", f"Study: {files['optuna']}")
+    )
+    assert json.loads((tmp_path / "told.json").read_text())["headline"].startswith("6 trials")
+    assert not (folder / "report.html").exists()
+
+
+def test_report_writes_no_page_where_none_is_wanted(tmp_path, capsys):
+    folder = recordings.judged(tmp_path / "mine")
+    assert main(["report", str(folder), "--no-html"]) == 0
+    assert "Page" not in capsys.readouterr().out
+    assert not (folder / "report.html").exists()
+
+
+def test_without_plotly_the_text_comes_and_a_line_says_how_to_get_the_page(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(document, "drawable", lambda: False)
+    folder = recordings.judged(tmp_path / "mine")
+    assert main(["report", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("mine: 6 trials")
+    assert out.endswith("which plotly draws. Install it with: pip install 'ray_glocal[reports]'\n")
+    assert main(["report", str(folder), "--html", str(tmp_path / "page.html")]) == 2
+    assert "`html` must be asked for where plotly is installed" in capsys.readouterr().err
 
 
 def test_compare_prints_the_table(tmp_path, capsys):

@@ -27,6 +27,7 @@ SCHEMA = pa.schema(
         ("deviation", pa.float64()),
         ("gate", pa.string()),
         ("reason", pa.string()),
+        ("trajectory", pa.list_(pa.float64())),
     ]
 )
 
@@ -74,6 +75,18 @@ def test_values_in_the_trace_are_those_of_the_window_and_reasons_tell_the_next(w
         else:
             assert way == "first-order" or line["gate"] == "hold"  # the search may end where it is
             assert after["value"] == line["value"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_trajectory_is_that_of_a_window_and_ends_in_its_local_hypergradient(way):
+    run = Run(settings=WAYS[way])
+    session = run.session()
+    drive(session, session.batches(run.loader))
+    seen = [line for line in rows_of(session) if line["trajectory"]]
+    assert bool(seen) is (way != "first-order")
+    for line in seen:
+        assert len(line["trajectory"]) in (LIVELY.window, LIVELY.search_window)
+        assert line["trajectory"][-1] == line["local"]
 
 
 def test_parts_are_appended(tmp_path):

@@ -19,13 +19,18 @@ SCHEMA = pa.schema(
         ("deviation", pa.float64()),
         ("gate", pa.string()),
         ("reason", pa.string()),
+        ("trajectory", pa.list_(pa.float64())),
     ]
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """One hyperparameter in one window; derivatives are of the validation loss per unit of its coordinate."""
+    """One hyperparameter in one window; derivatives are of the validation loss per unit of its coordinate.
+
+    `trajectory` is what a differentiated window saw of it and was forecast from: its local hypergradient over the last
+    1, 2, .. K steps. Others have none.
+    """
 
     step: int
     hyperparameter: str
@@ -35,6 +40,7 @@ class Row:
     deviation: float
     gate: str
     reason: str
+    trajectory: list[float] | None = None
 
 
 class Trace:

@@ -159,7 +159,7 @@ class ByWindows:
             forecast = self.foresight.searched(series, step)
         else:
             forecast = self.foresight.forecast(window, series, trajectory.kind, step)
-        self._move(series[-1], forecast, trajectory.loss)
+        self._move(series, forecast, trajectory.loss)
 
     def _lost(self, local: Array, loss: float) -> bool:
         """Retreat from a window that ended badly; remember the state it ended in otherwise."""
@@ -178,14 +178,14 @@ class ByWindows:
             course.trust(loss)
         return False
 
-    def _move(self, local: Array, forecast: Forecast, loss: float) -> None:
+    def _move(self, series: Array, forecast: Forecast, loss: float) -> None:
         """Judge a forecast and take the outer step."""
-        course, searching = self.course, self.searching
+        course, searching, local = self.course, self.searching, series[-1]
         heat = afforded(self.settings.heat, course.outline.height(course.step_count))
         plan = Plan(course.progress, course.outline.annealed, heat)
         known = warmed(learn(self.outer, forecast, loss), local, loss)
         told = respond(Ending(self.problem, course.values, local, loss), known, self.axes, plan, self.settings)
-        seen = Seen(self.problem, course.values, told.values, local, forecast, loss)
+        seen = Seen(self.problem, course.values, told.values, local, forecast, loss, series)
         self.outer = told.outer
         course.trace.append(window_rows(course.step_count, seen, told.verdicts))
         if told.values is not course.values:

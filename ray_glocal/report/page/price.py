@@ -1,0 +1,88 @@
+"""What the experiment cost, and what it had found by when."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ray_glocal.report.cost import Cost, steps_paid
+from ray_glocal.report.experiment import Experiment
+from ray_glocal.report.page.chart import ACCENT, Chart, Section, axis, line, scaled
+from ray_glocal.report.page.figures import column, duration, thinned
+from ray_glocal.report.trial import Run, number
+
+POINTS = 600
+
+
+@dataclass(frozen=True)
+class Spent:
+    """The best value so far against what all trials together had paid by then.
+
+    Args:
+        steps: Inner-step equivalents; reported steps where trials count none.
+        best: Best value of the metric so far.
+    """
+
+    steps: tuple[float | None, ...]
+    best: tuple[float | None, ...]
+
+
+def spent(experiment: Experiment) -> Spent:
+    """By the clock of the results; empty where they tell no time."""
+    moments = sorted(
+        (moment for run in experiment.runs for moment in _moments(run, experiment.metric)), key=lambda each: each[0]
+    )
+    total, best, told = 0.0, math.inf, []
+    for _, paid, value in moments:
+        total += paid
+        if value is not None and math.isfinite(value):
+            best = min(best, experiment.sign * value)
+        if math.isfinite(best):
+            told.append((total, experiment.sign * best))
+    kept = [told[i] for i in thinned(len(told), POINTS)]
+    return Spent(column(steps for steps, _ in kept), column(value for _, value in kept))
+
+
+def _moments(run: Run, metric: str) -> list[tuple[float, float, float | None]]:
+    """Time of each result, what was paid since the one before, and the value."""
+    paid = [0.0, *steps_paid(run)]
+    told = [
+        (number(row, "timestamp"), after - before, number(row, metric))
+        for row, before, after in zip(run.rows, paid[:-1], paid[1:], strict=True)
+    ]
+    return [(time, more, value) for time, more, value in told if time is not None]
+
+
+def section(metric: str, cost: Cost, told: Spent) -> Section:
+    """The price in a sentence, and the best value so far."""
+    unit = "inner-step equivalents" if cost.counted else "inner steps"
+    title = f"{cost.steps:,.0f} {unit} in {duration(cost.seconds)} of trials"
+    text = []
+    if cost.hypergradients is not None:
+        text.append(
+            f"{cost.hypergradients:.1%} of the sessions' seconds went into hypergradients, validation and bookkeeping; "
+            "the rest was plain training."
+        )
+    if not told.steps:
+        return Section("cost", "Cost", title, tuple(text))
+    chart = Chart(
+        "cost-chart",
+        f"The best {metric} so far against the {unit} that all trials together had paid for it.",
+        (
+            line(
+                ACCENT,
+                2.5,
+                x=told.steps,
+                y=told.best,
+                name=f"best {metric}",
+                line={"color": ACCENT, "width": 2.5, "shape": "hv"},
+            ),
+        ),
+        {
+            "xaxis": axis(unit, rangemode="tozero"),
+            "yaxis": axis(f"best {metric}", **scaled(told.best)),
+            "showlegend": False,
+        },
+        320,
+    )
+    return Section("cost", "Cost", title, tuple(text), (chart,))

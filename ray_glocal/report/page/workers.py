@@ -1,0 +1,92 @@
+"""The timeline of workers: who ran which trial when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ray_glocal.report.page.chart import ACCENT, BAD, FAINT, MUTED, WARM, Chart, Section, axis
+from ray_glocal.report.page.figures import clock, counted, duration
+from ray_glocal.report.page.life import Life, Stay
+
+NAMED = 40  # lanes whose workers are named
+_COLORS = {"done": MUTED, "pruned": FAINT, "early": FAINT, "failed": BAD, "lost": BAD}
+Lane = tuple[str, list[tuple[Stay, Life]]]
+
+
+def lanes(lives: Sequence[Life]) -> list[Lane]:
+    """Stays by worker; a worker that ran several trials at once, as a simulated one does, has several lanes."""
+    stays = sorted(((stay, life) for life in lives for stay in life.stays), key=lambda each: each[0].begin)
+    by_worker: dict[str, list[list[tuple[Stay, Life]]]] = {}
+    for stay, life in stays:
+        own = by_worker.setdefault(stay.worker, [])
+        # Real results are stamped in whole seconds, so that neighbours may seem to overlap by one.
+        free = next((lane for lane in own if lane[-1][0].end <= stay.begin + 1.0), None)
+        if free is None:
+            own.append([(stay, life)])
+        else:
+            free.append((stay, life))
+    return [
+        (worker if len(own) == 1 else f"{worker}, {place}", lane)
+        for worker, own in by_worker.items()
+        for place, lane in enumerate(own, start=1)
+    ]
+
+
+def section(lives: Sequence[Life]) -> Section:
+    """Bars of trials on their workers."""
+    told = lanes(lives)
+    if not told:
+        text = "The results tell no time, so there is no timeline."
+        return Section("workers", "Workers", "Nobody knows which worker ran what", (text,))
+    length = max(stay.end for _, lane in told for stay, _ in lane)
+    busy = sum(stay.end - stay.begin for _, lane in told for stay, _ in lane)
+    title = counted(len(told), "worker")
+    if length:
+        title += f", busy {min(1.0, busy / (len(told) * length)):.0%} of {duration(length)}"
+    return Section("workers", "Workers", title, charts=(_chart(told, lives[0].trial, length),))
+
+
+def _chart(told: Sequence[Lane], best: str, length: float) -> Chart:
+    unit, size = clock(length)
+    kinds: dict[tuple[str, str], list[tuple[int, Stay, Life]]] = {}
+    for place, (_, lane) in enumerate(told):
+        for stay, life in lane:
+            kinds.setdefault(_kind(life, best), []).append((place, stay, life))
+    traces = tuple(
+        {
+            "type": "bar",
+            "orientation": "h",
+            "base": [round(stay.begin / size, 4) for _, stay, _ in bars],
+            "x": [round((stay.end - stay.begin) / size, 4) for _, stay, _ in bars],
+            "y": [place for place, _, _ in bars],
+            "text": [f"{life.trial}, {life.status}, {duration(stay.end - stay.begin)}" for _, stay, life in bars],
+            "textposition": "none",
+            "hovertemplate": "%{text}<extra></extra>",
+            "marker": {"color": color, "line": {"width": 1, "color": "@surface"}},
+            "name": name,
+        }
+        for (name, color), bars in kinds.items()
+    )
+    named = told if len(told) <= NAMED else ()
+    caption = f"Each row is a worker, each bar a trial from its first sign of life there to its last; {unit} run right."
+    layout = {
+        "barmode": "overlay",
+        "xaxis": axis(unit, rangemode="tozero"),
+        "yaxis": axis(
+            "" if named else "worker",
+            tickvals=list(range(len(named))),
+            ticktext=[worker for worker, _ in named],
+            autorange="reversed",
+            automargin=True,
+            showgrid=False,
+        ),
+        "hovermode": "closest",
+    }
+    return Chart("workers-chart", caption, traces, layout, min(720, 150 + 22 * len(told)))
+
+
+def _kind(life: Life, best: str) -> tuple[str, str]:
+    if life.trial == best and life.best is not None:
+        return "the best", ACCENT
+    name = {"early": "ended early", "lost": "failed"}.get(life.status, life.status)
+    return (name, _COLORS[life.status]) if life.status in _COLORS else ("going on", WARM)

@@ -1,0 +1,46 @@
+"""The traces that sessions left in their checkpoints: what each window measured, foretold and decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ray_glocal.report.folder import Folder
+from ray_glocal.report.trial import Run
+
+FILE = "trace.parquet"
+_CHECKPOINT = "checkpoint_"
+_READERS = 8  # a storage elsewhere answers each request late
+
+
+def traces(runs: Sequence[Run]) -> dict[str, tuple[Mapping[str, Any], ...]]:
+    """Rows of the newest trace of each trial that has one, by trial, in the order in which they were written."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        found = zip(runs, pool.map(_newest, runs), strict=True)
+        return {run.id: rows for run, rows in found if rows}
+
+
+def _newest(run: Run) -> tuple[Mapping[str, Any], ...]:
+    if run.folder is None:
+        return ()
+    checkpoints = [folder for folder in run.folder.folders() if folder.name.startswith(_CHECKPOINT)]
+    for folder in reversed(checkpoints):
+        rows = _read(folder)
+        if rows:
+            return rows
+    return ()
+
+
+def _read(folder: Folder) -> tuple[Mapping[str, Any], ...]:
+    """The rows in a checkpoint; none where a running trial has not written it whole, or has removed it since."""
+    try:
+        content = folder.content(FILE) if FILE in folder.files() else b""
+        # In this thread alone, for the reason that `experiment` gives.
+        table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False) if content else None
+    except (OSError, pa.ArrowInvalid):
+        return ()
+    return () if table is None else tuple(table.to_pylist())
