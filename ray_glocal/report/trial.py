@@ -13,7 +13,7 @@ from typing import Any
 from ray_glocal.report.folder import Folder
 from ray_glocal.scheduling.ledger import Record
 
-ANCESTOR = "glocal_ancestor"
+ANCESTOR = "glocal_ancestor"  # a key that earlier versions put into configurations
 _WARNING = "warning"  # key under which a session reports its warnings, a line each
 Row = Mapping[str, Any]
 

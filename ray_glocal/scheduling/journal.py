@@ -27,7 +27,7 @@ _KINDS: dict[str, type[Any]] = {
 _JSON = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _FLOATS = {"step", "loss", "mean", "deviation", "potential", "cost", "value"}
 _FLOAT_MAPS = {"hyper", "start", "slopes"}
-_RARE = {"slopes"}  # not written where empty: a record is made at every result
+_RARE = {"slopes", "weights"}  # not written where empty: a record is made at every result
 
 
 def write(ledger: Ledger) -> str:

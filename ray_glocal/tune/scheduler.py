@@ -33,6 +33,7 @@ from ray_glocal.tune._compat import (
     checkpoints_kept,
     checkpoints_scored,
     experiment_folder,
+    hand_down,
     last_result,
     leave_lost_checkpoint,
     search_is_finished,
@@ -244,17 +245,30 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._order[trial.trial_id] = self._added
         record = self.ledger.trial(trial.trial_id)
         over = trial.status in (Trial.TERMINATED, Trial.ERROR)
-        if not over:
-            self._running[trial.trial_id] = trial
-            self._leave_lost_checkpoint(trial)
         if record is None:
-            origin = FORGOTTEN if self._gathering and self._search is not None else ""
-            self._record(Added(trial.trial_id, flat_config(trial.config), origin=origin))
+            self._record(self._met(trial))
         elif record.status != "live" and not over:
             self._record(Added(trial.trial_id, record.added.config, record.attempt + 1))
         if over:
             self._end(trial, error=trial.status == Trial.ERROR)
+        else:
+            self._running[trial.trial_id] = trial
+            self._leave_lost_checkpoint(trial)
+            self._hand_down(trial)
         self._retain(trial, over=trial.status == Trial.TERMINATED)
+
+    def _met(self, trial: Trial) -> Added:
+        """A trial that the memory does not know: somebody else's, a repetition, or one whose proposal is lost."""
+        if self._search is None:
+            return Added(trial.trial_id, flat_config(trial.config))
+        forgotten = Added(trial.trial_id, flat_config(trial.config), origin=FORGOTTEN if self._gathering else "")
+        return (None if self._gathering else self._search.repeated(trial.trial_id, trial.config)) or forgotten
+
+    def _hand_down(self, trial: Trial) -> None:
+        """Let the trial's worker know whose weights it starts from."""
+        record = self.ledger.trial(trial.trial_id)
+        if record is not None and record.added.ancestor and record.added.weights:
+            hand_down(trial, record.added.ancestor, record.added.weights)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """The first that waits; before the first choice of all, check the ground, and give up what Tune has lost.

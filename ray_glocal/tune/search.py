@@ -6,6 +6,7 @@ Tune's hooks into events and proposals into configurations.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import sys
@@ -17,13 +18,12 @@ import numpy as np
 from ray.tune.search import Searcher
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.scheduling.event import Added, Completed, Errored, Settled
+from ray_glocal.scheduling.event import REPEATED, Added, Completed, Errored, Settled
 from ray_glocal.scheduling.kinship import Kinship
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.scheduling.seeding import Proposal, first_coverage, joined, propose
 from ray_glocal.scheduling.snapshot import Snapshot
 from ray_glocal.tune.adapt import nothing_continuous
-from ray_glocal.tune.ancestry import ANCESTOR
 from ray_glocal.tune.changes import changes, matched, unlike
 from ray_glocal.tune.decisions import in_the_users_terms
 from ray_glocal.tune.ledger_file import recovered
@@ -183,10 +183,11 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
             raise self._unlike
 
     def proposals(self) -> list[dict[str, Any]]:
-        """Every proposal so far, oldest first, and why: trial, origin, ancestor, reason, discrete values, start values.
+        """Every proposal so far, oldest first: trial, origin, ancestor, reason, discrete values, start values, weights.
 
         The origin is "cover" (the first look at the space), "seed" (start values, and weights where it can be, from
-        the ancestor) or "explore" (fresh start values).
+        the ancestor), "explore" (fresh start values) or "repeat" (by Tune's `Repeater`). The weights are the address of
+        the ancestor's checkpoint that the trial starts from, or None.
         """
         added = [record.added for record in self.ledger.trials.values() if record.added.proposed]
         return [self._row(event) for event in added]
@@ -271,16 +272,24 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         # A stream of its own, apart from the one that the proposal was drawn from.
         rng = np.random.default_rng([self._seed, self.ledger.proposals, 1])
         config = self._issued.config(proposal.levels, proposal.start, rng, values)
-        flat, reason = flat_config(config), proposal.reason
+        reason, weights = proposal.reason, self._checkpoint(proposal)
         if proposal.ancestor is not None:
-            checkpoint = self._checkpoint(proposal)
-            config[ANCESTOR] = {"trial": proposal.ancestor, "checkpoint": checkpoint}
-            reason += " Its weights too." if checkpoint else " Not its weights: it runs on, or has none to hand down."
+            reason += " Its weights too." if weights else " Not its weights: it runs on, or has none to hand down."
         self.ledger.record(Settled(_SAMPLES, self._samples or _UNCOUNTED))  # the first time only
-        self.ledger.record(
-            Added(trial, flat, 0, proposal.ancestor, proposal.levels, proposal.start, proposal.origin, reason)
-        )
+        told = proposal.ancestor, proposal.levels, proposal.start, proposal.origin, reason, weights
+        self.ledger.record(Added(trial, flat_config(config), 0, *told))
         return config
+
+    def repeated(self, trial: str, config: Mapping[str, Any]) -> Added | None:
+        """What a trial is that has the configuration of the latest proposal: a repetition, as Tune's `Repeater` makes.
+
+        Each is a trial of that configuration, with its start values and its ancestor; None for any other trial.
+        """
+        proposed, own = self.ledger.last_proposal, flat_config(config)
+        if proposed is None or not proposed.levels or not proposed.config.items() <= own.items():
+            return None
+        reason = f"Repeats trial {proposed.trial}."
+        return dataclasses.replace(proposed, trial=trial, attempt=0, origin=REPEATED, reason=reason)
 
     def _final(self, trial: str) -> float | None:
         """The final metric of a trial that has ended, by its forecast where it was pruned; None where it failed."""
@@ -303,6 +312,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
             "reason": reason,
             "discrete": discrete,
             "start": dict(event.start),
+            "weights": event.weights,
         }
 
     @property

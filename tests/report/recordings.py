@@ -18,6 +18,7 @@ class Trial(SimpleNamespace):
             config=config,
             status="RUNNING",
             checkpoint=None,
+            storage=SimpleNamespace(),
             local_experiment_path=str(folder),
             run_metadata=SimpleNamespace(checkpoint_manager=kept),
         )

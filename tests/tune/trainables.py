@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ray import tune
 
-from ray_glocal.tune import GlocalTrainable
+from ray_glocal.tune import GlocalTrainable, adapted
 
 SPACE = {
     "optimizer": tune.choice(["sgd", "adamw"]),
@@ -53,7 +53,7 @@ def forecasting(config):
             "forecast/deviation": 0.1 / step,
             "total_steps": config["steps"],
             "hyper/lr": config["lr"] * 0.99,
-            "inherited": float("glocal_ancestor" in config and bool(config["glocal_ancestor"]["checkpoint"])),
+            "inherited": float(adapted(config, SPACE).ancestor is not None),
         }
         report(step, metrics)
 
