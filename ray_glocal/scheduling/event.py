@@ -76,6 +76,10 @@ class Reported:
         cost: Inner-step equivalents spent so far, hypergradients included.
         slopes: Change of the final loss per e-fold of discrete hyperparameters that have an order, by name, from a
             differentiable relaxation of the choice.
+        total: Step at which the trial's own training ends; None where nobody says.
+        age: Steps that led to the present weights since the trial last began anew; None where nobody says.
+        inherited: Steps that the weights had been trained before, by ancestors.
+        searching: Whether the order of magnitude of the learning rate is still searched for.
     """
 
     trial: str
@@ -87,6 +91,15 @@ class Reported:
     hyper: Mapping[str, float] = field(default_factory=dict)
     cost: float | None = None
     slopes: Mapping[str, float] = field(default_factory=dict)
+    total: float | None = None
+    age: float | None = None
+    inherited: float = 0.0
+    searching: bool = False
+
+    @property
+    def heir(self) -> bool:
+        """Whether its weights had been trained before: it is not compared on rungs with those that start afresh."""
+        return self.inherited > 0
 
     @property
     def key(self) -> Hashable:

@@ -25,9 +25,16 @@ _KINDS: dict[str, type[Any]] = {
     kind.__name__.lower(): kind for kind in (Added, Reported, Completed, Errored, Settled, Decision)
 }
 _JSON = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
-_FLOATS = {"step", "loss", "mean", "deviation", "potential", "cost", "value"}
+_FLOATS = {"step", "loss", "mean", "deviation", "potential", "cost", "value", "total", "age", "inherited"}
 _FLOAT_MAPS = {"hyper", "start", "slopes"}
-_RARE = {"slopes", "weights"}  # not written where empty: a record is made at every result
+_RARE = {
+    "slopes",
+    "weights",
+    "total",
+    "age",
+    "inherited",
+    "searching",
+}  # not written where empty: a record is made at every result
 
 
 def write(ledger: Ledger) -> str:

@@ -22,6 +22,7 @@ MEAN, DEVIATION, POTENTIAL, COST, TOTAL = (
     "cost/steps",
     "total_steps",
 )
+SEARCHING, AGE, LINEAGE = "searching", "lineage/own", "lineage/steps"  # of a session's weights
 _HYPER, _ELASTICITY = "hyper/", "elasticity/"
 
 
@@ -75,7 +76,10 @@ class Reading:
         potential, cost = finite(result.get(POTENTIAL)), finite(result.get(COST))
         loss = self.sign * value
         slopes = self._slopes(result, loss if mean is None else mean)
-        return Reported(trial, self.step(result), loss, mean, deviation, potential, hyper, cost, slopes)
+        age, lineage = finite(result.get(AGE)), finite(result.get(LINEAGE))
+        inherited = 0.0 if age is None or lineage is None else max(lineage - age, 0.0)
+        when = finite(result.get(TOTAL)), age, inherited, bool(finite(result.get(SEARCHING)))
+        return Reported(trial, self.step(result), loss, mean, deviation, potential, hyper, cost, slopes, *when)
 
     def _slopes(self, result: Mapping[str, Any], final: float) -> dict[str, float]:
         if self.metric != self.forecast_of or not math.isfinite(final):

@@ -25,7 +25,7 @@ from ray_glocal.scheduling.decision import Decision
 from ray_glocal.scheduling.event import FORGOTTEN, Added, Completed, Errored, Reported, Settled
 from ray_glocal.scheduling.ledger import Event, Ledger
 from ray_glocal.scheduling.rules import Rule
-from ray_glocal.scheduling.rungs import Ladder
+from ray_glocal.scheduling.rungs import PARTS, Ladder
 from ray_glocal.tune import decisions as table
 from ray_glocal.tune._compat import (
     TRAINING_ITERATION,
@@ -77,8 +77,10 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         search: The searcher to share the ledger with; found by itself where it is left out.
         time_attr: Key of the trial's clock; `training_iteration` where a result lacks it.
         max_t: Steps after which a trial is done; None to leave that to the trainable.
-        grace_period: Steps before which nobody is judged; None for the end of training over `reduction_factor` ** 2
-            (1 where the end is not known: neither `max_t`, nor a stopping criterion, nor `total_steps` in the results).
+        grace_period: Steps before which nobody is judged; rungs are then in steps. None for the end of training over
+            `reduction_factor` ** 2 (1 where the end is not known: neither `max_t`, nor a stopping criterion, nor
+            `total_steps` in the results); where results tell `total_steps`, as a session's do, rungs are then shares of
+            each trial's own training, whatever its batch size, epochs or length.
         reduction_factor: One in this many trials of a rung goes on.
         rules: Names of pruning rules (`nonfinite`, `rung`, `dominated`, `stalled`), or rules.
         forecaster: Name of a forecaster of `ray_glocal.koopman`, or a forecaster.
@@ -375,7 +377,8 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         report = self.reading.report(trial, result) if self.reading is not None else None
         if report is None:
             self._metrics_seen.setdefault(trial, frozenset(result))
-        return report
+            return None
+        return report if report.total is None else dataclasses.replace(report, total=self._end_of_training(result))
 
     @property
     def _ladder(self) -> Ladder | None:
@@ -383,9 +386,10 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
 
     def _settle(self, result: dict[str, Any]) -> Rulebook:
         """Fix the rulebook at the first result: it may depend on `total_steps`, and must outlive a restore."""
-        end = self._end_of_training(result)
-        grace = self._grace or max(1, int((end or 0) // self._factor**_RUNGS_BELOW_TOP))
-        wanted = Rulebook.of(grace, self._factor, self._max_t, self._rule_names)
+        parts = PARTS if self._grace is None and finite(result.get(TOTAL)) is not None else 0
+        end = parts or self._end_of_training(result) or 0
+        grace = self._grace or max(1, int(end // self._factor**_RUNGS_BELOW_TOP))
+        wanted = Rulebook.of(grace, self._factor, self._max_t, self._rule_names, parts)
         for setting in wanted.settings():
             self._record(setting)
         if self.reading is not None:
@@ -407,8 +411,8 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         record, ladder = self.ledger.trial(report.trial), self._ladder
         if report.mean is not None or not report.finite or record is None or ladder is None:
             return report
-        rung = ladder.rung(report.step)
-        if rung < 0 or (record.latest is not None and rung <= ladder.rung(record.latest.step)):
+        rung = ladder.rung(ladder.clock(report))
+        if rung < 0 or (record.latest is not None and rung <= ladder.rung(ladder.clock(record.latest))):
             return report
         # Where nobody says when training ends, trials are compared by what they will have reached at the next rung.
         target = self._end_of_training(result) or ladder.milestone(rung + 1)
