@@ -295,6 +295,12 @@ def leave_lost_checkpoint(trial: Trial, resumable: Callable[[Checkpoint], bool])
     return str(latest.path)
 
 
+def error_file(trial: Trial) -> str | None:
+    """The driver's file of a trial's failures as text; None where it has not failed. Hooks are told of no exception."""
+    path: str | None = trial.error_file
+    return path
+
+
 def experiment_folder(trial: Trial) -> str:
     """Folder on the driver from which Tune carries root-level *.json files into the storage and back on restore."""
     return str(trial.local_experiment_path)
@@ -396,6 +402,7 @@ __all__ = [
     "checkpoints_kept",
     "checkpoints_scored",
     "drop_superseded",
+    "error_file",
     "experiment_folder",
     "grid_values",
     "ground_of_function",

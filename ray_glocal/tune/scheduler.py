@@ -21,6 +21,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Forecaster
 from ray_glocal.koopman import forecaster as named_forecaster
 from ray_glocal.scheduling import journal
+from ray_glocal.scheduling.attained import Lowest
 from ray_glocal.scheduling.decision import Decision
 from ray_glocal.scheduling.event import FORGOTTEN, Added, Completed, Errored, Reported, Settled
 from ray_glocal.scheduling.ledger import Event, Ledger
@@ -48,6 +49,7 @@ from ray_glocal.tune.reading import TOTAL, Reading, agreed, check_mode, finite, 
 from ray_glocal.tune.retention import Retention, check_kind, resumable
 from ray_glocal.tune.rulebook import Rulebook
 from ray_glocal.tune.search import GlocalSearch
+from ray_glocal.tune.unread import check_read
 
 DECISIONS_FILE = "decisions.parquet"
 SIGN = "sign/"  # settings that tell which metric is optimised, and what turns it into a loss: 1 or -1
@@ -85,6 +87,8 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         rules: Names of pruning rules (`nonfinite`, `rung`, `dominated`, `stalled`), or rules.
         forecaster: Name of a forecaster of `ray_glocal.koopman`, or a forecaster.
         forecast_of: The metric whose end a session's own `forecast/final_loss` tells.
+        bounds: Least and greatest value that the metric can take, which no forecast leaves; None for 0 to 1 (or to 100)
+            where its name speaks of a share, as "accuracy" does, and for anything else no bounds.
         checkpoints: Which stay in the storage where `CheckpointConfig` says neither `num_to_keep` nor
             `checkpoint_score_attribute`. "needed": the latest one of each trial, and while it is not over those that
             a restored experiment would go on from; of trials that ended no more than the weights, if they are a
@@ -111,6 +115,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         rules: Sequence[str | Rule] = ("nonfinite", "rung"),
         forecaster: str | Forecaster = "relaxation",
         forecast_of: str = "val_loss",
+        bounds: tuple[float, float] | None = None,
         checkpoints: str = "needed",
         preflight: bool = True,
     ) -> None:
@@ -125,7 +130,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._rule_names = tuple(rules)
         self._forecaster = named_forecaster(forecaster) if isinstance(forecaster, str) else forecaster
         self._time_attr, self._forecast_of, self._preflight = time_attr, forecast_of, preflight
-        self._checkpoints = checkpoints
+        self._checkpoints, self._bounds = checkpoints, bounds
         self._retention: Retention | None = None  # none before an experiment begins, or where all are kept
         self._stop: dict[str, Any] = {}  # Tune's own stopping criterion
         self._rulebook: Rulebook | None = None
@@ -174,7 +179,8 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
     def _read_results(self) -> None:
         """Fix how results are read, for the searcher too; complain where nobody has said which metric counts."""
         slopes = self._search.ordinal if self._search is not None else ()
-        self.reading = Reading(self._metric or "", self._mode or "", self._time_attr, self._forecast_of, slopes)
+        told = self._time_attr, self._forecast_of, slopes, self._bounds
+        self.reading = Reading(self._metric or "", self._mode or "", *told)
         if self._search is not None:
             self._search.link(self.reading, self._end_stopped)
 
@@ -307,7 +313,13 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._write_table_when_idle(tune_controller)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """Record a failure. Tune has already set the status to ERROR where it is going to retry."""
+        """Record a failure. Tune has already set the status to ERROR where it is going to retry.
+
+        Raises:
+            ArgumentError: Before any trial has reported, one failed because nobody reads a name of its space.
+        """
+        if not any(record.latest for record in self.ledger.trials.values()):
+            check_read(trial)
         self._end(trial, error=True, final=trial.status != Trial.ERROR)
         self._retain(trial)
         self._write_table_when_idle(tune_controller)
@@ -363,7 +375,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         if report is None:
             return None
         rulebook = self._rulebook = self._rulebook or self._settle(result)
-        report = self._forecast(report, result)
+        report = self._plausible(self._forecast(report, result))
         self._record(report)
         total = finite(result.get(TOTAL))
         if total is not None and report.step >= total and report.finite:
@@ -418,6 +430,14 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         target = self._end_of_training(result) or ladder.milestone(rung + 1)
         mean, deviation = outlook(self._forecaster, [*record.losses, (report.step, report.loss)], target)
         return dataclasses.replace(report, mean=mean, deviation=deviation)
+
+    def _plausible(self, report: Reported) -> Reported:
+        """The report with a forecast of what can be: within the metric's range, and near what anybody has reached."""
+        if report.mean is None or self.reading is None:
+            return report
+        least = self.ledger.view(Lowest()).least(report.loss, report.deviation)
+        mean = max(self.reading.possible(report.mean, report.loss), least)
+        return report if mean == report.mean else dataclasses.replace(report, mean=mean)
 
     def _give_up_lost(self) -> None:
         """End what Tune did not bring back: a driver may die with a memory on disk that is newer than Tune's own.

@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import math
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,12 @@ from ray_glocal.scheduling.snapshot import Snapshot
 from ray_glocal.tune.adapt import nothing_continuous
 from ray_glocal.tune.changes import changes, matched, unlike
 from ray_glocal.tune.decisions import in_the_users_terms
+from ray_glocal.tune.fates import table
 from ray_glocal.tune.ledger_file import recovered
 from ray_glocal.tune.proposer import Proposer, Suggestion
 from ray_glocal.tune.reading import Reading, agreed, check_mode, flat_config
 from ray_glocal.tune.space import Split, split
+from ray_glocal.tune.storage import fetch
 
 _UNCOUNTED = 64  # samples to reckon with where their number is not known
 _SAMPLES = "num_samples"  # the setting under which the ledger knows it
@@ -67,6 +70,8 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
             place; it is told each trial's forecast final metric. Start values and weights are handed down as ever.
         adapt: Names to adapt; None for every continuous domain.
         max_concurrent: Trials at a time; None for as many as the cluster holds.
+        from_experiment: Folder or URI of an earlier experiment with the same hyperparameters: its trials count as this
+            one's, so that the search goes on where that ended, with as many further samples as you like.
 
     Raises:
         ArgumentError: Nothing in `space` is continuous, or nothing is discrete, or an argument is out of its range.
@@ -83,6 +88,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         discrete: Any = None,
         adapt: Sequence[str] | None = None,
         max_concurrent: int | None = None,
+        from_experiment: str | Path | None = None,
     ) -> None:
         if mode is not None:
             check_mode(mode, metric or "")  # Ray's own complaint is a bare assertion
@@ -107,6 +113,8 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         self.reading = Reading(metric, mode, slopes=self.ordinal) if metric and mode else None
         self.ledger = Ledger()
         self._snapshot = Snapshot(self.ledger)
+        if from_experiment is not None:
+            self._learn_from(from_experiment)
 
     @property
     def weights(self) -> bool:
@@ -147,6 +155,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         self._spec = spec
         self._issued = self._agreed_space(config or {})
         self._warn_of_grids()
+        logger.info("What becomes of the space:\n%s", self.overview())
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -181,6 +190,10 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         """
         if self._unlike is not None:
             raise self._unlike
+
+    def overview(self) -> str:
+        """What becomes of each entry of the space, and why, a line each: adapted, searched, drawn or untouched."""
+        return table(self._own)
 
     def proposals(self) -> list[dict[str, Any]]:
         """Every proposal so far, oldest first: trial, origin, ancestor, reason, discrete values, start values, weights.
@@ -259,6 +272,20 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         prefix, suffix = self.CKPT_FILE_TMPL.split("{}")
         session = saved[-1].name.removeprefix(prefix).removesuffix(suffix)
         self._restore(saved[-1], saved[-1].with_name(_DISCRETE_FILE.format(session)))
+
+    def _learn_from(self, experiment: str | Path) -> None:
+        """Begin with the memory of another experiment; what ran there when it was saved is given up.
+
+        Raises:
+            ArgumentError: There is no memory of a `GlocalSearch`, or it is of other hyperparameters.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            fetch(experiment, folder, self.CKPT_FILE_TMPL.format("*"), _DISCRETE_FILE.format("*"))
+            self.restore_from_dir(folder)
+        self.check_resumed()
+        for trial in sorted(self.ledger.away):
+            record = self.ledger.trial(trial)
+            self.ledger.record(Errored(trial, record.attempt if record is not None else 0, lost=True))
 
     def _restore(self, path: Path, beside: Path) -> None:
         restored = recovered(path)

@@ -1,11 +1,14 @@
 """Rungs that are shares of each trial's own training: who is compared with whom, and when."""
 
+import math
 from dataclasses import replace
 
 import pytest
 
-from ray_glocal.scheduling.decision import Action
-from ray_glocal.scheduling.event import Added, Reported
+from ray_glocal.scheduling import journal
+from ray_glocal.scheduling.attained import Lowest
+from ray_glocal.scheduling.decision import Action, Decision
+from ray_glocal.scheduling.event import Added, Completed, Reported
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.scheduling.rules import Dominated, Rung, Stalled, judge
 from ray_glocal.scheduling.rungs import PARTS, Ladder
@@ -89,3 +92,23 @@ def test_those_that_inherit_weights_are_compared_with_each_other():
 
 def test_a_trial_that_does_not_say_when_it_ends_is_not_judged():
     assert answers([*BEST, Reported("z", 500.0, 9.0, 9.0, 0.01)])[1][-1] is None
+
+
+@pytest.mark.parametrize(
+    "event", [report("a", 0.2, 1.0, age=3.0, inherited=7.0, searching=True), report("a", 0.2, 1.0)]
+)
+def test_what_a_report_says_of_its_weights_survives_on_disk(event):
+    ledger = Ledger([event])
+    assert journal.read(journal.write(ledger)) == ledger
+
+
+def test_forecasts_are_held_against_what_was_reached_once_a_trial_has_come_to_its_end():
+    ledger = Ledger([Reported("a", 1.0, 0.5), Reported("b", 1.0, 0.3), Reported("c", 1.0, math.nan)])
+    pruned = Decision("b", 1.0, Action.STOP, "rung", "Behind.")
+    least = [ledger.view(Lowest()).least(0.9, 0.1)]
+    for event in (pruned, Completed("b"), Completed("a")):
+        ledger.record(event)
+        least.append(ledger.view(Lowest()).least(0.9, 0.1))
+    assert least == [-math.inf, -math.inf, -math.inf, 0.3 - 0.1]
+    assert ledger.view(Lowest()).least(0.2, None) == 0.2, "its own loss counts"
+    assert ledger.view(Lowest()).least(math.nan, None) == -math.inf

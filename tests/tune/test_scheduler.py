@@ -429,7 +429,9 @@ def test_an_experiment_goes_on_by_the_rulebook_that_it_began_with(begin, caplog)
     again.add("b")
     again.report("b", 1, 2.0)
     assert again.scheduler._ladder == Ladder(1, 3, 9)
-    assert "goes on with Ladder(grace=1, factor=3, top=9, parts=0), as it began; Ladder(grace=1, factor=5" in caplog.text
+    assert (
+        "goes on with Ladder(grace=1, factor=3, top=9, parts=0), as it began; Ladder(grace=1, factor=5" in caplog.text
+    )
 
 
 def test_a_ledger_without_a_scheduler_has_no_rulebook():

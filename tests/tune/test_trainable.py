@@ -78,6 +78,20 @@ def test_a_checkpoint_before_the_first_step_can_be_loaded(begin, tmp_path):
     assert second.train()["step"] == 8
 
 
+@pytest.mark.parametrize("changed", [False, True])
+def test_what_was_adapted_is_kept_unless_the_configuration_has_changed_since(begin, tmp_path, changed):
+    first = begin()
+    rest(first)
+    adapted = float(first.session.values["lr"])
+    assert adapted != CONFIG["lr"]
+    first.save_checkpoint(str(tmp_path))
+    second = begin(**({"lr": 0.07} if changed else {}))
+    second.load_checkpoint(str(tmp_path))
+    right = pytest.approx(0.07 if changed else adapted)
+    assert float(second.session.values["lr"]) == right
+    assert [group["lr"] for group in second.session.problem.optimizer.param_groups] == [right]
+
+
 def test_a_fresh_trial_starts_from_its_ancestors_weights_where_they_fit(begin, tmp_path):
     ancestor = begin()
     rest(ancestor)
@@ -91,6 +105,8 @@ def test_a_fresh_trial_starts_from_its_ancestors_weights_where_they_fit(begin, t
     assert all(torch.equal(a, b) for a, b in zip(weights(heir).values(), weights(ancestor).values(), strict=True))
     assert all(torch.equal(a, b) for a, b in zip(weights(stranger).values(), fresh.values(), strict=True))
     first = heir.train()
+    assert (first["lineage/own"], first["lineage/steps"]) == (8, 8 + 32)
+    assert stranger.train()["lineage/steps"] == 8
     assert (first["step"], first["training_iteration"]) == (8, 1)
     assert 8 <= first["cost/steps"] < ancestor.session.metrics()["cost/steps"], "it counts its own steps and cost"
 

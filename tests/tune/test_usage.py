@@ -1,13 +1,18 @@
 """Tune as people use it, on a virtual clock: each experiment is Tune's own, and what is right stands beside it."""
 
 from collections import Counter
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import trainables
 from ray import tune
+from ray.tune.schedulers import PopulationBasedTraining
 from ray.tune.search import Repeater
 
-from ray_glocal.simulate import following, simulate
+from ray_glocal.errors import ArgumentError
+from ray_glocal.session.state import checkpoint as checkpoint_file
+from ray_glocal.simulate import Cluster, following, simulate
 from ray_glocal.tune import GlocalScheduler, GlocalSearch, GlocalTrainable, adapted
 
 SPACE = {"width": tune.choice([1, 2]), "lr": tune.loguniform(1e-4, 1.0)}
@@ -136,3 +141,110 @@ def test_what_with_parameters_gives_reaches_build():
     with pytest.raises(RuntimeError):
         trainable(config={})
     assert Told.built == [[1, 2]]
+
+
+class Mutating(trainables.Small):
+    """Tells with which rate it goes on, which its configuration names, and which are in the checkpoint."""
+
+    resumed: ClassVar = []
+
+    def load_checkpoint(self, checkpoint):
+        super().load_checkpoint(checkpoint)
+        (rate,) = {group["lr"] for group in self.session.problem.optimizer.param_groups}
+        held = checkpoint_file.read(Path(checkpoint))
+        adapted, start = (float(held[kind]["lr"]) for kind in ("values", "starts"))
+        self.resumed.append((rate, float(self.session.values["lr"]), self.config["lr"], adapted, start))
+
+
+@pytest.mark.parametrize("reuse_actors", [False, True])
+def test_what_population_based_training_changes_counts_over_a_session(reuse_actors):
+    Mutating.resumed.clear()
+    scheduler = PopulationBasedTraining(
+        time_attr="step", perturbation_interval=8, hyperparam_mutations={"lr": tune.loguniform(1e-4, 1e-1)}
+    )
+    space = {"optimizer": "sgd", "width": tune.grid_search([1, 2, 4, 8]), "steps": 6, "lr": tune.loguniform(1e-3, 0.1)}
+    told = simulate(
+        *(Mutating, space),
+        metric="val_loss",
+        mode="min",
+        scheduler=scheduler,
+        cluster=Cluster(4),
+        reuse_actors=reuse_actors,
+    )
+    assert set(told.statuses) == {"TERMINATED"}
+    changed = 0
+    for rate, value, configured, held, start in Mutating.resumed:
+        changed += configured != start
+        assert (rate, value) == pytest.approx((held if configured == start else configured,) * 2)
+    assert changed
+
+
+def unread(config):
+    session, batches = trainables.small(config, {**trainables.SPACE, "temperature": tune.uniform(0, 1)})
+    for batch in session.batches(batches):
+        session.step(batch)
+        if session.at_report:
+            tune.report(session.metrics())
+
+
+@pytest.mark.parametrize("max_failures", [0, 2])
+def test_a_name_that_nobody_reads_ends_the_experiment_at_the_first_trial(max_failures, tmp_path):
+    space = {**trainables.SPACE, "temperature": tune.uniform(0, 1)}
+    searcher = GlocalSearch(space, "val_loss", "min")
+    with pytest.raises(Exception, match=r"`space` must adapt only .*; got 'temperature'\. .* `adapt=\[\.\.\.\]`"):
+        simulate(
+            *(unread, space),
+            metric="val_loss",
+            mode="min",
+            num_samples=24,
+            search_alg=searcher,
+            scheduler=GlocalScheduler(),
+            max_failures=max_failures,
+            folder=tmp_path,
+        )
+    assert len(searcher.ledger.trials) == 1
+
+
+def test_the_overview_says_what_becomes_of_each_entry():
+    space = {
+        "net": {"width": tune.choice([8, 16, 32])},
+        "optimizer": tune.choice(["sgd", "adamw"]),
+        "lr": tune.loguniform(1e-4, 1.0),
+        "seed": tune.sample_from(lambda: 1),
+        "steps": 10,
+    }
+    assert search(space).overview().splitlines() == [
+        "lr         adapted    inside each trial, between 0.0001 and 1, in logarithms",
+        "net/width  searched   across trials, 3 values, in order",
+        "optimizer  searched   across trials, 2 values",
+        "seed       drawn      by Tune for each trial, and not learned from: a function",
+        "steps      untouched  a constant",
+    ]
+
+
+def sloped(config, iteration):
+    return {"loss": abs(config["width"] - 5) + 1 / iteration}
+
+
+def test_a_new_experiment_goes_on_where_a_finished_one_ended(tmp_path):
+    space = {**SPACE, "width": tune.choice([1, 2, 3, 4, 5, 6])}
+    first = search(space)
+    run(following(sloped, 3), space, 24, search_alg=first)
+    first.save_to_dir(str(tmp_path))
+    second = search(space, from_experiment=tmp_path)
+    told = run(following(sloped, 3), space, 10, search_alg=second)
+    assert Counter(config["width"] for config in told.configs)[5] >= 7, "it is known which is the best"
+    assert len(second.ledger.trials) == 34
+    fresh = run(following(sloped, 3), space, 10)
+    assert Counter(config["width"] for config in fresh.configs)[5] < 7
+
+
+def test_an_experiment_of_other_hyperparameters_is_not_gone_on_with(tmp_path):
+    first = search()
+    first.suggest("a")
+    first.save_to_dir(str(tmp_path))
+    with pytest.raises(ArgumentError, match="`space` must hold the hyperparameters of the experiment"):
+        search({**SPACE, "depth": tune.choice([1, 2])}, from_experiment=tmp_path)
+    with pytest.raises(ArgumentError, match="`from_experiment` must be the folder of an experiment that can be read"):
+        search(from_experiment=tmp_path / "nowhere")
+    assert search(from_experiment=tmp_path).ledger.live == frozenset(), "what ran there is given up"

@@ -125,7 +125,7 @@ class Stepping(tune.Trainable):
         return True
 
 
-def small(config):
+def small(config, space=SPACE):
     """A real session on a tiny regression, and its batches."""
     import torch
 
@@ -150,7 +150,7 @@ def small(config):
         mean_square,
         mean_square,
         val_batches=batches,
-        hyper=adapted(config, SPACE),
+        hyper=adapted(config, space),
         total_steps=config["steps"] * 8,
         settings=Settings(window=4, overhead=None, duty_cycle=0.125, report_every=8),
     )
