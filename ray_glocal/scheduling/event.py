@@ -97,6 +97,11 @@ class Reported:
     searching: bool = False
 
     @property
+    def ended(self) -> bool:
+        """Whether the trial has taken all its own steps, finitely: nothing is saved by calling it pruned."""
+        return self.total is not None and self.step >= self.total and self.finite
+
+    @property
     def heir(self) -> bool:
         """Whether its weights had been trained before: it is not compared on rungs with those that start afresh."""
         return self.inherited > 0

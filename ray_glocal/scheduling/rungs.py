@@ -59,7 +59,8 @@ class Ladder:
         """How far a trial has come, in the ladder's units; 0 where its own end, which that would take, is unknown."""
         if not self.parts:
             return report.step
-        return self.parts * report.step / report.total if report.total else 0.0
+        # Floats, and the quotient first: whole numbers of three hundred digits come in results too.
+        return self.parts * (float(report.step) / report.total) if report.total else 0.0
 
     def ripe(self, report: Reported) -> bool:
         """Whether a report may be judged: past the grace period, its rate found, and not of a beginning made anew."""

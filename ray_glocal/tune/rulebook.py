@@ -79,7 +79,7 @@ class Rulebook:
 
     def answer(self, ledger: Ledger, report: Reported) -> Decision | None:
         """The answer to `report`, which the ledger already holds: STOP by a rule, else the end, else CONTINUE."""
-        decision = judge(ledger, report, self.rules)
+        decision = None if report.ended else judge(ledger, report, self.rules)
         return decision if decision is not None and decision.stops else self._finished(report) or decision
 
     def _finished(self, report: Reported) -> Decision | None:

@@ -377,9 +377,6 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         rulebook = self._rulebook = self._rulebook or self._settle(result)
         report = self._plausible(self._forecast(report, result))
         self._record(report)
-        total = finite(result.get(TOTAL))
-        if total is not None and report.step >= total and report.finite:
-            return None  # it has ended by itself, and nothing is saved by calling it pruned
         decision = rulebook.answer(self.ledger, report)
         if decision is not None and self._record(decision) and decision.prunes:
             logger.info("Trial %s is pruned. %s", trial, decision.reason)

@@ -12,7 +12,9 @@ from pathlib import Path
 from ray_glocal.errors import ArgumentError
 from ray_glocal.tune._compat import Trial, error_file
 
-_COMPLAINT = re.compile(r"ArgumentError: `hyper` must name what the optimizer or a loss uses; got '([^']*)'\.(.*)")
+# The session's, before its first step and after it.
+_RULES = r"(?:options of .* or values that a loss reads|what the optimizer or a loss uses)"
+_COMPLAINT = re.compile(rf"ArgumentError: `hyper` must name {_RULES}; got '([^']*)'\.(.*)")
 
 
 def check_read(trial: Trial) -> None:
@@ -28,7 +30,7 @@ def check_read(trial: Trial) -> None:
     told = None if path is None else _COMPLAINT.search(_text(Path(path)))
     if told is not None:
         remedy = f"{told[2].strip()} Or say what to adapt, `adapt=[...]`, to GlocalSearch and `adapted` alike."
-        rule = f"adapt only what the optimizer or a loss reads, which trial {trial.trial_id} found at its first step"
+        rule = "adapt only what the optimizer or a loss reads"
         raise ArgumentError("space", rule, told[1], remedy)
 
 

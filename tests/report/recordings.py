@@ -19,6 +19,7 @@ class Trial(SimpleNamespace):
             status="RUNNING",
             checkpoint=None,
             storage=SimpleNamespace(),
+            error_file=None,
             local_experiment_path=str(folder),
             run_metadata=SimpleNamespace(checkpoint_manager=kept),
         )

@@ -84,6 +84,7 @@ class Trial:
     told: bool = False  # was answered STOP, and is saving
     last_result: dict = field(default_factory=dict)
     storage: SimpleNamespace = field(default_factory=SimpleNamespace)
+    error_file: str | None = None
 
     @property
     def run_metadata(self):
