@@ -27,14 +27,8 @@ _KINDS: dict[str, type[Any]] = {
 _JSON = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _FLOATS = {"step", "loss", "mean", "deviation", "potential", "cost", "value", "total", "age", "inherited"}
 _FLOAT_MAPS = {"hyper", "start", "slopes"}
-_RARE = {
-    "slopes",
-    "weights",
-    "total",
-    "age",
-    "inherited",
-    "searching",
-}  # not written where empty: a record is made at every result
+# Values that are not written: a record is made at every result.
+_RARE: dict[str, Any] = {"slopes": {}, "weights": None, "total": None, "age": None, "inherited": 0.0, "searching": False}
 
 
 def write(ledger: Ledger) -> str:
@@ -117,7 +111,7 @@ def _encode(event: Event) -> dict[str, Any]:
     row: dict[str, Any] = {"event": type(event).__name__.lower()}
     for name in event.__slots__:
         value = getattr(event, name)
-        if value or name not in _RARE:
+        if name not in _RARE or value != _RARE[name]:
             row[name] = _plain(value)
     return row
 
