@@ -28,7 +28,14 @@ _JSON = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _FLOATS = {"step", "loss", "mean", "deviation", "potential", "cost", "value", "total", "age", "inherited"}
 _FLOAT_MAPS = {"hyper", "start", "slopes"}
 # Values that are not written: a record is made at every result.
-_RARE: dict[str, Any] = {"slopes": {}, "weights": None, "total": None, "age": None, "inherited": 0.0, "searching": False}
+_RARE: dict[str, Any] = {
+    "slopes": {},
+    "weights": None,
+    "total": None,
+    "age": None,
+    "inherited": 0.0,
+    "searching": False,
+}
 
 
 def write(ledger: Ledger) -> str:
