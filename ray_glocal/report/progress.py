@@ -17,7 +17,7 @@ from ray import tune
 from ray_glocal.errors import ArgumentError
 from ray_glocal.report.layout import shown
 from ray_glocal.report.statusline import StatusLine
-from ray_glocal.report.trial import ANCESTOR, flat
+from ray_glocal.report.trial import flat
 from ray_glocal.scheduling.decision import Decision
 from ray_glocal.tune.reading import Reading, finite, number
 from ray_glocal.tune.scheduler import GlocalScheduler, scheduler_of
@@ -72,10 +72,11 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tell of a trial that starts from another, once."""
-        ancestor = (trial.config or {}).get(ANCESTOR)
-        if isinstance(ancestor, dict) and trial.trial_id not in self._started:
-            weights = " and weights" if ancestor.get("checkpoint") else ""
-            self._tell(trial, f"starts from the values{weights} of {ancestor.get('trial')}")
+        scheduler = scheduler_of(trial)
+        record = None if scheduler is None else scheduler.ledger.trial(trial.trial_id)
+        if record is not None and record.added.ancestor and trial.trial_id not in self._started:
+            weights = " and weights" if record.added.weights else ""
+            self._tell(trial, f"starts from the values{weights} of {record.added.ancestor}")
         self._started.add(trial.trial_id)
 
     def on_trial_result(

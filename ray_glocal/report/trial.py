@@ -14,7 +14,7 @@ from typing import Any
 from ray_glocal.report.folder import Folder
 from ray_glocal.scheduling.ledger import Record
 
-ANCESTOR = "glocal_ancestor"
+ANCESTOR = "glocal_ancestor"  # a key that earlier versions put into configurations
 _WARNING = "warning"  # key under which a session reports its warnings, a line each
 Row = Mapping[str, Any]
 
@@ -127,11 +127,11 @@ def read(folder: Folder, record: Callable[[str], Record | None], name: str, stat
 
 
 def _ancestor(told: Mapping[str, Any], record: Record | None) -> Ancestor | None:
-    """The ancestor that a configuration names, or else the ledger, which knows of no address."""
+    """The ancestor that the ledger knows, or a configuration of an earlier version names."""
+    if record is not None and record.added.ancestor:
+        return Ancestor(record.added.ancestor, record.added.weights or told.get(f"{ANCESTOR}/checkpoint"))
     if told.get(f"{ANCESTOR}/trial"):
         return Ancestor(str(told[f"{ANCESTOR}/trial"]), told.get(f"{ANCESTOR}/checkpoint"))
-    if record is not None and record.added.ancestor:
-        return Ancestor(record.added.ancestor, None)
     return None
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 Scalar = bool | int | float | str | None
 
+REPEATED = "repeat"  # origin of a trial that Tune's `Repeater` made of a proposal
 FORGOTTEN = "forgotten"  # origin of a trial whose proposal a restored memory, saved too early, does not hold
 
 
@@ -24,12 +25,14 @@ class Added:
         trial: Tune's trial id.
         config: Its configuration, flat, names joined by "/".
         attempt: 0 for a new trial; one more each time that it returns after an end or an error.
-        ancestor: Trial whose values (and weights, where there is a checkpoint) it starts from.
+        ancestor: Trial whose values it starts from.
         levels: Index of the chosen value of each discrete factor, in the order of the space; empty where the trial
             was not proposed by our own searcher.
         start: Start values of the continuous hyperparameters by name.
-        origin: How it was proposed: "cover", "seed" or "explore"; `FORGOTTEN`; empty where somebody else proposed it.
+        origin: How it was proposed: "cover", "seed" or "explore"; `REPEATED`; `FORGOTTEN`; empty where somebody else
+            proposed it.
         reason: Why, in sentences with the numbers that led to it; empty where somebody else proposed it.
+        weights: Address of the ancestor's checkpoint, where its weights are handed down too.
     """
 
     trial: str
@@ -40,6 +43,7 @@ class Added:
     start: Mapping[str, float] = field(default_factory=dict)
     origin: str = ""
     reason: str = ""
+    weights: str | None = None
 
     @property
     def key(self) -> Hashable:
@@ -48,8 +52,13 @@ class Added:
 
     @property
     def proposed(self) -> bool:
-        """Whether our own searcher proposed this trial."""
+        """Whether our own searcher proposed this trial, or the one that it repeats."""
         return bool(self.origin)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it repeats a proposal, and is none of its own."""
+        return self.origin == REPEATED
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,10 @@ class Reported:
         cost: Inner-step equivalents spent so far, hypergradients included.
         slopes: Change of the final loss per e-fold of discrete hyperparameters that have an order, by name, from a
             differentiable relaxation of the choice.
+        total: Step at which the trial's own training ends; None where nobody says.
+        age: Steps that led to the present weights since the trial last began anew; None where nobody says.
+        inherited: Steps that the weights had been trained before, by ancestors.
+        searching: Whether the order of magnitude of the learning rate is still searched for.
     """
 
     trial: str
@@ -78,6 +91,20 @@ class Reported:
     hyper: Mapping[str, float] = field(default_factory=dict)
     cost: float | None = None
     slopes: Mapping[str, float] = field(default_factory=dict)
+    total: float | None = None
+    age: float | None = None
+    inherited: float = 0.0
+    searching: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether the trial has taken all its own steps, finitely: nothing is saved by calling it pruned."""
+        return self.total is not None and self.step >= self.total and self.finite
+
+    @property
+    def heir(self) -> bool:
+        """Whether its weights had been trained before: it is not compared on rungs with those that start afresh."""
+        return self.inherited > 0
 
     @property
     def key(self) -> Hashable:

@@ -25,9 +25,17 @@ _KINDS: dict[str, type[Any]] = {
     kind.__name__.lower(): kind for kind in (Added, Reported, Completed, Errored, Settled, Decision)
 }
 _JSON = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
-_FLOATS = {"step", "loss", "mean", "deviation", "potential", "cost", "value"}
+_FLOATS = {"step", "loss", "mean", "deviation", "potential", "cost", "value", "total", "age", "inherited"}
 _FLOAT_MAPS = {"hyper", "start", "slopes"}
-_RARE = {"slopes"}  # not written where empty: a record is made at every result
+# Values that are not written: a record is made at every result.
+_RARE: dict[str, Any] = {
+    "slopes": {},
+    "weights": None,
+    "total": None,
+    "age": None,
+    "inherited": 0.0,
+    "searching": False,
+}
 
 
 def write(ledger: Ledger) -> str:
@@ -110,7 +118,7 @@ def _encode(event: Event) -> dict[str, Any]:
     row: dict[str, Any] = {"event": type(event).__name__.lower()}
     for name in event.__slots__:
         value = getattr(event, name)
-        if value or name not in _RARE:
+        if name not in _RARE or value != _RARE[name]:
             row[name] = _plain(value)
     return row
 

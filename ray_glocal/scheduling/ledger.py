@@ -181,6 +181,11 @@ class Ledger:
         return len(self._proposed)
 
     @property
+    def last_proposal(self) -> Added | None:
+        """The latest trial that our own searcher has proposed."""
+        return next(reversed(self._proposed.values()), None)
+
+    @property
     def decisions(self) -> tuple[Decision, ...]:
         """All decisions, oldest first."""
         return tuple(self._decisions)
@@ -206,7 +211,7 @@ class Ledger:
         self._trials: dict[str, Record] = {}
         self._live: set[str] = set()
         self._away: set[str] = set()
-        self._proposed: set[str] = set()
+        self._proposed: dict[str, Added] = {}
         self._decisions: list[Decision] = []
         self._answers: dict[tuple[str, float], Decision] = {}
         self._settings: dict[str, float] = {}
@@ -228,12 +233,13 @@ class Ledger:
         if trial not in self._trials:
             self._trials[trial] = Record(Added(trial))
             self._live.add(trial)
-            self._proposed.add(trial)  # a memory older than the experiment; what has run is not to be proposed again
+            # A memory older than the experiment; what has run is not to be proposed again.
+            self._proposed[trial] = self._trials[trial].added
         return self._trials[trial]
 
     def _add(self, event: Added) -> None:
-        if event.proposed:
-            self._proposed.add(event.trial)
+        if event.proposed and not event.repeats:
+            self._proposed[event.trial] = event
         if event.trial not in self._trials:
             self._trials[event.trial] = Record(event, event.attempt)
         record = self._trials[event.trial]

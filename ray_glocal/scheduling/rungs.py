@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.scheduling.decision import Decision
 from ray_glocal.scheduling.event import Added, Errored, Reported
 from ray_glocal.scheduling.ledger import Event
 
+PARTS = 3600  # of a trial's own training, for rungs that are shares of it: many reduction factors divide it
+
 
 @dataclass(frozen=True)
 class Ladder:
-    """Rungs at `grace * factor**k` steps.
+    """Rungs at `grace * factor**k` steps, or at such parts of each trial's own training.
 
     Args:
-        grace: Steps before which nobody is judged, at least 1.
+        grace: Steps, or parts, before which nobody is judged, at least 1.
         factor: Reduction factor: one in `factor` trials of a rung goes on, at least 2.
-        top: Rungs at or beyond this many steps do not exist, because nobody could be pruned there; None for no end.
+        top: Rungs at or beyond this many do not exist, because nobody could be pruned there; None for no end.
+        parts: Parts into which each training is divided, so that trials of different lengths, batch sizes and epochs
+            meet at the same share of what they have before them; 0 where rungs are in steps.
+        heirs: Whether those stand on it whose weights were trained before, or those that start afresh.
 
     Raises:
         ArgumentError: `grace` or `factor` is not a whole number in its range.
@@ -32,6 +37,8 @@ class Ladder:
     grace: int
     factor: int = 3
     top: float | None = None
+    parts: int = 0
+    heirs: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         _whole("grace_period", self.grace, 1)
@@ -47,6 +54,37 @@ class Ladder:
         while milestone <= step and (self.top is None or milestone < self.top):
             rung, milestone = rung + 1, milestone * int(self.factor)
         return rung
+
+    def clock(self, report: Reported) -> float:
+        """How far a trial has come, in the ladder's units; 0 where its own end, which that would take, is unknown."""
+        if not self.parts:
+            return report.step
+        # Floats, and the quotient first: whole numbers of three hundred digits come in results too.
+        return self.parts * (float(report.step) / report.total) if report.total else 0.0
+
+    def ripe(self, report: Reported) -> bool:
+        """Whether a report may be judged: past the grace period, its rate found, and not of a beginning made anew."""
+        if report.searching or self.clock(report) < self.grace:
+            return False
+        return report.age is None or self.clock(replace(report, step=report.age)) >= self.grace
+
+    def reached(self, report: Reported) -> int:
+        """The rung that a report stands for; -1 for none.
+
+        A share of training is stood for by what is reported no later than half-way to the next rung, in proportions:
+        of later reports the forecasts are better informed than those that they would be compared with.
+        """
+        rung = self.rung(self.clock(report)) if self.ripe(report) else -1
+        late = self.parts and self.clock(report) > self.milestone(rung) * math.sqrt(self.factor)
+        return -1 if late else rung
+
+    def beside(self, report: Reported) -> Ladder:
+        """The ladder on which those stand that a trial is compared with."""
+        return self if report.heir == self.heirs else replace(self, heirs=report.heir)
+
+    def place(self, rung: int) -> str:
+        """A rung in words."""
+        return f"{self.milestone(rung) / self.parts:.0%} of training" if self.parts else f"rung {self.milestone(rung)}"
 
     def keeps(self, population: int) -> int:
         """How many of a rung's `population` go on: all while it is smaller than `factor`, then one in `factor`."""
@@ -130,12 +168,16 @@ class Rungs:
         return values[self.ladder.keeps(len(values)) - 1]
 
     def _report(self, event: Reported) -> None:
+        if event.heir != self.ladder.heirs:
+            return None
         if not event.finite:
             return self._take_out(event.trial, returns=False)
+        if event.age is not None and not self.ladder.ripe(event):
+            self._forget(event.trial)
         place = self._places.get(event.trial)
         if place is not None and event.step > place.latest_step:
             place.latest, place.latest_step = event.prospect, event.step
-        rung = self.ladder.rung(event.step)
+        rung = self.ladder.reached(event)
         if rung > (-1 if place is None else place.rung):
             self._climb(event, rung)
         return None
@@ -149,6 +191,14 @@ class Rungs:
             insort(self._population.setdefault(rung, []), event.prospect)
             if event.trial not in self._pruned:
                 insort(self._survivors.setdefault(rung, []), event.prospect)
+
+    def _forget(self, trial: str) -> None:
+        """A trial has begun anew: what it came to before says nothing of it any more."""
+        if trial in self._places and trial not in self._out:
+            self._remove(self._population, trial)
+            if trial not in self._pruned:
+                self._remove(self._survivors, trial)
+        self._places.pop(trial, None)
 
     def _prune(self, decision: Decision) -> None:
         if decision.rule == "nonfinite":

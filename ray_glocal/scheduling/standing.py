@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ray_glocal.scheduling.decision import Decision
 from ray_glocal.scheduling.event import Added, Errored, Reported
 from ray_glocal.scheduling.ledger import Event
+from ray_glocal.scheduling.rungs import Ladder
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,11 @@ class Ends:
     """What a standing compares.
 
     Args:
-        grace: Steps before which a forecast says too little to lead.
+        ladder: Tells from when on a forecast says enough to lead.
         deviations: Standard deviations between a forecast and its pessimistic end.
     """
 
-    grace: float
+    ladder: Ladder
     deviations: float
 
     def start(self) -> Standing:
@@ -76,7 +77,7 @@ class Standing:
     def _report(self, event: Reported) -> None:
         if not event.finite:
             self._take_out(event.trial, returns=False)
-        elif event.trial not in self._out and event.deviation is not None and event.step >= self._ends.grace:
+        elif event.trial not in self._out and event.deviation is not None and self._ends.ladder.ripe(event):
             pessimistic = event.final + self._ends.deviations * event.deviation
             self._now[event.trial] = Leader(event.trial, event.final, pessimistic)
             self._count += 1

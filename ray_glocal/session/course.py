@@ -50,6 +50,8 @@ class Course:
         self.problem, self.schedule, self.validation, self.meter = problem, schedule, validation, meter
         self.trace, self.notices, self.total_steps, self.settings = trace, notices, total_steps, settings
         self.step_count = 0
+        self.began = 0  # step from which the present weights have trained on: what led elsewhere is none of theirs
+        self.inherited = 0  # steps that an ancestor's weights had been trained
         self.values: Values = problem.start_values()
         self.ran = self.values  # those of the last inner step
         self.factors = schedule.foresee(total_steps)
@@ -93,7 +95,8 @@ class Course:
         found = self.guard.retreat(self.problem, self.ran, to_first=to_first) if trouble else None
         if found is None:
             return None
-        self._leave_path()
+        assert self.guard.good is not None
+        self._leave_path(self.guard.good.step)
         self.set_values(found.values)
         self._record(found.values, "roll back", f"{trouble}: {found.sentence}")
         return found
@@ -102,18 +105,20 @@ class Course:
         """Go on from the last good state, with other hyperparameters."""
         assert self.guard.good is not None
         self.guard.good.apply(self.problem)
-        self._leave_path()
+        self._leave_path(self.guard.good.step)
         self.set_values(values)
         self._record(values, "go back", reason)
 
     def begin_anew(self, values: Values, reason: str) -> None:
         """Train from the first weights, with other hyperparameters."""
         self.guard.restart(self.problem)
-        self._leave_path()
+        self._leave_path(0)
         self.set_values(values)
         self._record(values, "restart", reason)
 
-    def _leave_path(self) -> None:
+    def _leave_path(self, step: int) -> None:
+        """Go on from the weights of an earlier step."""
+        self.began = self.step_count - max(step - self.began, 0)
         self.train_losses.clear()
         self.averages.restart()
         self.forget()

@@ -359,6 +359,9 @@ class GlocalSession:
             "potential": self._adaptation.potential(loss),
             "rollbacks": self._guard.rollbacks,
             "windows": self._adaptation.count,
+            "searching": int(self._adaptation.searching),
+            "lineage/own": self.step_count - self._course.began,
+            "lineage/steps": self.step_count - self._course.began + self._course.inherited,
         }
         told |= entry_metrics("hyper", self.problem, flat(self.values))
         return told | entry_metrics("elasticity", self.problem, self._adaptation.elasticity)
@@ -391,7 +394,9 @@ class GlocalSession:
 
         Keys: `val_loss`, `train_loss` (mean since the last report), `step`, `total_steps`, `forecast/final_loss` and
         `forecast/deviation` (as of the last report; NaN while too little is known), `potential`, `rollbacks`, `windows`
-        (differentiated so far), `hyper/<name>`, `elasticity/<name>`, and `cost/steps` (inner-step equivalents),
+        (differentiated so far), `searching` (1 while the learning rate's order of magnitude is searched for),
+        `lineage/own` (steps that led to the present weights since training last began anew) and `lineage/steps` (those
+        and the steps of inherited weights), `hyper/<name>`, `elasticity/<name>`, and `cost/steps` (in inner steps),
         `cost/seconds`, `cost/share` (of the seconds that went into anything but plain training) and `cost/overhead`
         (those seconds over plain training's).
         `warnings` is how many the session has given so far, and `warning` their texts, a line each.
@@ -485,6 +490,7 @@ class GlocalSession:
         if checkpoint.fits(theirs["model"], self.problem.model.state_dict()):
             self.problem.model.load_state_dict(theirs["model"])
             self._guard.inherit(theirs["guard"])
+            self._course.inherited = theirs["inherited"] + theirs["step"] - theirs["began"]
             self._course.averages.restart()
             self._adaptation.inherit()
 
@@ -503,6 +509,9 @@ class GlocalSession:
         return {
             "identity": self._identity(),
             "step": self.step_count,
+            "began": self._course.began,
+            "inherited": self._course.inherited,
+            "starts": self.problem.start_values(),
             "values": dict(self.values),
             "model": self.problem.model.state_dict(),
             "averaged": self._averaged_as_plain(),
@@ -549,6 +558,7 @@ class GlocalSession:
     def _load_plain(self, plain: dict[str, Any]) -> None:
         device, course = self.problem.parameters[0].device, self._course
         course.step_count, course.values = plain["step"], plain["values"]
+        course.began, course.inherited = plain["began"], plain["inherited"]
         self.problem.model.load_state_dict(plain["model"])
         set_transient_buffers(self.problem.model, plain["transient"])
         self.problem.optimizer.load_state_dict(decoded(plain["optimizer"]))
@@ -572,6 +582,15 @@ class GlocalSession:
         self.notices.load_plain(plain["notices"])
         self.problem.reads |= set(self.values)
         Randomness.from_plain(plain["randomness"]).restore()
+        self._take_changed(plain["starts"])
+
+    def _take_changed(self, starts: Values) -> None:
+        """Let what a scheduler such as PBT has changed since the checkpoint count, and not what was adapted there."""
+        changed = {n: v for n, v in self.problem.start_values().items() if not torch.equal(v, starts[n].to(v))}
+        if changed:
+            self._course.set_values({**self.values, **changed})
+            told = ", ".join(f"{name} = {value.tolist()}" for name, value in changed.items())
+            logger.info("Goes on with what its configuration says now: %s.", told)
 
 
 def _mean(losses: Sequence[Tensor]) -> float:

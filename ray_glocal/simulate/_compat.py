@@ -25,6 +25,7 @@ from ray.tune.execution.tune_controller import TuneController  # DeveloperAPI: t
 from ray.tune.experiment import Experiment, Trial
 from ray.tune.result import RESULT_DUPLICATE as FUNCTION_ENDED  # in the place of a result: the function returned
 from ray.tune.result import STDERR_FILE, STDOUT_FILE, TRIAL_INFO  # what Tune slips into a configuration
+from ray.tune.utils import flatten_dict  # DeveloperAPI: by which Tune itself knows nested metrics, as `val/loss`
 
 from ray_glocal.errors import ArgumentError
 
@@ -223,4 +224,5 @@ __all__ = [
     "VirtualExperiment",
     "configuration",
     "driver_alone",
+    "flatten_dict",
 ]

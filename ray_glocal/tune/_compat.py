@@ -38,6 +38,8 @@ SNAPSHOT = "experiment_state-*.json"  # what Tune knows of an experiment's trial
 TUNER = "tuner.pkl"  # the `Tuner` that began the experiment
 Bundles = tuple[Mapping[str, float], ...]
 
+_HANDED = "glocal_ancestor"  # attribute of a trial's storage context: plain text, for workers without our code
+
 _PART = 1 << 20  # bytes at a time of files that are compared
 
 
@@ -239,22 +241,43 @@ def _equal(one: Any, other: Any) -> bool:
             return True
 
 
-def filesystem_of_function() -> FileSystem | None:
-    """The filesystem of the experiment whose function runs in this process, with its endpoint and its credentials.
+@dataclass(frozen=True)
+class Ground:
+    """What a worker knows of the trial that it runs, beside its configuration.
 
-    Tune hands it to every worker, and shows it nowhere.
+    Args:
+        filesystem: Of the experiment, with its endpoint and its credentials.
+        ancestor: Name of the trial whose weights this one starts from; empty for none.
+        checkpoint: Address of that trial's checkpoint; empty for none.
     """
+
+    filesystem: FileSystem | None = None
+    ancestor: str = ""
+    checkpoint: str = ""
+
+
+def hand_down(trial: Trial, ancestor: str, checkpoint: str) -> None:
+    """Let the worker of a trial know whose weights it starts from: its `Ground` will tell.
+
+    Tune hands the trial's own storage context to each worker that takes the trial over: to a fresh one, to one that is
+    used again, after a failure and after a restore. The configuration, which belongs to the user, stays as it is.
+    """
+    setattr(trial.storage, _HANDED, (ancestor, checkpoint))
+
+
+def ground_of_function() -> Ground | None:
+    """That of the function that runs in this process; None where none does. Tune shows its storage nowhere."""
     session = get_session()
-    return None if session is None else _filesystem(session.storage)
+    return None if session is None else _ground(session.storage)
 
 
-def filesystem_of_trainable(trainable: object) -> FileSystem | None:
-    """The same for a class trainable, which holds it itself; None where nobody runs it."""
-    return _filesystem(getattr(trainable, "_storage", None))
+def ground_of_trainable(trainable: object) -> Ground:
+    """The same for a class trainable, which holds its storage itself; nothing is known where nobody runs it."""
+    return _ground(getattr(trainable, "_storage", None))
 
 
-def _filesystem(storage: object) -> FileSystem | None:
-    return getattr(storage, "storage_filesystem", None)
+def _ground(storage: object) -> Ground:
+    return Ground(getattr(storage, "storage_filesystem", None), *getattr(storage, _HANDED, ()))
 
 
 def leave_lost_checkpoint(trial: Trial, resumable: Callable[[Checkpoint], bool]) -> str | None:
@@ -270,6 +293,12 @@ def leave_lost_checkpoint(trial: Trial, resumable: Callable[[Checkpoint], bool])
     newest = max(left, key=lambda held: held.metrics.get(TRAINING_ITERATION, 0), default=None)
     manager._latest_checkpoint_result = newest
     return str(latest.path)
+
+
+def error_file(trial: Trial) -> str | None:
+    """The driver's file of a trial's failures as text; None where it has not failed. Hooks are told of no exception."""
+    path: str | None = trial.error_file
+    return path
 
 
 def experiment_folder(trial: Trial) -> str:
@@ -361,6 +390,7 @@ __all__ = [
     "Categorical",
     "Domain",
     "Float",
+    "Ground",
     "Integer",
     "LogUniform",
     "Moment",
@@ -372,10 +402,12 @@ __all__ = [
     "checkpoints_kept",
     "checkpoints_scored",
     "drop_superseded",
+    "error_file",
     "experiment_folder",
-    "filesystem_of_function",
-    "filesystem_of_trainable",
     "grid_values",
+    "ground_of_function",
+    "ground_of_trainable",
+    "hand_down",
     "last_checkpoint",
     "latest_of",
     "leave_lost_checkpoint",

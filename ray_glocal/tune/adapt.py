@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
+from ray import tune
 from ray.tune import Checkpoint
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session import Adapted
-from ray_glocal.tune.ancestry import ancestor
+from ray_glocal.tune.ancestry import ancestor, storage_of
 from ray_glocal.tune.space import Continuous, split
 
 # Names that mean an option of the optimizer at the end of a nested name; any other is read by the losses.
 _OPTIONS = frozenset({"lr", "momentum", "dampening", "weight_decay", "beta1", "beta2", "alpha", "eps"})
 
 
-def adapted(config: Mapping[str, Any], space: Mapping[str, Any], *, adapt: Sequence[str] | None = None) -> Adapted:
+def adapted(
+    config: Mapping[str, Any],
+    space: Mapping[str, Any],
+    *,
+    adapt: Sequence[str] | None = None,
+    trainable: tune.Trainable | None = None,
+) -> Adapted:
     """What a session adapts: the continuous domains of the space, from the values that the trial was given.
 
     Args:
         config: The trial's configuration, from any searcher or scheduler.
         space: The Tune space it was drawn from.
         adapt: Names to adapt; None for every continuous domain.
+        trainable: `self`, in a class trainable of your own: through it the trial's ancestor is known. A function and
+            a `GlocalTrainable` do without; workers of Ray Train are handed what the trial's function was told here.
 
     Returns:
         Hyperparameters with start value, bounds and scale (`loguniform`: log; `uniform`: logit between its bounds;
-        `randn`: identity), the ancestor's checkpoint where `GlocalSearch` named one, and Tune's kind of checkpoint.
+        `randn`: identity), the checkpoint of the ancestor that `GlocalSearch` gave the trial, if any, and Tune's kind
+        of checkpoint.
 
     Raises:
         ArgumentError: Nothing in `space` is continuous, or `config` holds no number inside the bounds for one that is.
@@ -36,7 +47,8 @@ def adapted(config: Mapping[str, Any], space: Mapping[str, Any], *, adapt: Seque
     if not continuous:
         raise nothing_continuous(space)
     hyperparameters = tuple(_hyperparameter(entry, _start(config, entry)) for entry in continuous)
-    return Adapted(hyperparameters, ancestor(config), Checkpoint.from_directory)
+    with nullcontext() if trainable is None else storage_of(trainable):
+        return Adapted(hyperparameters, ancestor(), Checkpoint.from_directory)
 
 
 def nothing_continuous(space: Mapping[str, Any]) -> ArgumentError:

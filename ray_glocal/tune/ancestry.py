@@ -1,29 +1,27 @@
-"""Ancestors' checkpoints: written into configurations as text, opened by the workers of their descendants.
+"""Ancestors' checkpoints: handed to the workers of their descendants as text, and opened there.
 
-Text holds no endpoint and no credentials, so an address is opened through the filesystem of the experiment at hand
-wherever it is of that kind, and by its scheme alone elsewhere.
+The configuration stays the user's own: what is handed down travels beside it, with the trial's storage. Text holds no
+endpoint and no credentials, so an address is opened through the filesystem of the experiment at hand wherever it is of
+that kind, and by its scheme alone elsewhere.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
 from pyarrow.fs import FileSystem, FileType
 from ray.tune import Checkpoint
 
-from ray_glocal.tune._compat import Trial, filesystem_of_function, filesystem_of_trainable, last_checkpoint
+from ray_glocal.tune._compat import Ground, Trial, ground_of_function, ground_of_trainable, last_checkpoint
 from ray_glocal.tune.storage import UNREADABLE, located
-
-ANCESTOR = "glocal_ancestor"  # key of a configuration under which `GlocalSearch` names the trial it hands down from
 
 # pyarrow's names of the filesystems that an address alone leads to, and their schemes.
 _SCHEMES = {"s3": "s3", "gcs": "gs", "abfs": "abfs", "hdfs": "hdfs"}
 
-_of_class: ContextVar[FileSystem | None] = ContextVar("filesystem of a class trainable", default=None)
+_of_class: ContextVar[Ground | None] = ContextVar("ground of a class trainable", default=None)
 
 logger = logging.getLogger(__name__)
 
@@ -37,37 +35,39 @@ def address(trial: Trial) -> str | None:
     return str(checkpoint.path) if scheme is None else f"{scheme}://{checkpoint.path}"
 
 
-def ancestor(config: Mapping[str, Any]) -> Checkpoint | None:
-    """The checkpoint that a configuration names its trial's ancestor by; None, and a warning, where it is not there."""
-    named = config.get(ANCESTOR) or {}
-    place = named.get("checkpoint")
-    if not place:
+def ancestor() -> Checkpoint | None:
+    """The checkpoint that the trial of this worker starts from; None where it has none.
+
+    Where it is not there, that is said in a warning.
+    """
+    ground = ground_of_function() or _of_class.get() or Ground()
+    if not ground.checkpoint:
         return None
     try:
-        checkpoint = _checkpoint(str(place))
+        checkpoint = _checkpoint(ground.checkpoint, ground.filesystem)
         if checkpoint.filesystem.get_file_info(checkpoint.path).type == FileType.Directory:
             return checkpoint
     except UNREADABLE as error:
         trouble = f"cannot be opened: {error}"
     else:
         trouble = "is gone"
-    logger.warning("The checkpoint %s of ancestor %s %s: starting afresh.", place, named.get("trial"), trouble)
+    told = ground.checkpoint, ground.ancestor, trouble
+    logger.warning("The checkpoint %s of ancestor %s %s: starting afresh.", *told)
     return None
 
 
 @contextmanager
 def storage_of(trainable: object) -> Iterator[None]:
-    """Let ancestors be opened through the storage of a class trainable; that of a function is known by itself."""
-    token = _of_class.set(filesystem_of_trainable(trainable))
+    """Let `adapted` know the trial that a class trainable runs; that of a function is known by itself."""
+    token = _of_class.set(ground_of_trainable(trainable))
     try:
         yield
     finally:
         _of_class.reset(token)
 
 
-def _checkpoint(place: str) -> Checkpoint:
+def _checkpoint(place: str, own: FileSystem | None) -> Checkpoint:
     scheme, mark, path = place.partition("://")
-    own = filesystem_of_function() or _of_class.get()
     if own is not None and _scheme(own) == (scheme if mark else None):
         return Checkpoint(path if mark else place, own)
     filesystem, found = located(place)

@@ -16,7 +16,6 @@ from typing import Any
 from ray_glocal.errors import ArgumentError
 from ray_glocal.scheduling.event import Added, Scalar
 from ray_glocal.scheduling.ledger import Event, Ledger
-from ray_glocal.tune.ancestry import ANCESTOR
 from ray_glocal.tune.reading import finite, flat_config
 from ray_glocal.tune.space import Discrete, Split
 
@@ -76,7 +75,7 @@ def _recorded(event: Added, parts: Split) -> dict[str, str]:
     besides, those of the space at hand are known to be searched, and others where these are fewer than its levels.
     """
     found = dict.fromkeys(event.start, "adapted")
-    names = {name for name in event.config if name not in event.start and not name.startswith(ANCESTOR)}
+    names = {name for name in event.config if name not in event.start}
     constant = {name for name in names if any(_within(name, constant) for constant in parts.constants)}
     known = {d.name for d in parts.discrete if any(_within(name, d.name) for name in names)}
     others = {name for name in names - constant if not any(_within(name, own) for own in known)}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,11 @@ MEAN, DEVIATION, POTENTIAL, COST, TOTAL = (
     "cost/steps",
     "total_steps",
 )
+SEARCHING, AGE, LINEAGE = "searching", "lineage/own", "lineage/steps"  # of a session's weights
+# Metrics that are shares, whatever else their names say: 0 to 1, or to 100 where they are told in per cent.
+_SHARES = frozenset(
+    {"accuracy", "acc", "acc1", "top1", "top5", "auc", "auroc", "f1", "precision", "recall", "iou", "dice"}
+)
 _HYPER, _ELASTICITY = "hyper/", "elasticity/"
 
 
@@ -36,6 +42,7 @@ class Reading:
         forecast_of: The metric whose end a session's own forecast tells; for any other metric that forecast is of no
             use, and the reported values themselves are forecast.
         slopes: Discrete hyperparameters whose `elasticity/<name>` is read, where it is of that metric.
+        bounds: Least and greatest value that the metric can take; None for what its name says.
 
     Raises:
         ArgumentError: No metric, or a mode that is neither.
@@ -46,12 +53,27 @@ class Reading:
     time_attr: str = "step"
     forecast_of: str = "val_loss"
     slopes: tuple[str, ...] = ()
+    bounds: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if not self.metric or not isinstance(self.metric, str):
             remedy = 'Pass metric="val_loss" to GlocalScheduler, GlocalSearch or Tune.'
             raise ArgumentError("metric", "name the reported value to optimise", self.metric, remedy)
         check_mode(self.mode, self.metric)
+        if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
+            remedy = "Give the least and the greatest value, infinite where there is none."
+            raise ArgumentError("bounds", "be a range", self.bounds, remedy)
+
+    def possible(self, forecast: float, loss: float) -> float:
+        """A forecast loss within what the metric can be, beside a loss that was reported."""
+        least, greatest = self.bounds or self._named_bounds(self.sign * loss)
+        return self.sign * min(max(self.sign * forecast, least), greatest)
+
+    def _named_bounds(self, value: float) -> tuple[float, float]:
+        """The range that the metric's name speaks of, if the value lies in it."""
+        words = set(re.split(r"[^a-z0-9]+", self.metric.lower()))
+        greatest = 1.0 if value <= 1 else 100.0
+        return (0.0, greatest) if words & _SHARES and 0 <= value <= greatest else (-math.inf, math.inf)
 
     @property
     def sign(self) -> float:
@@ -74,8 +96,12 @@ class Reading:
         hyper = {k.removeprefix(_HYPER): x for k, v in result.items() if (x := _hyper(k, v)) is not None}
         potential, cost = finite(result.get(POTENTIAL)), finite(result.get(COST))
         loss = self.sign * value
+        mean = mean if mean is None else self.possible(mean, loss)
         slopes = self._slopes(result, loss if mean is None else mean)
-        return Reported(trial, self.step(result), loss, mean, deviation, potential, hyper, cost, slopes)
+        age, lineage = finite(result.get(AGE)), finite(result.get(LINEAGE))
+        inherited = 0.0 if age is None or lineage is None else max(lineage - age, 0.0)
+        when = finite(result.get(TOTAL)), age, inherited, bool(finite(result.get(SEARCHING)))
+        return Reported(trial, self.step(result), loss, mean, deviation, potential, hyper, cost, slopes, *when)
 
     def _slopes(self, result: Mapping[str, Any], final: float) -> dict[str, float]:
         if self.metric != self.forecast_of or not math.isfinite(final):

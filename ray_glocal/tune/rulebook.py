@@ -13,7 +13,7 @@ from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.scheduling.rules import RULES, Rule, judge, rules_named
 from ray_glocal.scheduling.rungs import Ladder
 
-GRACE, FACTOR, END = "grace_period", "reduction_factor", "max_t"
+GRACE, FACTOR, END, SHARES = "grace_period", "reduction_factor", "max_t", "parts"
 _RULE = "rule/"  # settings that name the rules; their values are positions
 _OWN = -1.0  # value of a rule that is not the library's, so that its name says nothing about what it does
 
@@ -33,13 +33,13 @@ class Rulebook:
     max_t: float | None = None
 
     @classmethod
-    def of(cls, grace: int, factor: int, max_t: float | None, rules: Sequence[str | Rule]) -> Rulebook:
-        """The rulebook that settings of a scheduler stand for.
+    def of(cls, grace: int, factor: int, max_t: float | None, rules: Sequence[str | Rule], parts: int = 0) -> Rulebook:
+        """The rulebook that settings of a scheduler stand for; with `parts`, on the clock of each trial's own training.
 
         Raises:
             ArgumentError: A setting is out of its range or a rule is not known.
         """
-        ladder = Ladder(grace, factor, max_t)
+        ladder = Ladder(grace, factor, parts or max_t, parts)
         return cls(ladder, rules_named(rules, ladder), max_t)
 
     @classmethod
@@ -60,17 +60,26 @@ class Rulebook:
                 "ledger", f"hold the settings {GRACE}, {FACTOR} and {END}", [grace, factor, end], remedy
             )
         names = _names(ledger) if rules is None else rules
-        return cls.of(int(grace), int(factor), end if math.isfinite(end) else None, names)
+        return cls.of(
+            int(grace), int(factor), end if math.isfinite(end) else None, names, int(ledger.settled(SHARES) or 0)
+        )
 
     def settings(self) -> tuple[Settled, ...]:
         """What the ledger has to hold for `settled` to find this rulebook again."""
         named = [Settled(_RULE + rule.name, i if self._known(rule) else _OWN) for i, rule in enumerate(self.rules)]
         end = math.inf if self.max_t is None else self.max_t
-        return Settled(GRACE, self.ladder.grace), Settled(FACTOR, self.ladder.factor), Settled(END, end), *named
+        shares = [Settled(SHARES, self.ladder.parts)] if self.ladder.parts else []
+        return (
+            Settled(GRACE, self.ladder.grace),
+            Settled(FACTOR, self.ladder.factor),
+            Settled(END, end),
+            *shares,
+            *named,
+        )
 
     def answer(self, ledger: Ledger, report: Reported) -> Decision | None:
         """The answer to `report`, which the ledger already holds: STOP by a rule, else the end, else CONTINUE."""
-        decision = judge(ledger, report, self.rules)
+        decision = None if report.ended else judge(ledger, report, self.rules)
         return decision if decision is not None and decision.stops else self._finished(report) or decision
 
     def _finished(self, report: Reported) -> Decision | None:

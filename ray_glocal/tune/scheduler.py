@@ -21,11 +21,12 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Forecaster
 from ray_glocal.koopman import forecaster as named_forecaster
 from ray_glocal.scheduling import journal
+from ray_glocal.scheduling.attained import Lowest
 from ray_glocal.scheduling.decision import Decision
 from ray_glocal.scheduling.event import FORGOTTEN, Added, Completed, Errored, Reported, Settled
 from ray_glocal.scheduling.ledger import Event, Ledger
 from ray_glocal.scheduling.rules import Rule
-from ray_glocal.scheduling.rungs import Ladder
+from ray_glocal.scheduling.rungs import PARTS, Ladder
 from ray_glocal.tune import decisions as table
 from ray_glocal.tune._compat import (
     TRAINING_ITERATION,
@@ -33,6 +34,7 @@ from ray_glocal.tune._compat import (
     checkpoints_kept,
     checkpoints_scored,
     experiment_folder,
+    hand_down,
     last_result,
     leave_lost_checkpoint,
     search_is_finished,
@@ -47,6 +49,7 @@ from ray_glocal.tune.reading import TOTAL, Reading, agreed, check_mode, finite, 
 from ray_glocal.tune.retention import Retention, check_kind, resumable
 from ray_glocal.tune.rulebook import Rulebook
 from ray_glocal.tune.search import GlocalSearch
+from ray_glocal.tune.unread import check_read
 
 DECISIONS_FILE = "decisions.parquet"
 SIGN = "sign/"  # settings that tell which metric is optimised, and what turns it into a loss: 1 or -1
@@ -76,12 +79,16 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         search: The searcher to share the ledger with; found by itself where it is left out.
         time_attr: Key of the trial's clock; `training_iteration` where a result lacks it.
         max_t: Steps after which a trial is done; None to leave that to the trainable.
-        grace_period: Steps before which nobody is judged; None for the end of training over `reduction_factor` ** 2
-            (1 where the end is not known: neither `max_t`, nor a stopping criterion, nor `total_steps` in the results).
+        grace_period: Steps before which nobody is judged; rungs are then in steps. None for the end of training over
+            `reduction_factor` ** 2 (1 where the end is not known: neither `max_t`, nor a stopping criterion, nor
+            `total_steps` in the results); where results tell `total_steps`, as a session's do, rungs are then shares of
+            each trial's own training, whatever its batch size, epochs or length.
         reduction_factor: One in this many trials of a rung goes on.
         rules: Names of pruning rules (`nonfinite`, `rung`, `dominated`, `stalled`), or rules.
         forecaster: Name of a forecaster of `ray_glocal.koopman`, or a forecaster.
         forecast_of: The metric whose end a session's own `forecast/final_loss` tells.
+        bounds: Least and greatest value that the metric can take, which no forecast leaves; None for 0 to 1 (or to 100)
+            where its name speaks of a share, as "accuracy" does, and for anything else no bounds.
         checkpoints: Which stay in the storage where `CheckpointConfig` says neither `num_to_keep` nor
             `checkpoint_score_attribute`. "needed": the latest one of each trial, and while it is not over those that
             a restored experiment would go on from; of trials that ended no more than the weights, if they are a
@@ -108,6 +115,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         rules: Sequence[str | Rule] = ("nonfinite", "rung"),
         forecaster: str | Forecaster = "relaxation",
         forecast_of: str = "val_loss",
+        bounds: tuple[float, float] | None = None,
         checkpoints: str = "needed",
         preflight: bool = True,
     ) -> None:
@@ -122,7 +130,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._rule_names = tuple(rules)
         self._forecaster = named_forecaster(forecaster) if isinstance(forecaster, str) else forecaster
         self._time_attr, self._forecast_of, self._preflight = time_attr, forecast_of, preflight
-        self._checkpoints = checkpoints
+        self._checkpoints, self._bounds = checkpoints, bounds
         self._retention: Retention | None = None  # none before an experiment begins, or where all are kept
         self._stop: dict[str, Any] = {}  # Tune's own stopping criterion
         self._rulebook: Rulebook | None = None
@@ -171,7 +179,8 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
     def _read_results(self) -> None:
         """Fix how results are read, for the searcher too; complain where nobody has said which metric counts."""
         slopes = self._search.ordinal if self._search is not None else ()
-        self.reading = Reading(self._metric or "", self._mode or "", self._time_attr, self._forecast_of, slopes)
+        told = self._time_attr, self._forecast_of, slopes, self._bounds
+        self.reading = Reading(self._metric or "", self._mode or "", *told)
         if self._search is not None:
             self._search.link(self.reading, self._end_stopped)
 
@@ -244,17 +253,30 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._order[trial.trial_id] = self._added
         record = self.ledger.trial(trial.trial_id)
         over = trial.status in (Trial.TERMINATED, Trial.ERROR)
-        if not over:
-            self._running[trial.trial_id] = trial
-            self._leave_lost_checkpoint(trial)
         if record is None:
-            origin = FORGOTTEN if self._gathering and self._search is not None else ""
-            self._record(Added(trial.trial_id, flat_config(trial.config), origin=origin))
+            self._record(self._met(trial))
         elif record.status != "live" and not over:
             self._record(Added(trial.trial_id, record.added.config, record.attempt + 1))
         if over:
             self._end(trial, error=trial.status == Trial.ERROR)
+        else:
+            self._running[trial.trial_id] = trial
+            self._leave_lost_checkpoint(trial)
+            self._hand_down(trial)
         self._retain(trial, over=trial.status == Trial.TERMINATED)
+
+    def _met(self, trial: Trial) -> Added:
+        """A trial that the memory does not know: somebody else's, a repetition, or one whose proposal is lost."""
+        if self._search is None:
+            return Added(trial.trial_id, flat_config(trial.config))
+        forgotten = Added(trial.trial_id, flat_config(trial.config), origin=FORGOTTEN if self._gathering else "")
+        return (None if self._gathering else self._search.repeated(trial.trial_id, trial.config)) or forgotten
+
+    def _hand_down(self, trial: Trial) -> None:
+        """Let the trial's worker know whose weights it starts from."""
+        record = self.ledger.trial(trial.trial_id)
+        if record is not None and record.added.ancestor and record.added.weights:
+            hand_down(trial, record.added.ancestor, record.added.weights)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """The first that waits; before the first choice of all, check the ground, and give up what Tune has lost.
@@ -291,7 +313,13 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._write_table_when_idle(tune_controller)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """Record a failure. Tune has already set the status to ERROR where it is going to retry."""
+        """Record a failure. Tune has already set the status to ERROR where it is going to retry.
+
+        Raises:
+            ArgumentError: Before any trial has reported, one failed because nobody reads a name of its space.
+        """
+        if not any(record.latest for record in self.ledger.trials.values()):
+            check_read(trial)
         self._end(trial, error=True, final=trial.status != Trial.ERROR)
         self._retain(trial)
         self._write_table_when_idle(tune_controller)
@@ -347,11 +375,8 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         if report is None:
             return None
         rulebook = self._rulebook = self._rulebook or self._settle(result)
-        report = self._forecast(report, result)
+        report = self._plausible(self._forecast(report, result))
         self._record(report)
-        total = finite(result.get(TOTAL))
-        if total is not None and report.step >= total and report.finite:
-            return None  # it has ended by itself, and nothing is saved by calling it pruned
         decision = rulebook.answer(self.ledger, report)
         if decision is not None and self._record(decision) and decision.prunes:
             logger.info("Trial %s is pruned. %s", trial, decision.reason)
@@ -361,7 +386,8 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         report = self.reading.report(trial, result) if self.reading is not None else None
         if report is None:
             self._metrics_seen.setdefault(trial, frozenset(result))
-        return report
+            return None
+        return report if report.total is None else dataclasses.replace(report, total=self._end_of_training(result))
 
     @property
     def _ladder(self) -> Ladder | None:
@@ -369,9 +395,10 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
 
     def _settle(self, result: dict[str, Any]) -> Rulebook:
         """Fix the rulebook at the first result: it may depend on `total_steps`, and must outlive a restore."""
-        end = self._end_of_training(result)
-        grace = self._grace or max(1, int((end or 0) // self._factor**_RUNGS_BELOW_TOP))
-        wanted = Rulebook.of(grace, self._factor, self._max_t, self._rule_names)
+        parts = PARTS if self._grace is None and finite(result.get(TOTAL)) is not None else 0
+        end = parts or self._end_of_training(result) or 0
+        grace = self._grace or max(1, int(end // self._factor**_RUNGS_BELOW_TOP))
+        wanted = Rulebook.of(grace, self._factor, self._max_t, self._rule_names, parts)
         for setting in wanted.settings():
             self._record(setting)
         if self.reading is not None:
@@ -393,13 +420,21 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         record, ladder = self.ledger.trial(report.trial), self._ladder
         if report.mean is not None or not report.finite or record is None or ladder is None:
             return report
-        rung = ladder.rung(report.step)
-        if rung < 0 or (record.latest is not None and rung <= ladder.rung(record.latest.step)):
+        rung = ladder.rung(ladder.clock(report))
+        if rung < 0 or (record.latest is not None and rung <= ladder.rung(ladder.clock(record.latest))):
             return report
         # Where nobody says when training ends, trials are compared by what they will have reached at the next rung.
         target = self._end_of_training(result) or ladder.milestone(rung + 1)
         mean, deviation = outlook(self._forecaster, [*record.losses, (report.step, report.loss)], target)
         return dataclasses.replace(report, mean=mean, deviation=deviation)
+
+    def _plausible(self, report: Reported) -> Reported:
+        """The report with a forecast of what can be: within the metric's range, and near what anybody has reached."""
+        if report.mean is None or self.reading is None:
+            return report
+        least = self.ledger.view(Lowest()).least(report.loss, report.deviation)
+        mean = max(self.reading.possible(report.mean, report.loss), least)
+        return report if mean == report.mean else dataclasses.replace(report, mean=mean)
 
     def _give_up_lost(self) -> None:
         """End what Tune did not bring back: a driver may die with a memory on disk that is newer than Tune's own.

@@ -6,9 +6,11 @@ Tune's hooks into events and proposals into configurations.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,19 +19,20 @@ import numpy as np
 from ray.tune.search import Searcher
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.scheduling.event import Added, Completed, Errored, Settled
+from ray_glocal.scheduling.event import REPEATED, Added, Completed, Errored, Settled
 from ray_glocal.scheduling.kinship import Kinship
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.scheduling.seeding import Proposal, first_coverage, joined, propose
 from ray_glocal.scheduling.snapshot import Snapshot
 from ray_glocal.tune.adapt import nothing_continuous
-from ray_glocal.tune.ancestry import ANCESTOR
 from ray_glocal.tune.changes import changes, matched, unlike
 from ray_glocal.tune.decisions import in_the_users_terms
+from ray_glocal.tune.fates import table
 from ray_glocal.tune.ledger_file import recovered
 from ray_glocal.tune.proposer import Proposer, Suggestion
 from ray_glocal.tune.reading import Reading, agreed, check_mode, flat_config
 from ray_glocal.tune.space import Split, split
+from ray_glocal.tune.storage import fetch
 
 _UNCOUNTED = 64  # samples to reckon with where their number is not known
 _SAMPLES = "num_samples"  # the setting under which the ledger knows it
@@ -67,6 +70,8 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
             place; it is told each trial's forecast final metric. Start values and weights are handed down as ever.
         adapt: Names to adapt; None for every continuous domain.
         max_concurrent: Trials at a time; None for as many as the cluster holds.
+        from_experiment: Folder or URI of an earlier experiment with the same hyperparameters: its trials count as this
+            one's, so that the search goes on where that ended, with as many further samples as you like.
 
     Raises:
         ArgumentError: Nothing in `space` is continuous, or nothing is discrete, or an argument is out of its range.
@@ -83,6 +88,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         discrete: Any = None,
         adapt: Sequence[str] | None = None,
         max_concurrent: int | None = None,
+        from_experiment: str | Path | None = None,
     ) -> None:
         if mode is not None:
             check_mode(mode, metric or "")  # Ray's own complaint is a bare assertion
@@ -107,6 +113,8 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         self.reading = Reading(metric, mode, slopes=self.ordinal) if metric and mode else None
         self.ledger = Ledger()
         self._snapshot = Snapshot(self.ledger)
+        if from_experiment is not None:
+            self._learn_from(from_experiment)
 
     @property
     def weights(self) -> bool:
@@ -147,6 +155,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         self._spec = spec
         self._issued = self._agreed_space(config or {})
         self._warn_of_grids()
+        logger.info("What becomes of the space:\n%s", self.overview())
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -182,11 +191,16 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         if self._unlike is not None:
             raise self._unlike
 
+    def overview(self) -> str:
+        """What becomes of each entry of the space, and why, a line each: adapted, searched, drawn or untouched."""
+        return table(self._own)
+
     def proposals(self) -> list[dict[str, Any]]:
-        """Every proposal so far, oldest first, and why: trial, origin, ancestor, reason, discrete values, start values.
+        """Every proposal so far, oldest first: trial, origin, ancestor, reason, discrete values, start values, weights.
 
         The origin is "cover" (the first look at the space), "seed" (start values, and weights where it can be, from
-        the ancestor) or "explore" (fresh start values).
+        the ancestor), "explore" (fresh start values) or "repeat" (by Tune's `Repeater`). The weights are the address of
+        the ancestor's checkpoint that the trial starts from, or None.
         """
         added = [record.added for record in self.ledger.trials.values() if record.added.proposed]
         return [self._row(event) for event in added]
@@ -259,6 +273,20 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         session = saved[-1].name.removeprefix(prefix).removesuffix(suffix)
         self._restore(saved[-1], saved[-1].with_name(_DISCRETE_FILE.format(session)))
 
+    def _learn_from(self, experiment: str | Path) -> None:
+        """Begin with the memory of another experiment; what ran there when it was saved is given up.
+
+        Raises:
+            ArgumentError: There is no memory of a `GlocalSearch`, or it is of other hyperparameters.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            fetch(experiment, folder, self.CKPT_FILE_TMPL.format("*"), _DISCRETE_FILE.format("*"))
+            self.restore_from_dir(folder)
+        self.check_resumed()
+        for trial in sorted(self.ledger.away):
+            record = self.ledger.trial(trial)
+            self.ledger.record(Errored(trial, record.attempt if record is not None else 0, lost=True))
+
     def _restore(self, path: Path, beside: Path) -> None:
         restored = recovered(path)
         self._unlike = unlike(restored, self._issued)
@@ -271,16 +299,24 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         # A stream of its own, apart from the one that the proposal was drawn from.
         rng = np.random.default_rng([self._seed, self.ledger.proposals, 1])
         config = self._issued.config(proposal.levels, proposal.start, rng, values)
-        flat, reason = flat_config(config), proposal.reason
+        reason, weights = proposal.reason, self._checkpoint(proposal)
         if proposal.ancestor is not None:
-            checkpoint = self._checkpoint(proposal)
-            config[ANCESTOR] = {"trial": proposal.ancestor, "checkpoint": checkpoint}
-            reason += " Its weights too." if checkpoint else " Not its weights: it runs on, or has none to hand down."
+            reason += " Its weights too." if weights else " Not its weights: it runs on, or has none to hand down."
         self.ledger.record(Settled(_SAMPLES, self._samples or _UNCOUNTED))  # the first time only
-        self.ledger.record(
-            Added(trial, flat, 0, proposal.ancestor, proposal.levels, proposal.start, proposal.origin, reason)
-        )
+        told = proposal.ancestor, proposal.levels, proposal.start, proposal.origin, reason, weights
+        self.ledger.record(Added(trial, flat_config(config), 0, *told))
         return config
+
+    def repeated(self, trial: str, config: Mapping[str, Any]) -> Added | None:
+        """What a trial is that has the configuration of the latest proposal: a repetition, as Tune's `Repeater` makes.
+
+        Each is a trial of that configuration, with its start values and its ancestor; None for any other trial.
+        """
+        proposed, own = self.ledger.last_proposal, flat_config(config)
+        if proposed is None or not proposed.levels or not proposed.config.items() <= own.items():
+            return None
+        reason = f"Repeats trial {proposed.trial}."
+        return dataclasses.replace(proposed, trial=trial, attempt=0, origin=REPEATED, reason=reason)
 
     def _final(self, trial: str) -> float | None:
         """The final metric of a trial that has ended, by its forecast where it was pruned; None where it failed."""
@@ -303,6 +339,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
             "reason": reason,
             "discrete": discrete,
             "start": dict(event.start),
+            "weights": event.weights,
         }
 
     @property

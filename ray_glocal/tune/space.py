@@ -141,7 +141,7 @@ class Split:
             drawn = factor.levels[level][int(rng.integers(len(factor.levels[level])))]
             chosen[factor.path] = (values or {}).get(factor.name, drawn)
         config = _replaced(self.source, chosen, ())
-        return resolved(config, rng) if _left_over(config) else config
+        return resolved(config, rng) if left_over(config) else config
 
 
 def split(space: Mapping[str, Any], *, adapt: Sequence[str] | None = None) -> Split:
@@ -294,13 +294,13 @@ def _replaced(node: Mapping[str, Any], chosen: Mapping[Path, Any], path: Path) -
     return out
 
 
-def _left_over(node: object) -> bool:
+def left_over(node: object) -> bool:
     """Whether Tune still has to draw something."""
     if isinstance(node, Mapping):
-        return "eval" in node or any(_left_over(value) for value in node.values())
+        return "eval" in node or any(left_over(value) for value in node.values())
     if isinstance(node, list | tuple):
-        return any(_left_over(value) for value in node)
+        return any(left_over(value) for value in node)
     return isinstance(node, Domain)
 
 
-__all__ = ["Continuous", "Discrete", "Split", "split"]
+__all__ = ["Continuous", "Discrete", "Split", "left_over", "split"]

@@ -20,10 +20,11 @@ from ray_glocal.tune.deadline import deadline
 class GlocalTrainable(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
     """A Tune trainable whose one step trains up to the next report of its session.
 
-    A subclass implements `build`. Checkpoints are saved with every report, so that trials survive failures and
-    descendants have something to start from; set `checkpoint_at_report = False` to leave that to `CheckpointConfig`.
-    Works with `reuse_actors=True`. Set `step_timeout` to seconds after which a step, up to one report, counts as hung:
-    the worker ends, and Tune retries the trial from its last checkpoint as often as `max_failures` allows.
+    A subclass implements `build`, which also takes, by name, what `tune.with_parameters` gives. Checkpoints are saved
+    with every report, so that trials survive failures and descendants have something to start from; set
+    `checkpoint_at_report = False` to leave that to `CheckpointConfig`. Works with `reuse_actors=True`. Set
+    `step_timeout` to seconds after which a step, up to one report, counts as hung: the worker ends, and Tune retries
+    the trial from its last checkpoint as often as `max_failures` allows.
     """
 
     checkpoint_at_report = True
@@ -32,12 +33,18 @@ class GlocalTrainable(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
 
     @abstractmethod
     def build(self, config: dict[str, Any]) -> tuple[GlocalSession, Iterable[Any]]:
-        """The session of a trial, not restored, and its training batches."""
+        """The session of a trial, not restored, and its training batches.
 
-    def setup(self, config: dict[str, Any]) -> None:
+        Args:
+            config: The trial's configuration.
+            Further arguments, by name: what `tune.with_parameters` gives.
+        """
+
+    def setup(self, config: dict[str, Any], **parameters: Any) -> None:
         """Build the session, with as many torch threads as the trial has CPUs: oversubscription costs tenfold."""
         if self.is_actor():  # elsewhere, as in a notebook, nobody has been given CPUs
             torch.set_num_threads(_cpus())
+        self._parameters = parameters
         self._open(config)
 
     def step(self) -> dict[str, Any]:
@@ -73,7 +80,7 @@ class GlocalTrainable(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
 
     def _open(self, config: dict[str, Any]) -> None:
         with storage_of(self):
-            self.session, self._loader = self.build(config)
+            self.session, self._loader = self.build(config, **self._parameters)
         self._restored = False
         self._stream = None
 

@@ -18,6 +18,8 @@ class Trial(SimpleNamespace):
             config=config,
             status="RUNNING",
             checkpoint=None,
+            storage=SimpleNamespace(),
+            error_file=None,
             local_experiment_path=str(folder),
             run_metadata=SimpleNamespace(checkpoint_manager=kept),
         )

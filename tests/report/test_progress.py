@@ -11,6 +11,7 @@ import recordings
 from ray_glocal.errors import ArgumentError
 from ray_glocal.report import Progress
 from ray_glocal.report.statusline import StatusLine
+from ray_glocal.scheduling.event import Added
 
 
 class Terminal(io.StringIO):
@@ -63,8 +64,9 @@ def test_a_log_holds_a_line_per_event_and_a_status_now_and_then(tmp_path, clock)
         tune.start(name)
         tune.report(name, 1, float(i + 1))
         clock[0] += 4
-    tune.start("d", {"width": 1, "glocal_ancestor": {"trial": "a", "checkpoint": "/x"}})
-    tune.start("d", {"width": 1, "glocal_ancestor": {"trial": "a", "checkpoint": "/x"}})  # again, after a failure
+    tune.experiment.scheduler.ledger.record(Added("d", ancestor="a", weights="/x"))
+    tune.start("d", {"width": 1})
+    tune.start("d", {"width": 1})  # again, after a failure
     tune.report("d", 1, 0.5, rollbacks=1)
     tune.end("a")
     tune.call("on_trial_recover", trial=tune.experiment.trials["d"])

@@ -22,6 +22,7 @@ added = st.builds(
     start=st.dictionaries(st.sampled_from(["lr", "wd"]), numbers, max_size=2),
     origin=st.sampled_from(["", "cover", "seed"]),
     reason=st.sampled_from(["", "Number 1 of 6."]),
+    weights=st.none() | st.just("/somewhere"),
 )
 reported = st.builds(
     Reported,

@@ -27,7 +27,7 @@ def naive_leader(events, ends):
     for number, event in enumerate(events):
         if isinstance(event, Reported) and not event.finite:
             out[event.trial] = "for good"
-        elif isinstance(event, Reported) and event.deviation is not None and event.step >= ends.grace:
+        elif isinstance(event, Reported) and event.deviation is not None and event.step >= ends.ladder.grace:
             if event.trial not in out:
                 now[event.trial] = (event.final + ends.deviations * event.deviation, number, event.trial)
         elif isinstance(event, Decision) and event.prunes:
@@ -42,7 +42,7 @@ def naive_leader(events, ends):
 
 @given(histories, st.integers(1, 20), st.sampled_from([0.0, 1.0, SURE]))
 def test_the_leader_equals_its_naive_twin_after_every_event(events, grace, deviations):
-    ledger, ends, known = Ledger(), Ends(grace, deviations), []
+    ledger, ends, known = Ledger(), Ends(Ladder(grace), deviations), []
     for event in events:
         if ledger.record(event):
             known.append(event)

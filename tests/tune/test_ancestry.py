@@ -11,6 +11,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from ray_glocal.tune import GlocalScheduler, GlocalSearch
+from ray_glocal.tune._compat import hand_down
 from ray_glocal.tune.ancestry import address, ancestor, storage_of
 
 LOCAL = fsspec.filesystem("file")
@@ -21,8 +22,11 @@ class Stub:
         vars(self).update(held)
 
 
-def descendant_of(place):
-    return {"glocal_ancestor": {"trial": "x", "checkpoint": place}}
+def descendant_of(place, filesystem=None):
+    """Where the worker of a trial that starts from a checkpoint looks."""
+    trial = Stub(storage=Stub(storage_filesystem=filesystem))
+    hand_down(trial, "x", place)
+    return storage_of(Stub(_storage=trial.storage))
 
 
 def own(folder):
@@ -58,8 +62,9 @@ def test_addresses_carry_their_filesystem(kind, place):
 
 def test_a_trial_without_a_checkpoint_has_no_address():
     assert address(Trial("stub", stub=True)) is None
-    assert ancestor(descendant_of(None)) is None
-    assert ancestor({}) is None
+    assert ancestor() is None
+    with storage_of(Stub(_storage=Stub(storage_filesystem=None))):
+        assert ancestor() is None
 
 
 @pytest.mark.parametrize("make", ["local", "subtree", "fsspec"])
@@ -69,16 +74,17 @@ def test_what_is_written_through_the_experiments_filesystem_is_read_through_it(t
     kinds = {"local": local, "subtree": pyarrow.fs.SubTreeFileSystem(str(tmp_path), local), "fsspec": own(tmp_path)}
     filesystem = kinds[make]
     place = address(written(filesystem, folder))
-    with storage_of(Stub(_storage=Stub(storage_filesystem=filesystem))):
-        assert step_of(ancestor(descendant_of(place))) == 7
-        assert ancestor(descendant_of(place + "-gone")) is None
+    with descendant_of(place, filesystem):
+        assert step_of(ancestor()) == 7
+    with descendant_of(place + "-gone", filesystem):
+        assert ancestor() is None
 
 
 def test_the_filesystem_of_another_kind_is_left_alone(tmp_path):
     """An experiment that was begun on a disk and goes on elsewhere has ancestors in both."""
     place = address(written(pyarrow.fs.LocalFileSystem(), str(tmp_path / "a")))
-    with storage_of(Stub(_storage=Stub(storage_filesystem=own(tmp_path)))):
-        assert step_of(ancestor(descendant_of(place))) == 7
+    with descendant_of(place, own(tmp_path)):
+        assert step_of(ancestor()) == 7
 
 
 @pytest.mark.parametrize(
@@ -95,7 +101,8 @@ def test_what_cannot_be_opened_is_said_and_done_without(monkeypatch, caplog, pla
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    assert ancestor(descendant_of(place)) is None
+    with descendant_of(place):
+        assert ancestor() is None
     (sentence,) = [record.getMessage() for record in caplog.records]
     assert sentence.startswith(f"The checkpoint {place} of ancestor x {trouble}")
     assert sentence.endswith(": starting afresh.")
@@ -103,7 +110,8 @@ def test_what_cannot_be_opened_is_said_and_done_without(monkeypatch, caplog, pla
 
 def test_a_file_is_no_checkpoint(tmp_path, caplog):
     Path(tmp_path, "file").touch()
-    assert ancestor(descendant_of(str(tmp_path / "file"))) is None
+    with descendant_of(str(tmp_path / "file")):
+        assert ancestor() is None
     assert "is gone: starting afresh" in caplog.text
 
 
@@ -111,11 +119,12 @@ def test_a_file_is_no_checkpoint(tmp_path, caplog):
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("kind", ["function", "class"])
 def test_workers_open_what_only_the_experiments_own_filesystem_leads_to(cluster, tmp_path, kind):
+    search = GlocalSearch(trainables.SPACE, "val_loss", "min", seed=0)
     analysis = tune.run(
         {"function": trainables.inheriting, "class": trainables.Inheriting}[kind],
         config=trainables.SPACE,
         num_samples=10,
-        search_alg=GlocalSearch(trainables.SPACE, "val_loss", "min", seed=0),
+        search_alg=search,
         scheduler=GlocalScheduler(grace_period=1),
         max_concurrent_trials=1,
         reuse_actors=True,
@@ -123,8 +132,11 @@ def test_workers_open_what_only_the_experiments_own_filesystem_leads_to(cluster,
         storage_path="root",
         storage_filesystem=pyarrow.fs.SubTreeFileSystem(str(tmp_path), pyarrow.fs.LocalFileSystem()),
     )
-    handed = [trial for trial in analysis.trials if (trial.config.get("glocal_ancestor") or {}).get("checkpoint")]
+    handed = [row for row in search.proposals() if row["weights"]]
     assert handed
-    for trial in handed:
-        assert trial.config["glocal_ancestor"]["checkpoint"].startswith("subtree://root/")
-    assert {(trial.last_result["opened"], trial.last_result["unread"]) for trial in handed} == {(True, False)}
+    assert all(row["weights"].startswith("subtree://root/") for row in handed)
+    assert {name for trial in analysis.trials for name in trial.config} <= {*trainables.SPACE}, "nothing of ours"
+    told = {trial.trial_id: trial.last_result for trial in analysis.trials}
+    opened = {name for name, result in told.items() if result["opened"]}
+    assert opened == {row["trial"] for row in handed}, "and an actor that is used again forgets the one before"
+    assert not any(result["unread"] for result in told.values())

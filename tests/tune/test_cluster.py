@@ -55,12 +55,12 @@ def test_the_main_job_by_tune_run(tmp_path):
     assert {row["trial"] for row in rows if row["action"] == "stop"} == set(pruned)
     assert pq.read_table(Path(analysis.experiment_path, "decisions.parquet")).to_pylist() == rows
     assert best_width(analysis) == 4
-    seeded = [t for t in analysis.trials if "glocal_ancestor" in t.config]
-    handed = [t for t in seeded if t.last_result["inherited"]]
+    handed = [t for t in analysis.trials if t.last_result["inherited"]]
     assert handed
     for trial in handed:  # the ancestor had ended, and its checkpoint is there
-        assert os.path.isdir(trial.config["glocal_ancestor"]["checkpoint"])
-        ancestor = records[trial.config["glocal_ancestor"]["trial"]]
+        added = records[trial.trial_id].added
+        assert os.path.isdir(added.weights)
+        ancestor = records[added.ancestor]
         assert abs(math.log(trial.config["lr"] / ancestor.latest.hyper["lr"])) < 1
 
 

@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+import pickle
 import weakref
 
 import numpy as np
@@ -88,12 +89,18 @@ def test_a_trial_tells_its_last_result_flat():
     assert (told["step"], told["forecast/final_loss"]) == (3, 0.5)
 
 
-def test_processes_know_the_filesystem_of_the_experiment_they_work_for(tmp_path):
-    """Which it is on a worker, `test_ancestry.py` sees there."""
-    assert _compat.filesystem_of_function() is None
-    assert _compat.filesystem_of_trainable(object()) is None
+def test_processes_know_the_filesystem_of_the_experiment_and_the_ancestor_of_the_trial_they_work_for(tmp_path):
+    """Which they are on a worker, `test_ancestry.py` sees there."""
+    assert _compat.ground_of_function() is None
+    assert _compat.ground_of_trainable(object()) == _compat.Ground()
     storage = StorageContext(storage_path=str(tmp_path), experiment_dir_name="e", storage_filesystem=None)
-    assert _compat.filesystem_of_trainable(Stub(_storage=storage)) is storage.storage_filesystem
+    trials = [Trial("stub", stub=True, storage=storage) for _ in range(2)]
+    _compat.hand_down(trials[0], "a", "/b")
+    assert [trial.storage is storage for trial in trials] == [False, False], "each trial has a context of its own"
+    sent = [pickle.loads(pickle.dumps(trial.storage)) for trial in trials]
+    heir, fresh = (_compat.ground_of_trainable(Stub(_storage=context)) for context in sent)
+    assert heir == _compat.Ground(sent[0].storage_filesystem, "a", "/b")
+    assert fresh == _compat.Ground(sent[1].storage_filesystem)
 
 
 def test_a_trial_tells_what_it_needs_on_one_node():

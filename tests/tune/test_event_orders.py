@@ -31,6 +31,7 @@ from ray.tune.search import ConcurrencyLimiter
 from ray_glocal.forecast import Forecast, Kind, Outcome
 from ray_glocal.report.verification import _Rehearsal
 from ray_glocal.scheduling import journal
+from ray_glocal.scheduling.attained import Attained
 from ray_glocal.scheduling.kinship import Kin
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.scheduling.rungs import Rungs
@@ -82,6 +83,8 @@ class Trial:
     kept: int = 0  # iterations in its last checkpoint
     told: bool = False  # was answered STOP, and is saving
     last_result: dict = field(default_factory=dict)
+    storage: SimpleNamespace = field(default_factory=SimpleNamespace)
+    error_file: str | None = None
 
     @property
     def run_metadata(self):
@@ -114,7 +117,7 @@ def told(view):
     """All that a view answers."""
     if isinstance(view, Kin):
         return view.trials, repr((view.configuration, view.final, view.deviation, view.usable, view.failed))
-    return vars(view) if isinstance(view, Rungs) else view.leader
+    return vars(view) if isinstance(view, Rungs | Attained) else view.leader
 
 
 class Orders(RuleBasedStateMachine):

@@ -385,11 +385,11 @@ def test_hooks_survive_any_result(result):
     ("options", "result", "grace"),
     [
         ({"max_t": 270}, {}, 30),
-        ({}, {"total_steps": 540}, 60),
-        ({"max_t": 270}, {"total_steps": 9}, 1),
+        ({}, {"total_steps": 540}, 400),
+        ({"max_t": 270}, {"total_steps": 9}, 400),
         ({}, {}, 1),
         ({"grace_period": 5}, {"total_steps": 540}, 5),
-        ({"reduction_factor": 2}, {"total_steps": 80}, 20),
+        ({"reduction_factor": 2}, {"total_steps": 80}, 900),
     ],
 )
 def test_the_grace_period_is_settled_at_the_first_result(begin, options, result, grace):
@@ -429,7 +429,9 @@ def test_an_experiment_goes_on_by_the_rulebook_that_it_began_with(begin, caplog)
     again.add("b")
     again.report("b", 1, 2.0)
     assert again.scheduler._ladder == Ladder(1, 3, 9)
-    assert "goes on with Ladder(grace=1, factor=3, top=9), as it began; Ladder(grace=1, factor=5" in caplog.text
+    assert (
+        "goes on with Ladder(grace=1, factor=3, top=9, parts=0), as it began; Ladder(grace=1, factor=5" in caplog.text
+    )
 
 
 def test_a_ledger_without_a_scheduler_has_no_rulebook():

@@ -11,7 +11,6 @@ from ray.tune.search import ConcurrencyLimiter
 from ray_glocal.errors import ArgumentError
 from ray_glocal.scheduling.event import FORGOTTEN, Added, Completed, Reported
 from ray_glocal.tune import GlocalSearch
-from ray_glocal.tune.ancestry import ANCESTOR
 
 SPACE = {
     "optimizer": tune.choice(["sgd", "adamw"]),
@@ -38,18 +37,25 @@ def run(search, count, loss=lambda config: config["lr"], begin=0):
     return configs
 
 
+def handed(search, count):
+    """Ancestor, and the place of its weights, of those of the latest proposals that have one."""
+    return [(row["ancestor"], row["weights"]) for row in search.proposals()[-count:] if row["ancestor"]]
+
+
 def discrete(config):
     return config["optimizer"], config["net"]["width"]
 
 
 def test_all_configurations_come_once_before_any_repeats_and_no_start_ever_does():
-    configs = run(told(GlocalSearch(SPACE, "val_loss", "min", seed=1)), 24)
+    search = told(GlocalSearch(SPACE, "val_loss", "min", seed=1))
+    configs = run(search, 24)
     assert len({discrete(c) for c in configs[:6]}) == 6
     assert Counter(c["optimizer"] for c in configs[:2]) == {"sgd": 1, "adamw": 1}
     assert len({c["lr"] for c in configs}) == 24
     assert all(1e-4 <= c["lr"] <= 1.0 and c["steps"] == 10 for c in configs)
-    assert not any(ANCESTOR in c for c in configs[:6])
-    assert sum(ANCESTOR in c for c in configs[6:]) > 9
+    assert not any(row["ancestor"] for row in search.proposals()[:6])
+    assert len(handed(search, 18)) > 9
+    assert {name for config in configs for name in config} == set(SPACE), "no key of ours"
 
 
 def test_a_space_larger_than_the_samples_is_covered_by_half_of_them():
@@ -80,7 +86,7 @@ def test_values_come_from_the_best_and_stay_near_it():
     configs = run(search, 60, loss=lambda c: -abs(c["lr"] - 0.01) - (c["optimizer"] == "sgd"))
     late = Counter(c["optimizer"] for c in configs[30:])
     assert late["adamw"] > late["sgd"]
-    assert all(search.ledger.trial(c[ANCESTOR]["trial"]) for c in configs if ANCESTOR in c)
+    assert all(search.ledger.trial(ancestor) for ancestor, _ in handed(search, 60))
 
 
 def test_proposals_are_reproducible_and_survive_save_and_restore(tmp_path):
@@ -132,19 +138,20 @@ def test_a_torn_save_is_said(tmp_path, caplog):
 def test_weights_come_from_ended_trials_with_a_checkpoint_only():
     search = told(GlocalSearch({"w": tune.choice([1]), "lr": tune.uniform(0, 1)}, "val_loss", "min"))
     run(search, 1)
-    handed = [c[ANCESTOR] for c in run(search, 9, begin=1) if ANCESTOR in c]
-    assert handed
-    assert {a["checkpoint"] for a in handed} == {None}  # nobody has told where checkpoints are
+    run(search, 9, begin=1)
+    assert {weights for _, weights in handed(search, 9)} == {None}  # nobody has told where checkpoints are
     config = search.suggest("best")
     search.on_trial_result("best", {"val_loss": -9.0, "training_iteration": 1})
-    assert not any(c[ANCESTOR]["checkpoint"] for c in run(search, 6, begin=20) if ANCESTOR in c)  # "best" is running
+    run(search, 6, begin=20)
+    assert not any(weights for _, weights in handed(search, 6))  # "best" is running
     search.ledger.record(Completed("best", 0, "/somewhere"))
-    handed = [c[ANCESTOR] for c in run(search, 6, begin=30) if ANCESTOR in c]
-    assert {(a["trial"], a["checkpoint"]) for a in handed} == {("best", "/somewhere")}
+    run(search, 6, begin=30)
+    assert set(handed(search, 6)) == {("best", "/somewhere")}
     reasons = [row["reason"] for row in search.proposals()[-6:] if row["ancestor"]]
     assert all(reason.endswith("from trial best (-9), varied by 0.2. Its weights too.") for reason in reasons)
     search._weights = False
-    assert {c[ANCESTOR]["checkpoint"] for c in run(search, 6, begin=40) if ANCESTOR in c} == {None}
+    run(search, 6, begin=40)
+    assert {weights for _, weights in handed(search, 6)} == {None}
     assert config["w"] == 1
 
 
@@ -170,10 +177,10 @@ def test_every_proposal_tells_its_reason_before_and_after_a_restore(tmp_path, mo
     assert [row["trial"] for row in rows] == [f"t{i}" for i in range(12)]
     assert rows[0]["reason"].startswith("Number 1 of the 6 that cover 6 configurations first.")
     assert all(row["reason"].endswith("(The loss is minus val_loss.)") == (mode == "max") for row in rows)
-    handed = [row for row in rows if row["ancestor"]]
-    assert handed
+    seeded = [row for row in rows if row["ancestor"]]
+    assert seeded
     assert all(
-        f"from trial {row['ancestor']}" in row["reason"] and "Not its weights" in row["reason"] for row in handed
+        f"from trial {row['ancestor']}" in row["reason"] and "Not its weights" in row["reason"] for row in seeded
     )
     search.save(str(tmp_path / "state.pkl"))
     again = told(GlocalSearch(SPACE, "val_loss", mode, seed=1))

@@ -1,6 +1,7 @@
 import copy
 import math
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from ray.tune.search.variant_generator import generate_variants
 from ray_glocal.errors import ArgumentError
 from ray_glocal.scheduling.axis import Axis
 from ray_glocal.tune import adapted
+from ray_glocal.tune._compat import hand_down
 from ray_glocal.tune.space import split
 
 SPACE = {
@@ -182,16 +184,22 @@ def test_adapted_reads_start_values_bounds_and_scales():
     assert got.package is tune.Checkpoint.from_directory or got.package == tune.Checkpoint.from_directory
 
 
+def descendant_of(folder):
+    """A class trainable of somebody's own whose trial starts from a checkpoint."""
+    trial = SimpleNamespace(storage=SimpleNamespace(storage_filesystem=None))
+    hand_down(trial, "x", str(folder))
+    return SimpleNamespace(_storage=trial.storage)
+
+
 def test_the_ancestor_becomes_a_checkpoint(tmp_path):
-    named = config(glocal_ancestor={"trial": "x", "checkpoint": str(tmp_path)})
-    with adapted(named, SPACE).ancestor.as_directory() as folder:
+    trainable = descendant_of(tmp_path)
+    with adapted(config(), SPACE, trainable=trainable).ancestor.as_directory() as folder:
         assert os.path.samefile(folder, tmp_path)
-    assert adapted(config(glocal_ancestor={"trial": "x", "checkpoint": None}), SPACE).ancestor is None
+    assert adapted(config(), SPACE).ancestor is None
 
 
 def test_a_checkpoint_that_is_gone_is_said_and_done_without(tmp_path, caplog):
-    named = config(glocal_ancestor={"trial": "x", "checkpoint": str(tmp_path / "gone")})
-    assert adapted(named, SPACE).ancestor is None
+    assert adapted(config(), SPACE, trainable=descendant_of(tmp_path / "gone")).ancestor is None
     assert "ancestor x is gone: starting afresh" in caplog.text
 
 

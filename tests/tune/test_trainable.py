@@ -1,11 +1,15 @@
 """The class trainable, stepped as Tune steps it, without Ray processes."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import trainables
 from ray import tune
 
+from ray_glocal.simulate._compat import Storage
 from ray_glocal.tune import GlocalTrainable
+from ray_glocal.tune._compat import hand_down
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*ray.*:ResourceWarning")
 CONFIG = {"optimizer": "sgd", "width": 2, "lr": 0.05, "steps": 4}
@@ -16,7 +20,7 @@ CLOCKS = {"time_this_iter_s", "time_total_s", "timestamp", "date", "time_since_r
 def begin(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
-    return lambda **changes: trainables.Small(config={**CONFIG, **changes})
+    return lambda storage=None, **changes: trainables.Small(config={**CONFIG, **changes}, storage=storage)
 
 
 def rest(trainable):
@@ -74,18 +78,35 @@ def test_a_checkpoint_before_the_first_step_can_be_loaded(begin, tmp_path):
     assert second.train()["step"] == 8
 
 
+@pytest.mark.parametrize("changed", [False, True])
+def test_what_was_adapted_is_kept_unless_the_configuration_has_changed_since(begin, tmp_path, changed):
+    first = begin()
+    rest(first)
+    adapted = float(first.session.values["lr"])
+    assert adapted != CONFIG["lr"]
+    first.save_checkpoint(str(tmp_path))
+    second = begin(**({"lr": 0.07} if changed else {}))
+    second.load_checkpoint(str(tmp_path))
+    right = pytest.approx(0.07 if changed else adapted)
+    assert float(second.session.values["lr"]) == right
+    assert [group["lr"] for group in second.session.problem.optimizer.param_groups] == [right]
+
+
 def test_a_fresh_trial_starts_from_its_ancestors_weights_where_they_fit(begin, tmp_path):
     ancestor = begin()
     rest(ancestor)
     ancestor.save_checkpoint(str(tmp_path))
-    named = {"trial": "x", "checkpoint": str(tmp_path)}
-    heir, stranger = begin(glocal_ancestor=named), begin(glocal_ancestor=named, width=4)
+    trial = SimpleNamespace(storage=Storage(str(tmp_path), "experiment", trial_dir_name="heir"))
+    hand_down(trial, "x", str(tmp_path))
+    heir, stranger = begin(trial.storage), begin(trial.storage, width=4)
     fresh = weights(begin(width=4))
     for trial in (heir, stranger):
         trial._begin()
     assert all(torch.equal(a, b) for a, b in zip(weights(heir).values(), weights(ancestor).values(), strict=True))
     assert all(torch.equal(a, b) for a, b in zip(weights(stranger).values(), fresh.values(), strict=True))
     first = heir.train()
+    assert (first["lineage/own"], first["lineage/steps"]) == (8, 8 + 32)
+    assert stranger.train()["lineage/steps"] == 8
     assert (first["step"], first["training_iteration"]) == (8, 1)
     assert 8 <= first["cost/steps"] < ancestor.session.metrics()["cost/steps"], "it counts its own steps and cost"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ray import tune
 
-from ray_glocal.tune import GlocalTrainable
+from ray_glocal.tune import GlocalTrainable, adapted
 
 SPACE = {
     "optimizer": tune.choice(["sgd", "adamw"]),
@@ -53,7 +53,7 @@ def forecasting(config):
             "forecast/deviation": 0.1 / step,
             "total_steps": config["steps"],
             "hyper/lr": config["lr"] * 0.99,
-            "inherited": float("glocal_ancestor" in config and bool(config["glocal_ancestor"]["checkpoint"])),
+            "inherited": float(adapted(config, SPACE).ancestor is not None),
         }
         report(step, metrics)
 
@@ -125,7 +125,7 @@ class Stepping(tune.Trainable):
         return True
 
 
-def small(config):
+def small(config, space=SPACE):
     """A real session on a tiny regression, and its batches."""
     import torch
 
@@ -150,7 +150,7 @@ def small(config):
         mean_square,
         mean_square,
         val_batches=batches,
-        hyper=adapted(config, SPACE),
+        hyper=adapted(config, space),
         total_steps=config["steps"] * 8,
         settings=Settings(window=4, overhead=None, duty_cycle=0.125, report_every=8),
     )

@@ -40,10 +40,10 @@ class Dominated:
 
     def __call__(self, ledger: Ledger, event: Reported) -> Decision | None:
         """STOP where even the optimistic end lies above the leader's pessimistic one; None otherwise."""
-        if not event.finite or event.deviation is None or event.step < self.ladder.grace:
+        if not event.finite or event.deviation is None or not self.ladder.ripe(event):
             return None
         deviations = NormalDist().inv_cdf(self.confidence)
-        leader = ledger.view(Ends(self.ladder.grace, deviations)).leader
+        leader = ledger.view(Ends(self.ladder, deviations)).leader
         optimistic = event.final - (event.potential or 0.0) - deviations * event.deviation
         if leader is None or leader.trial == event.trial or not optimistic > leader.pessimistic:
             return None

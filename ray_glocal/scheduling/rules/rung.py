@@ -44,9 +44,9 @@ class Rung:
 
     def __call__(self, ledger: Ledger, event: Reported) -> Decision | None:
         """STOP where too many of a rung are better; CONTINUE, once, where a rung is passed; None in between."""
-        rungs = ledger.view(self.ladder)
+        rungs = ledger.view(self.ladder.beside(event))
         place = rungs.place(event.trial)
-        if place is None or event.step < self.ladder.grace:
+        if place is None or not self.ladder.ripe(event):
             return None
         for rung in sorted(place.entries, reverse=True):
             judged = self._optimistic(rungs, rung, place, event)
@@ -69,7 +69,7 @@ class Rung:
         behind = self._behind(rungs, rung, judged)
         spared = ", but nobody better is left to win" if behind and action is Action.CONTINUE else ""
         reason = (
-            f"At rung {self.ladder.milestone(rung)} the forecast final loss {place.own(rung):.6g} "
+            f"At {self.ladder.place(rung)} the forecast final loss {place.own(rung):.6g} "
             f"(optimistically {judged:.6g}) {'is' if behind else 'is not'} behind the best "
             f"{self.ladder.keeps(population)} of {population}, which end at {rungs.cut(rung):.6g}{spared}."
         )

@@ -38,9 +38,9 @@ class Stalled:
 
     def __call__(self, ledger: Ledger, event: Reported) -> Decision | None:
         """STOP where nothing is left to gain and enough others are better; None otherwise."""
-        if not event.finite or event.potential is None or event.step < self.ladder.grace:
+        if not event.finite or event.potential is None or not self.ladder.ripe(event):
             return None
-        rungs, leader = ledger.view(self.ladder), ledger.view(Ends(self.ladder.grace, 0.0)).leader
+        rungs, leader = ledger.view(self.ladder.beside(event)), ledger.view(Ends(self.ladder, 0.0)).leader
         place = rungs.place(event.trial)
         if place is None or leader is None or leader.trial == event.trial:
             return None

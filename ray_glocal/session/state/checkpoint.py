@@ -27,7 +27,7 @@ from ray_glocal.hypergradient.state import InnerState, Slope, Snapshot
 from ray_glocal.session.adapted import Folder
 from ray_glocal.session.state.plain import decoded, encoded
 
-VERSION = 7
+VERSION = 8
 FILE = "session.pt"
 RESUME = "resume-{}.pt"  # each save has a name of its own for it
 TRACE = "trace.parquet"

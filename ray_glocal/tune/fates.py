@@ -1,0 +1,61 @@
+"""The table of what becomes of each hyperparameter of a space, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ray_glocal.tune._compat import Domain
+from ray_glocal.tune.space import Continuous, Split, left_over
+
+ADAPTED, SEARCHED, DRAWN, UNTOUCHED = "adapted", "searched", "drawn", "untouched"
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What becomes of an entry of a space.
+
+    Args:
+        name: Its name, levels joined by "/".
+        kind: "adapted", "searched", "drawn" or "untouched".
+        why: In words.
+    """
+
+    name: str
+    kind: str
+    why: str
+
+
+def fates(parts: Split) -> tuple[Fate, ...]:
+    """What becomes of each entry: adapted first, then searched, drawn and untouched ones."""
+    adapted = [Fate(c.name, ADAPTED, f"inside each trial, {_range(c)}") for c in parts.continuous]
+    searched = [Fate(d.name, SEARCHED, _across(parts, d.name)) for d in parts.discrete]
+    rest = [_rest(name, value) for name, value in parts.constants.items()]
+    return (*adapted, *searched, *sorted(rest, key=lambda fate: fate.kind))
+
+
+def table(parts: Split) -> str:
+    """The same as text, a line each."""
+    rows = fates(parts)
+    widths = max(len(row.name) for row in rows), max(len(row.kind) for row in rows)
+    return "\n".join(f"{row.name:<{widths[0]}}  {row.kind:<{widths[1]}}  {row.why}" for row in rows)
+
+
+def _range(entry: Continuous) -> str:
+    axis = entry.axis
+    if axis.scale == "identity":
+        return f"from values around {axis.mean:g}, without bounds"
+    return f"between {axis.lower:g} and {axis.upper:g}{', in logarithms' if axis.scale == 'log' else ''}"
+
+
+def _across(parts: Split, name: str) -> str:
+    (factor,) = (each for each in parts.space.factors if each.name == name)
+    (entry,) = (each for each in parts.discrete if each.name == name)
+    what = f"{factor.levels} values" if entry.fixed else f"{factor.levels} strata of its range"
+    return f"across trials, {what}{', in order' if factor.places is not None else ''}"
+
+
+def _rest(name: str, value: object) -> Fate:
+    if not left_over(value):
+        return Fate(name, UNTOUCHED, "a constant")
+    kind = "a function" if isinstance(value, Domain) else "a domain inside a list or an expression"
+    return Fate(name, DRAWN, f"by Tune for each trial, and not learned from: {kind}")

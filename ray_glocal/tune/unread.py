@@ -1,0 +1,41 @@
+"""A hyperparameter that nobody reads: every trial would fail at its first step, so the experiment ends at the first.
+
+Which names are read is known where model and optimizer are built, on the workers: the session complains there, and
+Tune leaves the complaint in a file of the trial's.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ray_glocal.errors import ArgumentError
+from ray_glocal.tune._compat import Trial, error_file
+
+# The session's, before its first step and after it.
+_RULES = r"(?:options of .* or values that a loss reads|what the optimizer or a loss uses)"
+_COMPLAINT = re.compile(rf"ArgumentError: `hyper` must name {_RULES}; got '([^']*)'\.(.*)")
+
+
+def check_read(trial: Trial) -> None:
+    """Complain in the driver where a trial failed because a name of its space is read by nobody.
+
+    Args:
+        trial: One that has failed.
+
+    Raises:
+        ArgumentError: It failed for that.
+    """
+    path = error_file(trial)
+    told = None if path is None else _COMPLAINT.search(_text(Path(path)))
+    if told is not None:
+        remedy = f"{told[2].strip()} Or say what to adapt, `adapt=[...]`, to GlocalSearch and `adapted` alike."
+        rule = "adapt only what the optimizer or a loss reads"
+        raise ArgumentError("space", rule, told[1], remedy)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

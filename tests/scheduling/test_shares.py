@@ -1,0 +1,114 @@
+"""Rungs that are shares of each trial's own training: who is compared with whom, and when."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from ray_glocal.scheduling import journal
+from ray_glocal.scheduling.attained import Lowest
+from ray_glocal.scheduling.decision import Action, Decision
+from ray_glocal.scheduling.event import Added, Completed, Reported
+from ray_glocal.scheduling.ledger import Ledger
+from ray_glocal.scheduling.rules import Dominated, Rung, Stalled, judge
+from ray_glocal.scheduling.rungs import PARTS, Ladder
+
+LADDER = Ladder(PARTS // 9, 3, PARTS, PARTS)
+
+
+def report(trial, share, loss, total=1000, **told):
+    return Reported(trial, share * total, loss, loss, 0.01, total=total, **told)
+
+
+def answers(reports, rule=Rung):
+    """What each report is answered, in order."""
+    ledger, given = Ledger(), []
+    for event in reports:
+        if ledger.trial(event.trial) is None:
+            ledger.record(Added(event.trial))
+        ledger.record(event)
+        decision = judge(ledger, event, (rule(LADDER),))
+        if decision is not None:
+            ledger.record(decision)
+        given.append(None if decision is None else decision.action)
+    return ledger, given
+
+
+@pytest.mark.parametrize("scale", [0.01, 1, 37])
+def test_trials_of_different_lengths_meet_at_the_same_share_of_their_own(scale):
+    """The same stories told in other steps end in the same way, whatever the length of each."""
+    story = [("a", 0.12, 1.0), ("b", 0.13, 2.0), ("c", 0.12, 3.0), ("a", 0.35, 0.9), ("b", 0.34, 1.5), ("c", 0.4, 2.9)]
+    alike = answers([report(trial, share, loss) for trial, share, loss in story])[1]
+    lengths = {"a": 100 * scale, "b": 1000 * scale, "c": 7000 * scale}
+    assert answers([report(trial, share, loss, lengths[trial]) for trial, share, loss in story])[1] == alike
+    assert Action.STOP in alike
+
+
+def test_the_reason_names_the_share():
+    ledger, _ = answers([report("a", 0.12, 1.0)])
+    assert ledger.decisions[0].reason.startswith("At 11% of training the forecast final loss 1 ")
+
+
+BEST = [report(name, 0.12, loss) for name, loss in (("a", 0.1), ("b", 0.2), ("c", 0.3))]
+
+
+@pytest.mark.parametrize("rule", [Rung, Dominated, Stalled])
+@pytest.mark.parametrize(
+    ("told", "stops"),
+    [
+        ({}, True),
+        ({"searching": True}, False),
+        ({"age": 120.0}, True),
+        ({"age": 20.0}, False),  # it began anew when it had a tenth of its training behind it
+    ],
+)
+def test_nobody_is_stopped_while_a_rate_is_searched_for_or_after_a_new_beginning(rule, told, stops):
+    bad = report("z", 0.12, 9.0, potential=0.0, **told)
+    assert (answers([*BEST, bad], rule)[1][-1] is Action.STOP) is stops
+
+
+def test_what_a_trial_came_to_before_it_began_anew_sets_no_bar():
+    phantom = report("z", 0.12, 0.0, age=120.0)
+    anew = report("z", 0.2, 5.0, age=10.0)
+    ledger, _ = answers([*BEST, phantom])
+    assert ledger.view(LADDER).better(0, 0.05) == 1
+    ledger.record(anew)
+    assert (ledger.view(LADDER).population(0), ledger.view(LADDER).better(0, 0.05)) == (3, 0)
+    assert ledger.view(LADDER).place("z") is None
+
+
+def test_a_report_that_comes_too_late_for_a_rung_stands_for_none():
+    rungs = answers([report("a", 0.19, 1.0), report("b", 0.2, 1.0), report("c", 0.34, 1.0)])[0].view(LADDER)
+    assert (rungs.population(0), rungs.population(1)) == (1, 1)
+    assert rungs.place("b") is None
+
+
+def test_those_that_inherit_weights_are_compared_with_each_other():
+    heirs = [replace(event, trial=f"heir {event.trial}", loss=0.01, mean=0.01, inherited=500.0) for event in BEST]
+    ledger, given = answers([*heirs, *BEST])
+    assert ledger.view(LADDER).population(0) == ledger.view(LADDER.beside(heirs[0])).population(0) == 3
+    assert given[3:] == answers(BEST)[1], "those that start afresh are answered as if there were no heirs"
+
+
+def test_a_trial_that_does_not_say_when_it_ends_is_not_judged():
+    assert answers([*BEST, Reported("z", 500.0, 9.0, 9.0, 0.01)])[1][-1] is None
+
+
+@pytest.mark.parametrize(
+    "event", [report("a", 0.2, 1.0, age=3.0, inherited=7.0, searching=True), report("a", 0.2, 1.0)]
+)
+def test_what_a_report_says_of_its_weights_survives_on_disk(event):
+    ledger = Ledger([event])
+    assert journal.read(journal.write(ledger)) == ledger
+
+
+def test_forecasts_are_held_against_what_was_reached_once_a_trial_has_come_to_its_end():
+    ledger = Ledger([Reported("a", 1.0, 0.5), Reported("b", 1.0, 0.3), Reported("c", 1.0, math.nan)])
+    pruned = Decision("b", 1.0, Action.STOP, "rung", "Behind.")
+    least = [ledger.view(Lowest()).least(0.9, 0.1)]
+    for event in (pruned, Completed("b"), Completed("a")):
+        ledger.record(event)
+        least.append(ledger.view(Lowest()).least(0.9, 0.1))
+    assert least == [-math.inf, -math.inf, -math.inf, 0.3 - 0.1]
+    assert ledger.view(Lowest()).least(0.2, None) == 0.2, "its own loss counts"
+    assert ledger.view(Lowest()).least(math.nan, None) == -math.inf
