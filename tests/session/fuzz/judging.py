@@ -212,7 +212,7 @@ def accompanied(trial: Trial) -> tuple[Loop, GlocalSession]:
     first_order = session.settings.hypergradients == "first-order"
     if first_order:
         course: Any = session._course
-        course.set_values = course.retreat = course.go_back = lambda *_, **__: False
+        course.set_values = course.retreat = course.go_back = lambda *_, **__: None
     for step in range(trial.steps):
         session.step(loop.batch(step))
         if first_order and step == 0:
