@@ -353,6 +353,7 @@ class GlocalSession:
             "val_loss": loss,
             "train_loss": _mean(self.problem.ranks.mean(losses)) if losses else float("nan"),
             "step": self.step_count,
+            "timesteps_total": self.step_count,  # what Tune's loggers take for the x axis
             "total_steps": self.total_steps,
             "forecast/final_loss": mean,
             "forecast/deviation": deviation,
@@ -392,9 +393,10 @@ class GlocalSession:
         asked for, at a report's cost, and training goes on as if it had not been. Of several ranks, which would have to
         ask together, the last report is told.
 
-        Keys: `val_loss`, `train_loss` (mean since the last report), `step`, `total_steps`, `forecast/final_loss` and
-        `forecast/deviation` (as of the last report; NaN while too little is known), `potential`, `rollbacks`, `windows`
-        (differentiated so far), `searching` (1 while the learning rate's order of magnitude is searched for),
+        Keys: `val_loss`, `train_loss` (mean since the last report), `step` (as `timesteps_total`, too), `total_steps`,
+        `forecast/final_loss` and `forecast/deviation` (as of the last report; NaN while too little is known),
+        `potential`, `rollbacks`, `windows` (differentiated so far), `searching` (1 while the learning rate's order of
+        magnitude is searched for),
         `lineage/own` (steps that led to the present weights since training last began anew) and `lineage/steps` (those
         and the steps of inherited weights), `hyper/<name>`, `elasticity/<name>`, and `cost/steps` (in inner steps),
         `cost/seconds`, `cost/share` (of the seconds that went into anything but plain training) and `cost/overhead`

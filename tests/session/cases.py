@@ -212,7 +212,7 @@ def differences(left: Any, right: Any, path: str = "") -> list[str]:
         if left.keys() != right.keys():
             return [f"{path}: {left.keys() ^ right.keys()}"]
         return [d for key in left for d in differences(left[key], right[key], f"{path}/{key}")]
-    if isinstance(left, (list, tuple)):
+    if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
         if len(left) != len(right):
             return [f"{path}: {len(left)} and {len(right)} long"]
         return [d for i, (a, b) in enumerate(zip(left, right, strict=True)) for d in differences(a, b, f"{path}/{i}")]
