@@ -1,12 +1,20 @@
-"""Hooks of the site: the studies' pages become pages of it, each with the commit and the date that it was written at."""
+"""Hooks of the site: the studies' pages become pages of it, each with commit and date."""
 
 from __future__ import annotations
 
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+
+sys.path.insert(0, str(Path(__file__).parent))  # a hook is loaded by its file
+
+import changed_lines
+
+import results
 
 ROOT = Path(__file__).parents[1]
 STUDIES = ROOT / "examples" / "studies" / "results"
@@ -42,7 +50,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, folder in places().items():
         page = folder / "README.md"
         heading, rest = page.read_text().split("\n", 1)
-        files.append(File.generated(config, f"results/{name}/index.md", content=f"{heading}\n\n{written(page)}\n{rest}"))
+        told = f"{heading}\n\n{written(page)}\n{rest}"
+        files.append(File.generated(config, f"results/{name}/index.md", content=told))
         for picture in folder.iterdir():
             if picture.suffix in PICTURES:
                 files.append(File.generated(config, f"results/{name}/{picture.name}", abs_src_path=str(picture)))
@@ -50,8 +59,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Put the list of the studies' pages where a page asks for it."""
-    listed = [f"- [{title(folder / 'README.md')}]({name}/index.md)" for name, folder in places().items()]
-    return markdown.replace("<!-- pages of the studies -->", "\n".join(listed))
+    """Put in what pages ask for by a comment: the studies' pages, the comparison's results, the lines that changed."""
+    asked = {
+        "pages of the studies": _listed,
+        "results of the comparison": lambda: results.results(results.PAGE.read_text()),
+        "lines changed": changed_lines.sentence,
+    }
+    return re.sub(r"<!-- ([a-z ]+) -->", lambda found: asked[found[1]]() if found[1] in asked else found[0], markdown)
 
 
+def _listed() -> str:
+    return "\n".join(f"- [{title(folder / 'README.md')}]({name}/index.md)" for name, folder in places().items())

@@ -24,7 +24,7 @@ def table(page: str, head: str) -> list[list[str]]:
     lines = page.splitlines()
     starts = [place for place, line in enumerate(lines) if line.startswith(head)]
     if not starts:
-        raise ValueError(f"{PAGE} has no table that begins with {head!r}: run the comparison anew, or mend this script.")
+        raise ValueError(f"{PAGE} has no table that begins with {head!r}: mend this script.")
     rows = []
     for line in lines[starts[0] :]:
         if not line.startswith("|"):
@@ -46,7 +46,8 @@ def results(page: str) -> str:
     shown = ranks[1:][:ROWS]
     if OURS not in [row[0] for row in shown]:
         shown = [*shown[:-1], *[row for row in ranks[1:] if row[0] == OURS]]
-    lines = ["| method | rank at a third of the budget | at all of it | loss over the best rival's |", "|---|---|---|---|"]
+    heads = "| method | rank at a third of the budget | at all of it | loss over the best rival's |"
+    lines = [heads, "|---|---|---|---|"]
     for row in shown:
         name = f"**{row[0]}**" if row[0] == OURS else row[0]
         lines.append(f"| {name} | {_plain(row[middle])} | {row[end]} | {final[row[0]]} |")
@@ -72,13 +73,13 @@ def written(readme: str, told: str) -> str:
 def main() -> int:
     """Write or check; 1 where the README tells other results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where the README is out of date")
+    parser.add_argument("--check", action="store_true", help="write nothing; 1 where the README is out of date")
     readme = README.read_text()
     fresh = written(readme, results(PAGE.read_text()))
     if not parser.parse_args().check:
         README.write_text(fresh)
     elif fresh != readme:
-        print("README.md tells other results than the comparison's page: run `python docs/results.py`.", file=sys.stderr)
+        print("README.md tells other results than the page: run `python docs/results.py`.", file=sys.stderr)
         return 1
     return 0
 

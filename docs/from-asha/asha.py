@@ -1,6 +1,5 @@
 """Digits under ASHA: an ordinary function trainable, with epochs and accuracy."""
 
-import ray
 import torch
 import torch.nn.functional as F
 from ray import tune
@@ -52,7 +51,6 @@ def train(config):
 
 
 def main(samples=12):
-    ray.init(address="local", num_cpus=2, include_dashboard=False)
     scheduler = ASHAScheduler(metric="accuracy", mode="max", max_t=EPOCHS)
     config = tune.TuneConfig(scheduler=scheduler, num_samples=samples, reuse_actors=True)
     results = tune.Tuner(train, param_space=SPACE, tune_config=config).fit()

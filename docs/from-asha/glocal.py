@@ -1,6 +1,5 @@
 """Digits under ray_glocal: the script of ASHA with the lines that differ."""
 
-import ray
 import torch
 import torch.nn.functional as F
 from ray import tune
@@ -57,7 +56,6 @@ def train(config):
 
 
 def main(samples=12):
-    ray.init(address="local", num_cpus=2, include_dashboard=False)
     search = GlocalSearch(SPACE, metric="accuracy", mode="max")
     config = tune.TuneConfig(scheduler=GlocalScheduler(), search_alg=search, num_samples=samples, reuse_actors=True)
     results = tune.Tuner(train, param_space=SPACE, tune_config=config).fit()

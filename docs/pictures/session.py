@@ -144,7 +144,8 @@ def draw(courses: list[Course], plain: list[float]) -> Figure:
         panel.tick_params(which="both", colors=GREY, labelsize=8)
         for name, spine in panel.spines.items():
             spine.set(color=GREY, visible=name in ("left", "bottom"))
-    loss.text(0.88, 0.97, "x: without a session", color=GREY, fontsize=8, ha="right", va="top", transform=loss.transAxes)
+    place = {"ha": "right", "va": "top", "transform": loss.transAxes}
+    loss.text(0.88, 0.97, "x: without a session", color=GREY, fontsize=8, **place)
     return figure
 
 
@@ -154,8 +155,7 @@ def main() -> None:
     courses = [trained(*start) for start in STARTS]
     plain = [untouched(*start) for start in STARTS]
     for start, course, end in zip(STARTS, courses, plain, strict=True):
-        print(f"{start}: {course.loss[-1]:.3f}, lr {course.lr[-1]:.3g}, wd {course.weight_decay[-1]:.3g}; plain {end:.3f}")
-        print([round(weight, 2) for weight in course.weights[-1]])
+        print(f"{start}: loss {course.loss[-1]:.3f}, without a session {end:.3f}; lr {course.lr[-1]:.3g}")
     draw(courses, plain).savefig(HERE / "session.svg", transparent=True, metadata={"Date": None})
 
 
