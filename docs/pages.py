@@ -63,6 +63,7 @@ def on_page_markdown(markdown: str, **_: object) -> str:
     asked = {
         "pages of the studies": _listed,
         "results of the comparison": lambda: results.results(results.PAGE.read_text()),
+        "conclusions of the comparison": lambda: results.conclusions(results.PAGE.read_text()),
         "lines changed": changed_lines.sentence,
     }
     return re.sub(r"<!-- ([a-z ]+) -->", lambda found: asked[found[1]]() if found[1] in asked else found[0], markdown)

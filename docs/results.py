@@ -64,6 +64,12 @@ def _sentences(page: str) -> list[str]:
     return [f"{sizes[1] if sizes else ''}, equal compute. {losses}".strip()]
 
 
+def conclusions(page: str) -> str:
+    """The list that the page concludes with, which the study computed from its rows."""
+    rest = page[page.index("### Conclusions") :].split("\n### ")[0]
+    return rest.removeprefix("### Conclusions").strip()
+
+
 def written(readme: str, told: str) -> str:
     """The README with the results in their place."""
     before, rest = readme.split(BEGIN)

@@ -57,8 +57,8 @@ class GlocalSession:
     Every inner step is the user's own: zero_grad, loss, backward, optimizer step. By default a session first searches
     for the learning rate's order of magnitude, and then moves all hyperparameters a little and often, by first-order
     hypergradients at averaged weights. By `Settings(hypergradients="windows")` it differentiates some consecutive
-    steps, a window, and forecasts their local hypergradients to the end of training. Between two outer steps the parameters
-    are those of the loop without a session, bit for bit.
+    steps, a window, and forecasts their local hypergradients to the end of training. Between two outer steps the
+    parameters are those of the loop without a session, bit for bit.
 
     Args:
         model: The model to train.
