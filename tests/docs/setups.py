@@ -71,6 +71,12 @@ def loop():
     }
 
 
+def rate():
+    """The same with a plain loss, the learning rate alone being adapted."""
+    told = loop()
+    return {**told, "train_loss": _loss, "hyper": told["hyper"][:1]}
+
+
 def _build(config):
     model = _network(config.get("width", 16))
     return model, _optimizer(model, config["lr"], config["weight_decay"])
@@ -121,4 +127,4 @@ def experiment(results):
     return {**tune(), "results": results, "folder": Path(results.experiment_path)}
 
 
-SETUPS = SimpleNamespace(loop=loop, tune=tune, readme=readme, sources=sources, examples=examples, plain=plain)
+SETUPS = SimpleNamespace(loop=loop, rate=rate, tune=tune, readme=readme, sources=sources, examples=examples, plain=plain)
