@@ -75,8 +75,8 @@ class GlocalSession:
         accumulate: Micro-batches of an inner step; `batches` gathers as many from the loader.
         scaler: A gradient scaler, where losses are computed in float16; autocast belongs into the losses.
         averaged: A `torch.optim.swa_utils.AveragedModel` of the model; the session updates it after each inner step,
-            reports its validation loss, and takes it along on retreats and in checkpoints. Hypergradients are those
-            of the model itself: read at averaged weights, they would drive rates up until training breaks.
+            reports its validation loss, and takes it along on retreats and in checkpoints. Hypergradients do
+            not read it.
         constants: Names, or patterns such as `"teacher.*"`, of tensors that training changes, that losses read and that
             derivatives may take for constants all the same: a network that follows the model, a hidden state that is
             handed on. Without it their windows are dropped, and the session says so.
