@@ -127,4 +127,5 @@ def experiment(results):
     return {**tune(), "results": results, "folder": Path(results.experiment_path)}
 
 
-SETUPS = SimpleNamespace(loop=loop, rate=rate, tune=tune, readme=readme, sources=sources, examples=examples, plain=plain)
+KINDS = (loop, rate, tune, readme, sources, examples, plain)
+SETUPS = SimpleNamespace(**{kind.__name__: kind for kind in KINDS})
