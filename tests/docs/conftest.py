@@ -11,7 +11,6 @@ def begin(ray):
     """One local Ray cluster for the tests of this folder."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     here = os.path.dirname(os.path.abspath(__file__))
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     root = os.path.dirname(os.path.dirname(here))
     environment = {"env_vars": {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{here}:{root}"}}
     ray.init(address="local", num_cpus=2, include_dashboard=False, runtime_env=environment, logging_level="ERROR")
