@@ -20,6 +20,10 @@ class Clipping:
         norm: Largest norm of all gradients together, as in `torch.nn.utils.clip_grad_norm_`.
         value: Largest magnitude of an entry, as in `torch.nn.utils.clip_grad_value_`.
 
+    Examples:
+        >>> Clipping(norm=1.0)
+        Clipping(norm=1.0, value=None)
+
     Raises:
         ArgumentError: A limit that is not positive.
     """

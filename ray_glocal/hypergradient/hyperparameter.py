@@ -30,6 +30,14 @@ class Hyperparameter:
         field: Option of the optimizer that it sets, where that is not `name` (say `lr` for `lr_head`).
         groups: Indices of the parameter groups whose option it sets; `None` for all of them.
 
+    Examples:
+        >>> from ray_glocal import Hyperparameter
+        >>> rate = Hyperparameter("lr", 1e-3, lower=1e-5, upper=1.0, scale="log")
+        >>> shares = Hyperparameter("class_weight", torch.ones(10) / 10, scale="simplex")
+        >>> shares.size, shares.labels[:2]
+        (10, ('class_weight[0]', 'class_weight[1]'))
+        >>> of_the_head = Hyperparameter("lr_head", 1e-2, 1e-5, 1.0, "log", field="lr", groups=(1,))
+
     Raises:
         ArgumentError: An unknown scale, bounds out of order or that the scale cannot keep, or a start value that is
             not finite, not between the bounds or outside the scale's domain.
@@ -112,6 +120,10 @@ def module_hyperparameters(name: str, module: nn.Module) -> tuple[Hyperparameter
     """The parameters of a module, a weighting network say, as hyperparameters `name/<parameter>`.
 
     In a loss, `torch.func.functional_call(module, hyper.under(name), inputs)` evaluates it at their present values.
+
+    Examples:
+        >>> [each.name for each in module_hyperparameters("weigher", nn.Linear(1, 1))]
+        ['weigher/weight', 'weigher/bias']
     """
     return tuple(Hyperparameter(f"{name}/{key}", tensor.detach()) for key, tensor in module.named_parameters())
 

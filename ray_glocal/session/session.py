@@ -54,10 +54,11 @@ CHECK_EVERY = 8  # inner steps between looks at the training loss, for each look
 class GlocalSession:
     """Adapts continuous hyperparameters while a plain torch loop trains.
 
-    Every inner step is the user's own: zero_grad, loss, backward, optimizer step. Some consecutive ones are recorded
-    as a window; differentiating the window gives a trajectory of local hypergradients, a forecaster carries it to
-    the end of training, the gate says which hyperparameters may move, and the outer step moves them. Between two
-    outer steps the parameters are those of the loop without a session, bit for bit.
+    Every inner step is the user's own: zero_grad, loss, backward, optimizer step. By default a session first searches
+    for the learning rate's order of magnitude, and then moves all hyperparameters a little and often, by first-order
+    hypergradients at averaged weights. By `Settings(hypergradients="windows")` it differentiates some consecutive
+    steps, a window, and forecasts their local hypergradients to the end of training. Between two outer steps the
+    parameters are those of the loop without a session, bit for bit.
 
     Args:
         model: The model to train.
@@ -74,13 +75,29 @@ class GlocalSession:
         accumulate: Micro-batches of an inner step; `batches` gathers as many from the loader.
         scaler: A gradient scaler, where losses are computed in float16; autocast belongs into the losses.
         averaged: A `torch.optim.swa_utils.AveragedModel` of the model; the session updates it after each inner step,
-            reports its validation loss, and takes it along on retreats and in checkpoints. Hypergradients are those
-            of the model itself: read at averaged weights, they would drive rates up until training breaks.
+            reports its validation loss, and takes it along on retreats and in checkpoints. Hypergradients do
+            not read it.
         constants: Names, or patterns such as `"teacher.*"`, of tensors that training changes, that losses read and that
             derivatives may take for constants all the same: a network that follows the model, a hidden state that is
             handed on. Without it their windows are dropped, and the session says so.
         trace: Folder for the trace's parquet parts; without it the trace stays in memory and in checkpoints.
-        settings: Window length, time budget or duty cycle, forecaster, gate and trust region.
+        settings: Kind of hypergradients, time budget or duty cycle, window length, and all else that has a default.
+
+    Examples:
+        >>> import ray_glocal
+        >>> model, data = nn.Linear(4, 1), [(torch.ones(8, 4), torch.ones(8, 1))]
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+        >>> def loss(model, batch):
+        ...     return nn.functional.mse_loss(model(batch[0]), batch[1])
+        >>> rate = Hyperparameter("lr", 1e-3, lower=1e-5, upper=1.0, scale="log")
+        >>> val = [(torch.ones(4, 4), torch.ones(4, 1))]
+        >>> session = ray_glocal.GlocalSession(
+        ...     model, optimizer, loss, loss, val_batches=val, hyper=[rate], total_steps=100
+        ... )
+        >>> for batch in session.batches(data):
+        ...     loss_before = session.step(batch)
+        >>> session.done, float(session.values["lr"]) > 1e-3
+        (True, True)
 
     Raises:
         ArgumentError: Bad arguments; see `Problem`, `Validation`, `Schedule`, `Settings` and `Hyperparameter`.

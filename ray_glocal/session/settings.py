@@ -62,6 +62,12 @@ class Settings:
         jump: Divergence: a loss exceeds `jump` times its value at the last good state.
         cut: Factor on the learning rate after a divergence.
 
+    Examples:
+        >>> by_time = Settings(overhead=0.25)
+        >>> by_steps = Settings(overhead=None, duty_cycle=0.125)
+        >>> by_steps.period
+        128
+
     Raises:
         ArgumentError: A value out of the range given above.
     """

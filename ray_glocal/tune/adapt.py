@@ -40,6 +40,12 @@ def adapted(
         `randn`: identity), the checkpoint of the ancestor that `GlocalSearch` gave the trial, if any, and Tune's kind
         of checkpoint.
 
+    Examples:
+        >>> space = {"width": tune.choice([64, 128]), "lr": tune.loguniform(1e-4, 1.0)}
+        >>> told = adapted({"width": 64, "lr": 0.01}, space)
+        >>> [(each.name, each.start, each.scale) for each in told.hyperparameters]
+        [('lr', 0.01, 'log')]
+
     Raises:
         ArgumentError: Nothing in `space` is continuous, or `config` holds no number inside the bounds for one that is.
     """

@@ -96,6 +96,9 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         preflight: Whether to ask the nodes of a cluster, before the first trial, if they reach the storage and have
             this `ray_glocal`, and if one has the resources of a trial: see `ray_glocal.tune.preflight`.
 
+    Examples:
+        >>> scheduler = GlocalScheduler(metric="val_loss", mode="min", rules=("nonfinite", "rung", "dominated"))
+
     Raises:
         ArgumentError: An argument is out of its range or contradicts the searcher's.
     """

@@ -73,6 +73,13 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         from_experiment: Folder or URI of an earlier experiment with the same hyperparameters: its trials count as this
             one's, so that the search goes on where that ended, with as many further samples as you like.
 
+    Examples:
+        >>> from ray import tune
+        >>> space = {"width": tune.choice([64, 128]), "lr": tune.loguniform(1e-4, 1.0)}
+        >>> search = GlocalSearch(space, metric="val_loss", mode="min", seed=0)
+        >>> "lr" in search.overview()
+        True
+
     Raises:
         ArgumentError: Nothing in `space` is continuous, or nothing is discrete, or an argument is out of its range.
     """

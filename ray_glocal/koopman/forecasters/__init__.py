@@ -60,6 +60,13 @@ def forecaster(name: str, **options: object) -> Forecaster:
     Returns:
         The forecaster.
 
+    Examples:
+        >>> import numpy as np
+        >>> series = 1.0 + 0.5 ** np.arange(12.0)[:, None]  # one channel that decays to 1
+        >>> told = forecaster("affine").forecast(series, horizon=100)
+        >>> round(float(told.mean[0]), 6)
+        1.0
+
     Raises:
         ArgumentError: Nothing is registered under `name`, or it has no such option.
     """

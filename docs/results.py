@@ -1,0 +1,94 @@
+"""The table of the README, read from the comparison's page: `python docs/results.py` writes it, `--check` compares."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "examples" / "studies" / "results" / "compare" / "tuning" / "README.md"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- results: written by docs/results.py -->\n", "<!-- end of results -->"
+ROWS = 10  # lines of the table
+OURS = "glocal"
+
+
+def table(page: str, head: str) -> list[list[str]]:
+    """The cells of the first table whose head begins with `head`, its heads first.
+
+    Raises:
+        ValueError: The page has no such table.
+    """
+    lines = page.splitlines()
+    starts = [place for place, line in enumerate(lines) if line.startswith(head)]
+    if not starts:
+        raise ValueError(f"{PAGE} has no table that begins with {head!r}: mend this script.")
+    rows = []
+    for line in lines[starts[0] :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return [rows[0], *rows[2:]]
+
+
+def _plain(cell: str) -> str:
+    """A number without its interval."""
+    return cell.split(" [")[0]
+
+
+def results(page: str) -> str:
+    """A table of ranks and losses of the best methods and ours, with what it is of."""
+    ranks, losses = table(page, "| method | 1/6 |"), table(page[page.index("### Final loss") :], "| method |")
+    final = {row[0]: row[-1] for row in losses[1:]}
+    middle, end = ranks[0].index("1/3"), ranks[0].index("1")
+    shown = ranks[1:][:ROWS]
+    if OURS not in [row[0] for row in shown]:
+        shown = [*shown[:-1], *[row for row in ranks[1:] if row[0] == OURS]]
+    heads = "| method | rank at a third of the budget | at all of it | loss over the best rival's |"
+    lines = [heads, "|---|---|---|---|"]
+    for row in shown:
+        name = f"**{row[0]}**" if row[0] == OURS else row[0]
+        lines.append(f"| {name} | {_plain(row[middle])} | {row[end]} | {final[row[0]]} |")
+    return "\n".join([*_sentences(page), "", *lines])
+
+
+def _sentences(page: str) -> list[str]:
+    """How much was compared, and where ours loses."""
+    sizes = re.search(r"^(\d+ tasks, \d+ seeds, \d+ rivals)", page, re.MULTILINE)
+    lost = re.search(r"it loses on (\d+): (.*)\.$", page, re.MULTILINE)
+    worst = re.findall(r"([\w-]+) \(([\d.]+) \[", lost[2]) if lost else []
+    told = [f"{name} ({float(ratio):.2f})" for name, ratio in sorted(worst, key=lambda pair: -float(pair[1]))]
+    losses = f"It has the higher loss on {lost[1]} of them: {', '.join(told)} times the best rival's." if lost else ""
+    return [f"{sizes[1] if sizes else ''}, equal compute. {losses}".strip()]
+
+
+def conclusions(page: str) -> str:
+    """The list that the page concludes with, which the study computed from its rows."""
+    rest = page[page.index("### Conclusions") :].split("\n### ")[0]
+    return rest.removeprefix("### Conclusions").strip()
+
+
+def written(readme: str, told: str) -> str:
+    """The README with the results in their place."""
+    before, rest = readme.split(BEGIN)
+    return f"{before}{BEGIN}{told}\n{END}{rest.split(END)[1]}"
+
+
+def main() -> int:
+    """Write or check; 1 where the README tells other results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; 1 where the README is out of date")
+    readme = README.read_text()
+    fresh = written(readme, results(PAGE.read_text()))
+    if not parser.parse_args().check:
+        README.write_text(fresh)
+    elif fresh != readme:
+        print("README.md tells other results than the page: run `python docs/results.py`.", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

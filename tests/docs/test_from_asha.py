@@ -1,0 +1,34 @@
+"""ASHA's script and ours: both run, and so many lines differ as the page and the README say."""
+
+import runpy
+
+import changed_lines
+import pytest
+from blocks import DOCS, ROOT
+
+MOST = 15  # lines that somebody who comes from ASHA has to write
+
+
+def test_few_lines_differ():
+    added, gone, total = changed_lines.changed()
+    assert added <= MOST
+    assert gone <= MOST
+    assert total > 40
+    assert f": {added} lines differ" in (ROOT / "README.md").read_text()
+
+
+def test_the_page_asks_for_the_number():
+    page = (DOCS / "from-asha" / "index.md").read_text()
+    assert "<!-- lines changed -->" in page
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("script", ["asha.py", "glocal.py"])
+def test_the_script_runs(script, cluster, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AIR_NEW_OUTPUT", "0")
+    monkeypatch.chdir(tmp_path)
+    told = runpy.run_path(str(DOCS / "from-asha" / script))
+    told["main"].__globals__["EPOCHS"] = 3
+    told["main"](samples=2)
+    printed = capsys.readouterr().out
+    assert float(printed.split("accuracy ")[-1].split()[0]) > 0.05

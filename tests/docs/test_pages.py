@@ -1,0 +1,78 @@
+"""What pages say of the code is there: messages, keys of metrics, words; and the README is short and up to date."""
+
+import ast
+import re
+
+import pytest
+from blocks import DOCS, PAGES, ROOT
+
+import ray_glocal
+import results
+
+MESSAGES = re.findall(r"^### `(.*)`$", (DOCS / "troubleshooting.md").read_text(), re.MULTILINE)
+LINKS = [(page, link) for page in PAGES for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()) if ":" not in link]
+GENERATED = DOCS / "results"  # where the site has a page for each study
+
+
+def texts():
+    """Every constant text of the library, adjacent ones as one, and those between the braces of an f-string."""
+    for source in (ROOT / "ray_glocal").rglob("*.py"):
+        nodes = ast.walk(ast.parse(source.read_text()))
+        yield from (node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+TEXTS = list(texts())
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_a_message_is_the_librarys(message):
+    assert any(message in text for text in TEXTS)
+
+
+def test_there_are_messages():
+    assert len(MESSAGES) > 30
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_bytes()) <= 8192
+
+
+def test_the_readme_tells_the_results_of_the_comparisons_page():
+    readme = (ROOT / "README.md").read_text()
+    assert results.written(readme, results.results(results.PAGE.read_text())) == readme
+
+
+def test_results_that_are_not_there_are_an_error():
+    with pytest.raises(ValueError, match="has no table that begins with"):
+        results.table("# Empty", "| method |")
+
+
+@pytest.mark.parametrize(("page", "link"), LINKS, ids=[f"{page.name}: {link}" for page, link in LINKS])
+def test_a_link_leads_somewhere(page, link):
+    place = (page.parent / link.split("#")[0]).resolve()
+    study = place.parent.name if place.is_relative_to(GENERATED) else ""
+    assert place.exists() or study in {"-".join(part.parts) for part in studies()}
+
+
+def studies():
+    home = results.PAGE.parents[2]
+    return [page.parent.relative_to(home) for page in home.rglob("README.md")]
+
+
+def test_every_name_of_the_root_is_documented():
+    api = "\n".join(page.read_text() for page in (DOCS / "api").glob("*.md"))
+    assert all(re.search(rf"\.{name}$", api, re.MULTILINE) for name in ray_glocal.__all__)
+
+
+def test_every_metric_of_a_session_is_in_the_table():
+    page = (DOCS / "report.md").read_text()
+    keys = re.findall(r"`([\w/]+)`", ray_glocal.GlocalSession.metrics.__doc__ or "")
+    assert len(keys) > 15
+    assert all(f"`{key}`" in page for key in keys if key != "at_report")
+
+
+def test_the_glossary_is_in_order_and_has_the_designs_words():
+    words = re.findall(r"^\| ([\w'].*?) \|", (DOCS / "glossary.md").read_text(), re.MULTILINE)[1:]
+    assert words == sorted(words, key=str.lower)
+    for word in ("elasticity", "rung", "ledger", "duty cycle", "potential", "window elasticity", "averaged weights"):
+        assert word in words
