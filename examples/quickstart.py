@@ -52,7 +52,9 @@ def main() -> None:
     tuner = tune.Tuner(
         train,
         param_space=SPACE,
-        tune_config=tune.TuneConfig(num_samples=12, search_alg=search, scheduler=scheduler, reuse_actors=True),
+        tune_config=tune.TuneConfig(
+            num_samples=12, max_concurrent_trials=2, search_alg=search, scheduler=scheduler, reuse_actors=True
+        ),
         run_config=tune.RunConfig(verbose=0, callbacks=[Progress()]),
     )
     print(summary(tuner.fit()))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ray_glocal.forecast import Array, Forecast, Kind, Outcome
+from ray_glocal.forecast import Array
 from ray_glocal.hypergradient.averages import EVERY
 from ray_glocal.hypergradient.batch import owned
 from ray_glocal.hypergradient.first_order import FirstOrder as Measured
@@ -20,24 +20,24 @@ from ray_glocal.session.answer import Answer
 from ray_glocal.session.course import Course
 from ray_glocal.session.divergence import MOST_ROLLBACKS, raised, weight_decays
 from ray_glocal.session.effect import say_cut_off
+from ray_glocal.session.first_order.account import answers, plain_forecast
 from ray_glocal.session.first_order.beginning import Beginning
 from ray_glocal.session.first_order.decision import Decision
 from ray_glocal.session.first_order.descent import descend
 from ray_glocal.session.first_order.memory import Kinds, Memory
 from ray_glocal.session.first_order.observation import Observation
 from ray_glocal.session.first_order.probe import Probed, probe
-from ray_glocal.session.first_order.rates import explained, follow
+from ray_glocal.session.first_order.rates import follow
 from ray_glocal.session.first_order.search import WAITS, search
-from ray_glocal.session.first_order.tuning import ABOVE, CEILING, CLEAR, NEAR, PROBED, SETTLED, STANDS, START, UP
+from ray_glocal.session.first_order.tuning import ABOVE, CEILING, NEAR, PROBED, SETTLED, STANDS, START, UP
 from ray_glocal.session.pacing.cost import PLAIN, REPORT, SEARCH, WINDOW, report_steps
 from ray_glocal.session.pacing.timetable import timetable
-from ray_glocal.session.rows import MANY, Seen, return_rows, window_rows
+from ray_glocal.session.rows import Seen, return_rows, window_rows
 from ray_glocal.session.windows.outer import potential
 
 FORWARD = 1 / 3  # of a step
 TWENTIETHS = 20
 SAME = 1e-5  # relative distance of two losses that are one, rounded differently
-HELD = "held: of a decay rate a first-order hypergradient says what it says of the learning rate"
 
 
 class FirstOrder:
@@ -308,33 +308,14 @@ class FirstOrder:
             return search(seen, self.memory, self.kinds, self._at_the_top())
         rates, known = follow(seen, self.memory.learn(seen.elasticity), self.kinds)
         move = rates + descend(known, self.kinds, seen.line, seen.weight)
-        told = self._told(seen, known, move)
+        told = answers(seen, known, move, self.kinds, self.problem)
         return Decision(move, known, [answer for answer, _ in told], [reason for _, reason in told])
-
-    def _told(self, seen: Observation, known: Memory, move: Array) -> list[tuple[Answer, str]]:
-        """What each entry is answered, and why."""
-        average, ratio = known.average, np.abs(known.ratio)
-        for hyper in self.problem.hyperparameters:
-            if hyper.size > MANY:  # which the trace shows as one
-                part = self.problem.places[hyper.name]
-                average[part], ratio[part] = np.linalg.norm(average[part]), np.sqrt(np.mean(ratio[part] ** 2))
-        told = []
-        for index, (is_rate, is_decay) in enumerate(zip(self.kinds.rates, self.kinds.decays, strict=True)):
-            if is_rate:
-                answer = Answer.ACT if move[index] else Answer.HOLD
-                told.append((answer, explained(seen, known.felt[index], moves=bool(move[index]))))
-            elif is_decay:
-                told.append((Answer.HOLD, HELD))
-            else:
-                answer = Answer.ACT if ratio[index] >= CLEAR else Answer.ACT_SMALL
-                told.append((answer, f"elasticity {average[index]:+.2g}, {ratio[index]:.2g} of its root mean square"))
-        return told
 
     def _move(self, seen: Observation, decision: Decision) -> None:
         course = self.course
         fresh = self._moved(decision.move) if decision.move.any() else course.values
         scale = course.guard.scale(seen.loss)
-        forecast = _plain_forecast(decision.memory, scale, course.total_steps - course.step_count)
+        forecast = plain_forecast(decision.memory, scale, course.total_steps - course.step_count)
         local = seen.elasticity * scale
         # Of any loss there is a relative change, for the scale is positive.
         told = Seen(self.problem, course.values, fresh, local, forecast, scale)
@@ -415,9 +396,3 @@ class FirstOrder:
 
     def load_open(self, plain: Sequence[dict[str, Any]]) -> None:
         """Nothing."""
-
-
-def _plain_forecast(memory: Memory, scale: float, horizon: int) -> Forecast:
-    """The mean of what was seen stands for what will be: forecasts of such series changed nothing (see `tuning`)."""
-    mean, deviation = memory.average * scale, memory.deviation * scale
-    return Forecast(mean, deviation, horizon, Outcome(Kind.OK, "the mean of the last observations"))
