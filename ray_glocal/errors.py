@@ -20,5 +20,12 @@ class ArgumentError(ValueError):
         return f"`{argument}` must {rule}; got {got!r}.{' ' + remedy if remedy else ''}"
 
 
+class UnreadError(ArgumentError):
+    """A hyperparameter is to be adapted that neither the optimizer nor a loss reads.
+
+    A kind of its own: the driver of an experiment knows it by its name, in what workers leave of their failures.
+    """
+
+
 class ClusterError(RuntimeError):
     """A cluster on which an experiment would fail: what is wrong, on which nodes, and the way out."""

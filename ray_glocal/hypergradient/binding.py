@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ray_glocal.errors import ArgumentError
+from ray_glocal.errors import ArgumentError, UnreadError
 from ray_glocal.hypergradient.hyperparameter import Hyperparameter
 from ray_glocal.hypergradient.rules import UpdateRule
 
@@ -64,7 +64,7 @@ def _bound(hyper: Hyperparameter, optimizer: torch.optim.Optimizer, rule: Update
     fields = ", ".join((*rule.fields, *rule.aliases))
     told = f"name options of {type(optimizer).__name__} ({fields}) or values that a loss reads"
     remedy = "Correct the name, or give the losses a third argument, `hyper`, that reads it."
-    raise ArgumentError("hyper", told, hyper.name, remedy)
+    raise UnreadError("hyper", told, hyper.name, remedy)
 
 
 def _check_option(hyper: Hyperparameter, field: str, groups: Sequence[int], count: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ray_glocal.scheduling.decision import Decision
 from ray_glocal.scheduling.event import Completed, Reported
@@ -19,22 +19,28 @@ class Lowest:
         return Attained()
 
 
+@dataclass
 class Attained:
-    """The lowest finite loss so far, and whether any trial has come to its end: nobody knows it before."""
+    """The lowest finite loss so far, and whether any trial has come to its end: nobody knows it before.
 
-    def __init__(self) -> None:
-        self._lowest = math.inf
-        self._ended = False
-        self._pruned: set[str] = set()
+    Args:
+        lowest: The loss; infinite where there is none.
+        ended: Whether a trial that was not pruned has completed.
+        pruned: Trials that were.
+    """
+
+    lowest: float = math.inf
+    ended: bool = False
+    pruned: set[str] = field(default_factory=set)
 
     def add(self, event: Event) -> None:
         """Take one event into account."""
         if isinstance(event, Reported):
-            self._lowest = min(self._lowest, event.loss) if event.finite else self._lowest
+            self.lowest = min(self.lowest, event.loss) if event.finite else self.lowest
         elif isinstance(event, Completed):
-            self._ended |= event.trial not in self._pruned
+            self.ended |= event.trial not in self.pruned
         elif isinstance(event, Decision) and event.prunes:
-            self._pruned.add(event.trial)
+            self.pruned.add(event.trial)
 
     def least(self, loss: float, deviation: float | None) -> float:
         """The lowest end that a forecast may claim: the best loss that anybody reached, less its own deviation.
@@ -45,6 +51,6 @@ class Attained:
             loss: What the forecast trial has reached itself.
             deviation: Of the forecast; None where it is unknown.
         """
-        if not self._ended or not math.isfinite(loss):
+        if not self.ended or not math.isfinite(loss):
             return -math.inf
-        return min(self._lowest, loss) - (deviation or 0.0)
+        return min(self.lowest, loss) - (deviation or 0.0)

@@ -11,6 +11,7 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass, field, replace
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.scheduling.attained import Attained
 from ray_glocal.scheduling.decision import Decision
 from ray_glocal.scheduling.event import Added, Errored, Reported
 from ray_glocal.scheduling.ledger import Event
@@ -119,6 +120,9 @@ class Rungs:
 
     Trials that failed for good or diverged are taken out, since they cannot win and must not condemn others. Pruned
     trials stay in the population (they are what successive halving ranks against) but not among the survivors.
+
+    Once a trial has come to its end, forecasts are held against what was reached before they are reported; the earlier
+    ones are held against it then, for those that came later could never be better than the boldest of them.
     """
 
     def __init__(self, ladder: Ladder) -> None:
@@ -128,9 +132,14 @@ class Rungs:
         self._survivors: dict[int, list[float]] = {}
         self._out: dict[str, bool] = {}  # trials that cannot win, and whether another attempt brings them back
         self._pruned: set[str] = set()
+        self._attained = Attained()
+        self._bold: dict[tuple[str, int], Reported] = {}  # entries by trial and rung before anybody came to the end
 
     def add(self, event: Event) -> None:
         """Take one event into account."""
+        self._attained.add(event)
+        if self._bold and self._attained.ended:
+            self._restrain()
         if isinstance(event, Reported):
             self._report(event)
         elif isinstance(event, Decision) and event.prunes:
@@ -187,10 +196,30 @@ class Rungs:
         place = self._places.setdefault(event.trial, fresh)
         place.rung, place.step = rung, event.step
         place.entries[rung] = event.prospect
-        if event.trial not in self._out:
-            insort(self._population.setdefault(rung, []), event.prospect)
-            if event.trial not in self._pruned:
-                insort(self._survivors.setdefault(rung, []), event.prospect)
+        if not self._attained.ended:
+            self._bold[event.trial, rung] = event
+        self._insert(event.trial, rung, event.prospect)
+
+    def _insert(self, trial: str, rung: int, value: float) -> None:
+        if trial not in self._out:
+            insort(self._population.setdefault(rung, []), value)
+            if trial not in self._pruned:
+                insort(self._survivors.setdefault(rung, []), value)
+
+    def _restrain(self) -> None:
+        """Raise the entries that claim less than the first end of a trial lets anybody claim."""
+        for (trial, rung), event in self._bold.items():
+            place, least = self._places.get(trial), self._attained.least(event.loss, event.deviation)
+            if place is not None and place.entries.get(rung, math.inf) < least:
+                self._delete(trial, rung, place.entries[rung])
+                place.entries[rung] = least
+                self._insert(trial, rung, least)
+        self._bold.clear()
+
+    def _delete(self, trial: str, rung: int, value: float) -> None:
+        for lists in (self._population, self._survivors) if trial not in self._pruned else (self._population,):
+            if trial not in self._out:
+                del lists[rung][bisect_left(lists[rung], value)]
 
     def _forget(self, trial: str) -> None:
         """A trial has begun anew: what it came to before says nothing of it any more."""

@@ -16,7 +16,7 @@ from pyarrow import ArrowException
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from ray_glocal.errors import ArgumentError
+from ray_glocal.errors import ArgumentError, UnreadError
 from ray_glocal.hypergradient import Clipping, Hyperparameter, Problem, Randomness
 from ray_glocal.hypergradient.preservation import evaluating
 from ray_glocal.hypergradient.problem import Loss
@@ -324,7 +324,7 @@ class GlocalSession:
         if unread:
             fields = ", ".join((*self.problem.rule.fields, *self.problem.rule.aliases))
             remedy = f"The optimizer's options are {fields}; any other name must be read from `hyper` by a loss."
-            raise ArgumentError("hyper", "name what the optimizer or a loss uses", unread[0], remedy)
+            raise UnreadError("hyper", "name what the optimizer or a loss uses", unread[0], remedy)
 
     def _say_levelled(self) -> None:
         for name, own in self.problem.levelled().items():

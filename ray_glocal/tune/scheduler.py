@@ -261,6 +261,9 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         elif record.status != "live" and not over:
             self._record(Added(trial.trial_id, record.added.config, record.attempt + 1))
         if over:
+            if trial.status == Trial.TERMINATED and (record is None or record.running):
+                # The memory is older than the experiment. The end of a failed trial is no result of its configuration.
+                self._record_last(trial, last_result(trial))
             self._end(trial, error=trial.status == Trial.ERROR)
         else:
             self._running[trial.trial_id] = trial
@@ -321,7 +324,8 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         Raises:
             ArgumentError: Before any trial has reported, one failed because nobody reads a name of its space.
         """
-        if not any(record.latest for record in self.ledger.trials.values()):
+        own = map(self.ledger.trial, self._order)  # the memory may hold those of an earlier experiment too
+        if not any(record is not None and record.latest for record in own):
             check_read(trial)
         self._end(trial, error=True, final=trial.status != Trial.ERROR)
         self._retain(trial)

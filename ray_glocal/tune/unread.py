@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ray_glocal.errors import ArgumentError
+from ray_glocal.errors import ArgumentError, UnreadError
 from ray_glocal.tune._compat import Trial, error_file
 
-# The session's, before its first step and after it.
-_RULES = r"(?:options of .* or values that a loss reads|what the optimizer or a loss uses)"
-_COMPLAINT = re.compile(rf"ArgumentError: `hyper` must name {_RULES}; got '([^']*)'\.(.*)")
+_EACH = "Failure # "  # before each failure in Tune's file: an earlier driver's may have been mended since
+# The end of a traceback: the name of the class, the rule, the name that nobody reads, and the way out.
+_COMPLAINT = re.compile(rf"\b{UnreadError.__name__}: `\w+` must .*?; got (['\"])(.+?)\1\.(.*)")
 
 
 def check_read(trial: Trial) -> None:
@@ -27,11 +27,11 @@ def check_read(trial: Trial) -> None:
         ArgumentError: It failed for that.
     """
     path = error_file(trial)
-    told = None if path is None else _COMPLAINT.search(_text(Path(path)))
+    told = None if path is None else _COMPLAINT.search(_text(Path(path)).rpartition(_EACH)[2])
     if told is not None:
-        remedy = f"{told[2].strip()} Or say what to adapt, `adapt=[...]`, to GlocalSearch and `adapted` alike."
+        remedy = f"{told[3].strip()} Or say what to adapt, `adapt=[...]`, to GlocalSearch and `adapted` alike."
         rule = "adapt only what the optimizer or a loss reads"
-        raise ArgumentError("space", rule, told[1], remedy)
+        raise ArgumentError("space", rule, told[2], remedy)
 
 
 def _text(path: Path) -> str:

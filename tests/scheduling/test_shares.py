@@ -112,3 +112,18 @@ def test_forecasts_are_held_against_what_was_reached_once_a_trial_has_come_to_it
     assert least == [-math.inf, -math.inf, -math.inf, 0.3 - 0.1]
     assert ledger.view(Lowest()).least(0.2, None) == 0.2, "its own loss counts"
     assert ledger.view(Lowest()).least(math.nan, None) == -math.inf
+
+
+def test_forecasts_from_before_the_first_end_are_held_against_it_as_those_after_it_are():
+    """Bold forecasts alike: the end shows that nobody comes as low, and who comes later must not pay for it alone."""
+    bold = [Reported(name, 120.0, 1.0, mean, 0.01, total=1000.0) for name, mean in (("a", 0.1), ("b", 0.2), ("c", 0.3))]
+    ledger, _ = answers([*bold, report("a", 1.0, 0.5)])
+    ledger.record(Completed("a"))
+    floor = 0.5 - 0.01
+    rungs = ledger.view(LADDER)
+    assert [rungs.place(name).entries[0] for name in "abc"] == [floor] * 3
+    assert [rungs.better(0, value) for value in (floor, math.nextafter(floor, 1))] == [0, 3]
+    later = Reported("z", 120.0, 1.0, floor, 0.01, total=1000.0)  # as bold as "a" was, and held against its end
+    ledger.record(later)
+    assert judge(ledger, later, (Rung(LADDER),)).action is Action.CONTINUE
+    assert vars(Ledger(ledger.events).view(LADDER))["_population"] == vars(rungs)["_population"]

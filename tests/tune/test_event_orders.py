@@ -327,8 +327,10 @@ class Orders(RuleBasedStateMachine):
     def interrupt(self, order):
         """The experiment is stopped, which no hook is told of, and restored; only who saves may notice the ends."""
         for name, trial in self.trials.items():
-            trial.status = trial.status if trial.status in ENDED else "TERMINATED"
-            self.known[name].running &= not self.ours
+            if trial.status not in ENDED:
+                trial.status = "TERMINATED"
+                if self.ours:
+                    self.noticed(name, trial)
         self.save(False)
         self.restore(*self.saves[-1], "skip", order)
 
@@ -350,14 +352,23 @@ class Orders(RuleBasedStateMachine):
         self.search.restore(str(path))
 
     def add_again(self, trial, errored):
-        if trial.status not in ENDED or (trial.status == "ERROR" and errored != "skip"):
-            trial.kept = 0 if trial.status == "ERROR" and errored == "restart" else trial.kept
+        if trial.status == "ERROR" and errored == "restart":  # another trial, of the same configuration
+            self.count += 1
+            trial = Trial(f"t{self.count}", trial.config, trial.local_experiment_path, trial.total)
+        if trial.status not in ENDED or (trial.status == "ERROR" and errored == "resume"):
             trial.status = "PENDING"
         self.trials[trial.trial_id] = trial
         self.scheduler.on_trial_add(self, trial)
         known = self.known.setdefault(trial.trial_id, Known())
+        if trial.status == "TERMINATED" and known.running:
+            self.noticed(trial.trial_id, trial)
         known.running = trial.status == "PENDING"
         known.failed = trial.status == "ERROR"
+
+    def noticed(self, name, trial):
+        """An end that no hook was told of: the last result that Tune holds is a fact, though the memory lacks it."""
+        self.learn(name, trial.last_result)
+        self.known[name].running = False
 
     def memory(self):
         """The text that a restore would find."""
@@ -457,3 +468,36 @@ def test_in_every_legal_order_of_tunes_calls_the_memory_and_the_answers_are_righ
     machine = type("Orders", (Orders,), {"pruning": rules, **options})
     often = settings(max_examples=60, stateful_step_count=40, suppress_health_check=list(HealthCheck), derandomize=True)
     run_state_machine_as_test(machine, settings=often)
+
+
+LATEST = (0, 3, 2.0, {}, False, True)  # its first result, at step 3, with a checkpoint
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["our search", "a stock search"])
+def test_a_memory_older_than_the_experiment_takes_over_the_last_result_of_a_trial_that_is_over(ours):
+    state = type("Orders", (Orders,), {"ours": ours})()
+    state.add(saying=[True])
+    state.save(copies=False)
+    state.results(told=[LATEST])
+    state.returned(state.trials["t1"])
+    state.save(copies=False)
+    state.crash(moment=1, shift=-1, errored="skip", order=0, stopped=False)
+    record = state.scheduler.ledger.trial("t1")
+    assert (record.losses, record.status) == ([(3, 2.0)], "completed")
+    state.teardown()
+
+
+def test_a_memory_older_than_the_experiment_takes_over_the_last_result_of_a_trial_that_is_stopped_before_it_returns():
+    state = Orders()
+    state.add(saying=[True])
+    state.save(copies=False)
+    state.results(told=[LATEST])
+    state.save(copies=False)
+    state.crash(moment=1, shift=-1, errored="skip", order=0, stopped=False)
+    assert state.scheduler.ledger.trial("t1").losses == [], "it comes again when the trial runs"
+    state.the_memory_is_that_of_the_model()
+    state.crash(moment=0, shift=0, errored="skip", order=0, stopped=True)
+    record = state.scheduler.ledger.trial("t1")
+    assert (record.losses, record.status) == ([(3, 2.0)], "completed")
+    state.the_memory_is_that_of_the_model()
+    state.teardown()

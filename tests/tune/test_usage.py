@@ -1,5 +1,6 @@
 """Tune as people use it, on a virtual clock: each experiment is Tune's own, and what is right stands beside it."""
 
+import gc
 from collections import Counter
 from pathlib import Path
 from typing import ClassVar
@@ -204,6 +205,29 @@ def test_a_name_that_nobody_reads_ends_the_experiment_at_the_first_trial(max_fai
             folder=tmp_path,
         )
     assert len(searcher.ledger.trials) <= 2, "the one that failed, and the one that waited"
+
+
+def known(config):
+    """What another trainable of the same hyperparameters reports."""
+    tune.report({"val_loss": config["width"] + config["lr"]})
+
+
+@pytest.mark.cluster
+@pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("cluster")
+def test_on_a_cluster_an_experiment_begins_with_the_memory_of_another_and_ends_where_a_name_is_read_by_nobody(tmp_path):
+    space = {**trainables.SPACE, "temperature": tune.uniform(0, 1)}
+    told = {"config": space, "storage_path": str(tmp_path), "verbose": 0, "reuse_actors": True}
+    first = GlocalSearch(space, "val_loss", "min")
+    ran = tune.run(known, name="first", search_alg=first, scheduler=GlocalScheduler(), num_samples=3, **told)
+    second = GlocalSearch(space, "val_loss", "min", from_experiment=ran.experiment_path)
+    assert {t: r.losses for t, r in second.ledger.trials.items()} == {
+        trial.trial_id: [(1, trial.last_result["val_loss"])] for trial in ran.trials
+    }
+    with pytest.raises(Exception, match=r"`space` must adapt only .*; got 'temperature'\. .* `adapt=\[\.\.\.\]`"):
+        tune.run(unread, name="second", search_alg=second, scheduler=GlocalScheduler(), num_samples=24, **told)
+    assert 4 <= len(second.ledger.trials) <= 7, "those that were known, and those that ran or waited with the first"
+    gc.collect()  # of an experiment that ends so, Tune leaves files open
 
 
 def test_the_overview_says_what_becomes_of_each_entry():
