@@ -8,7 +8,7 @@ demo: .venv/examples
 	$(RUN) examples/quickstart.py
 
 test: .venv/dev
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses auto --dist worksteal
 
 # torch first and pinned: an open range may bring gigabytes of CUDA packages to a machine without a GPU.
 .venv/torch:
