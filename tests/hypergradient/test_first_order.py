@@ -144,7 +144,7 @@ def test_nothing_is_left_behind_of_a_first_order_hypergradient(optimizer, model)
 
     def all_there_is():
         states = generator.get_state(), np.random.get_state()[2:]  # noqa: NPY002
-        return {**everything(problem), "states": states, **copy.deepcopy(averages.as_plain())}
+        return {**everything(problem), "states": states, **copy.deepcopy(averages.as_plain(beside=False))}
 
     before = all_there_is()
     arguments = problem, averages, case.batches[-1], case.val_batches, values, STRETCH

@@ -42,7 +42,7 @@ def test_memory_is_flat_over_many_windows(device, told):
     inputs, labels = (t.to(device) for t in dataset(96, torch.float32, 1).tensors)
     batches = [(inputs[i : i + 16], labels[i : i + 16]) for i in range(0, 96, 16)]
     hyper = [Hyperparameter("lr", 5e-3, 1e-5, 1.0, "log"), Hyperparameter("weight_decay", 1e-2, 1e-6, 1.0, "log")]
-    arguments = {"val_batches": batches, "hyper": hyper, "total_steps": 2000}
+    arguments = {"val_batches": batches, "hyper": hyper, "total_steps": 800}
     settings = told(overhead=None, duty_cycle=0.125)
     session = GlocalSession(model, optimizer, loss, loss, settings=settings, **arguments)
     counts, before = [], 0

@@ -69,6 +69,7 @@ def test_at_a_random_step(tmp_path, truth, way, step):
     assert differences(truth, restarted(tmp_path, way)) == []
 
 
+@pytest.mark.slow
 def test_in_the_middle_of_a_save(tmp_path, truth, way):
     killed(tmp_path, way, kill_in_save=7 * SAVE_EVERY)
     assert (tmp_path / "unfinished").exists()
