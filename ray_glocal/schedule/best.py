@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ray_glocal.errors import ArgumentError
 from ray_glocal.report import layout
 from ray_glocal.report.account import Adapted, adapted_of
 from ray_glocal.report.experiment import Experiment, read
@@ -139,10 +138,7 @@ def best_config(results: object, *, metric: str | None = None, mode: str | None 
         ArgumentError: `results` is no experiment, or no trial in it reported a finite `metric`.
     """
     experiment = read(results, metric, mode)
-    run = best_run(experiment)
-    if run is None:
-        raise ArgumentError("results", f"hold a trial that reported a finite {experiment.metric}", experiment.path)
-    line = lineage(experiment, run)
+    line = lineage(experiment, best_run(experiment))
     sessions = handed_down(line) if has_session(line[-1].checkpoint) else []
     return _told(experiment, line, sessions)
 

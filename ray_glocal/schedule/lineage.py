@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
+from ray_glocal.errors import ArgumentError
 from ray_glocal.report.experiment import Experiment
 from ray_glocal.report.folder import Folder
 from ray_glocal.report.trial import Run
@@ -33,14 +34,20 @@ class Generation:
     weights: bool
 
 
-def best_run(experiment: Experiment) -> Run | None:
-    """The trial with the best finite value; None where there is none."""
+def best_run(experiment: Experiment) -> Run:
+    """The trial with the best finite value.
+
+    Raises:
+        ArgumentError: No trial reported one.
+    """
     ranked = [
         (experiment.sign * float(row[experiment.metric]), place, run)
         for place, run in enumerate(experiment.runs)
         if (row := run.best(experiment.metric, experiment.sign)) is not None
     ]
-    return min(ranked)[2] if ranked else None
+    if not ranked:
+        raise ArgumentError("results", f"hold a trial that reported a finite {experiment.metric}", experiment.path)
+    return min(ranked)[2]
 
 
 def lineage(experiment: Experiment, run: Run) -> list[Generation]:

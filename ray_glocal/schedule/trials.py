@@ -18,9 +18,6 @@ def best_schedule(results: object, metric: str | None, mode: str | None) -> Lear
     """The schedule of the best trial; see `LearnedSchedule.of`."""
     experiment = read(results, metric, mode)
     run = best_run(experiment)
-    if run is None:
-        rule = f"hold a trial that reported a finite {experiment.metric}"
-        raise ArgumentError("results", rule, experiment.path)
     line = lineage(experiment, run)
     if not has_session(line[-1].checkpoint):
         remedy = "A trial leaves one by `tune.report(session.metrics(), checkpoint=session.checkpoint())`."

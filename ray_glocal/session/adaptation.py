@@ -48,7 +48,7 @@ class Adaptation(Protocol):
         ...
 
     def review(self, loss: float) -> None:
-        """At a report: whether there is room for more."""
+        """At a report, whose loss is of a whole pass: whether training is alive, and there is room for more."""
         ...
 
     def potential(self, loss: float) -> float:
