@@ -44,7 +44,7 @@ def test_the_blocks_of_a_page_run(page):
 
 
 @pytest.fixture(scope="module")
-def results(cluster, tmp_path_factory):
+def results(local_ray, tmp_path_factory):
     """An experiment: the README's own."""
     from ray import tune
 

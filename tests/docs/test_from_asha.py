@@ -24,7 +24,7 @@ def test_the_page_asks_for_the_number():
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("script", ["asha.py", "glocal.py"])
-def test_the_script_runs(script, cluster, capsys, tmp_path, monkeypatch):
+def test_the_script_runs(script, local_ray, capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_AIR_NEW_OUTPUT", "0")
     monkeypatch.chdir(tmp_path)
     told = runpy.run_path(str(DOCS / "from-asha" / script))

@@ -20,21 +20,6 @@ SPACE = {
 }
 
 
-@pytest.fixture(scope="module")
-def local_ray():
-    """A local Ray of this module's own; one that is running already does as well."""
-    import ray
-
-    started = not ray.is_initialized()
-    if started:
-        root = str(Path(__file__).parents[2])
-        environment = {"env_vars": {"OMP_NUM_THREADS": "1", "PYTHONPATH": root}}
-        ray.init(address="local", num_cpus=2, include_dashboard=False, runtime_env=environment, logging_level="ERROR")
-    yield
-    if started:
-        ray.shutdown()
-
-
 def stub():
     """A function trainable that reports a loss of its own making, and fails once if it is told to.
 

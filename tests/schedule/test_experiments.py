@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -218,30 +217,23 @@ def test_where_nothing_finite_was_reported_there_is_no_best(tmp_path):
 
 @pytest.mark.cluster
 @pytest.mark.filterwarnings("default")
-def test_on_a_real_ray_tunes_own_best_result_is_the_same_trial(tmp_path):
+def test_on_a_real_ray_tunes_own_best_result_is_the_same_trial(local_ray, tmp_path):
     """The pattern of the README, with a Tuner; the metric is named to Tune as well as to us."""
-    import ray
     from ray import tune
 
     from ray_glocal import GlocalScheduler, GlocalSearch
 
     space = {"width": tune.choice([4, 8]), "lr": tune.loguniform(1e-4, 1.0)}
-    root = str(Path(__file__).parents[2])
-    environment = {"env_vars": {"OMP_NUM_THREADS": "1", "PYTHONPATH": root}}
-    ray.init(address="local", num_cpus=2, include_dashboard=False, runtime_env=environment, logging_level="ERROR")
-    try:
-        search = GlocalSearch(space, metric="val_loss", mode="min", seed=0)
-        scheduler = GlocalScheduler(metric="val_loss", mode="min", search=search)
-        config = {"num_samples": 5, "search_alg": search, "scheduler": scheduler, "reuse_actors": True}
-        tuner = tune.Tuner(
-            learner(space),
-            param_space=space,
-            tune_config=tune.TuneConfig(metric="val_loss", mode="min", **config),
-            run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
-        )
-        results = tuner.fit()
-    finally:
-        ray.shutdown()
+    search = GlocalSearch(space, metric="val_loss", mode="min", seed=0)
+    scheduler = GlocalScheduler(metric="val_loss", mode="min", search=search)
+    config = {"num_samples": 5, "search_alg": search, "scheduler": scheduler, "reuse_actors": True}
+    tuner = tune.Tuner(
+        learner(space),
+        param_space=space,
+        tune_config=tune.TuneConfig(metric="val_loss", mode="min", **config),
+        run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
+    )
+    results = tuner.fit()
     best, theirs = best_config(results), results.get_best_result(scope="all")
     assert best.trial == theirs.metrics["trial_id"]
     assert best.checkpoint == theirs.checkpoint.path

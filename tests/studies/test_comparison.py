@@ -325,7 +325,7 @@ def test_every_rival_has_its_averaged_twin():
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("method", ["random+averaging", "glocal"])
-def test_real_ray_and_the_simulator_agree(method, monkeypatch):
+def test_real_ray_and_the_simulator_agree(method, without_ray, monkeypatch):
     """One trial at a time on both: the same trials in the same order, and so the same numbers."""
     monkeypatch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # they leave files open
     cells = [Experiment(TASK, method, 0, 2, 1, real=real) for real in (False, True)]

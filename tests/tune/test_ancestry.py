@@ -118,7 +118,7 @@ def test_a_file_is_no_checkpoint(tmp_path, caplog):
 @pytest.mark.cluster
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("kind", ["function", "class"])
-def test_workers_open_what_only_the_experiments_own_filesystem_leads_to(cluster, tmp_path, kind):
+def test_workers_open_what_only_the_experiments_own_filesystem_leads_to(local_ray, tmp_path, kind):
     search = GlocalSearch(trainables.SPACE, "val_loss", "min", seed=0)
     analysis = tune.run(
         {"function": trainables.inheriting, "class": trainables.Inheriting}[kind],

@@ -194,7 +194,7 @@ GROWN = {**trainables.SPACE, "depth": tune.choice([1, 2])}
 
 
 @pytest.mark.cluster
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("local_ray")
 @pytest.mark.filterwarnings("default")
 class TestResumed:
     def run(self, folder, space, **options):

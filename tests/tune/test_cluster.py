@@ -20,7 +20,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.scheduling import journal
 from ray_glocal.tune import GlocalScheduler, GlocalSearch
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster"), pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("local_ray"), pytest.mark.filterwarnings("default")]
 
 
 def run(trainable, folder, **options):

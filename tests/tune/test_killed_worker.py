@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ray_glocal import GlocalSession, Settings, adapted
 from ray_glocal.tune import GlocalTrainable
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster")]
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("local_ray")]
 
 SPACE = {"width": tune.choice([8]), "lr": tune.loguniform(1e-4, 1.0), "weight_decay": tune.loguniform(1e-6, 1e-1)}
 STEPS = 120

@@ -46,7 +46,7 @@ def test_a_node_tells_why_it_cannot_write(tmp_path):
     assert "Failed to open local file" in trouble
 
 
-def test_no_connection_is_said(without_cluster):
+def test_no_connection_is_said(without_ray):
     with pytest.raises(ArgumentError, match=r"`address` must have been given to ray.init; got 'no connection'"):
         preflight("/tmp")
 
@@ -76,7 +76,7 @@ def test_many_nodes_are_counted():
 
 
 @pytest.fixture(scope="module")
-def nodes(without_cluster, tmp_path_factory):
+def nodes(without_ray, tmp_path_factory):
     """A head for the driver alone and three workers' nodes: a sound one, one with other files, one without ours."""
     folder = tmp_path_factory.mktemp("nodes")
     here = Path(__file__).parent

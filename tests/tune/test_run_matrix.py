@@ -13,7 +13,7 @@ from ray_glocal.tune import GlocalScheduler, GlocalSearch
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.usefixtures("cluster"),
+    pytest.mark.usefixtures("local_ray"),
     pytest.mark.filterwarnings("default", "ignore:unclosed file:ResourceWarning"),
 ]
 

@@ -223,7 +223,7 @@ def close_loggers():
 
 @pytest.mark.cluster
 @pytest.mark.filterwarnings("default")
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("local_ray")
 def test_on_a_cluster_an_experiment_begins_with_the_memory_of_another_and_ends_where_a_name_is_read_by_nobody(tmp_path):
     space = {**trainables.SPACE, "temperature": tune.uniform(0, 1)}
     told = {"config": space, "storage_path": str(tmp_path), "verbose": 0, "reuse_actors": True}
