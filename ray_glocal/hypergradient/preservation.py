@@ -10,6 +10,22 @@ import torch
 from torch import Tensor, nn
 
 
+def duplicated(value: Any, memo: dict[int, Any] | None = None) -> Any:
+    """A deep copy of nested data, a few times as fast as `copy.deepcopy` where most of it is tensors."""
+    memo = {} if memo is None else memo
+    kind = type(value)
+    if kind in (int, float, bool, str, type(None)):
+        return value
+    if id(value) not in memo:
+        if kind is Tensor and not value.requires_grad and value.layout is torch.strided:
+            memo[id(value)] = value.clone()
+        elif kind is dict:
+            memo[id(value)] = {key: duplicated(item, memo) for key, item in value.items()}
+        else:
+            memo[id(value)] = copy.deepcopy(value, memo)
+    return memo[id(value)]
+
+
 @dataclass(frozen=True)
 class OptimizerState:
     """A copy of an optimizer's buffers and options that goes back without replacing its groups.
@@ -23,7 +39,7 @@ class OptimizerState:
     @classmethod
     def of(cls, optimizer: torch.optim.Optimizer) -> "OptimizerState":
         """The state of `optimizer` now."""
-        buffers = {parameter: copy.deepcopy(held) for parameter, held in optimizer.state.items()}
+        buffers = {parameter: duplicated(held) for parameter, held in optimizer.state.items()}
         groups = [{name: option for name, option in g.items() if name != "params"} for g in optimizer.param_groups]
         return cls(buffers, tuple(copy.deepcopy(groups)))
 

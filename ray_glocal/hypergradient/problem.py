@@ -3,7 +3,7 @@
 import copy
 import inspect
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -306,12 +306,16 @@ class Problem:
 
     def stacked(self, derivatives: Sequence[Mapping[str, Tensor]]) -> Tensor:
         """Derivatives by name of the hyperparameter, zero where there is none, as rows [n, q] of float64."""
-        device, columns = self.parameters[0].device, []
-        for hyper in self.hyperparameters:
-            none = torch.zeros(hyper.size, dtype=torch.float64, device=device)
-            found = [row[hyper.name].detach().flatten() if hyper.name in row else none for row in derivatives]
-            columns.append(torch.stack(found).to(device, torch.float64))
-        return columns[0] if len(columns) == 1 else torch.cat(columns, dim=-1)
+        device = self.parameters[0].device
+        nothing = torch.zeros(self.size, device=device).split([hyper.size for hyper in self.hyperparameters])
+        rows = []
+        for row in derivatives:
+            found = [
+                row[h.name].detach().reshape(-1).to(device) if h.name in row else none
+                for h, none in zip(self.hyperparameters, nothing, strict=True)
+            ]
+            rows.append(torch.cat(found))
+        return torch.stack(rows).double()
 
     def units(self, leaves: Mapping[str, Tensor]) -> list[Tensor]:
         """The q unit vectors, as tangents [q, *shape] of some hyperparameters."""
@@ -508,14 +512,17 @@ class Problem:
         finally:
             self.place(state)
 
-    def mean_val_loss(self, batches: Sequence[Any], values: Values, *, averaged: bool = False) -> float:
-        """Mean validation loss over `batches`, and over the ranks', in eval mode; of the averaged weights on demand."""
+    def mean_val_loss(self, batches: Iterable[Any], values: Values, *, averaged: bool = False) -> float:
+        """Mean validation loss over `batches`, and over the ranks', in eval mode; of the averaged weights on demand.
+
+        One batch is in memory at a time.
+        """
         leaves, model = self.leaves(values, differentiable=False), self.model
         if averaged and self.averaged is not None:
             model = self.averaged
         with self.undisturbed(), evaluating(model):
-            losses = [self._measured(owned(batch), leaves, model) for batch in _some(batches)]
-        return float(self.ranks.mean([torch.stack(losses).mean()])[0])
+            losses = [self._measured(owned(batch), leaves, model) for batch in batches]
+        return float(self.ranks.mean([torch.stack(_some(losses)).double().mean()])[0])
 
     @contextmanager
     def undisturbed(self) -> Iterator[None]:
@@ -557,7 +564,7 @@ class Problem:
 
     def outer_gradient(self, batches: Sequence[Any], values: Values) -> OuterGradient:
         """Mean validation loss over `batches`, and over the ranks', and its derivatives, the model in eval mode."""
-        leaves = self.leaves(values, differentiable=True)
+        leaves = self.leaves(values, differentiable=True) if self._val_reads else {}
         statistics = [statistic.requires_grad_() for statistic in running(self.statistics)]
         wanted = [*self.parameters, *statistics, *leaves.values()]
         losses, total = [], [torch.zeros_like(leaf) for leaf in wanted]

@@ -82,7 +82,7 @@ class Course:
         """Validation loss of a whole pass at the session's averaged weights."""
         self.meter.cost.extra_steps += report_steps(self.validation.count)
         with self.averages.applied():
-            loss = self.validation.mean(lambda batch: self.problem.mean_val_loss([batch], self.values))
+            loss = self.validation.mean(lambda batches: self.problem.mean_val_loss(batches, self.values))
         self.lowest = min(self.lowest, loss)  # which NaN leaves as it is
         return loss
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ray_glocal.forecast import Array
 from ray_glocal.hypergradient import Hyperparameter, Problem
+from ray_glocal.hypergradient.preservation import duplicated
 from ray_glocal.hypergradient.state import Values
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.state.buffers import set_transient_buffers, transient_buffers
@@ -55,7 +56,7 @@ class RestorePoint:
         averaged = None
         if theirs is not None:
             averaged = copy.deepcopy({"state": theirs.state_dict(), "transient": transient_buffers(theirs)})
-        optimizer = copy.deepcopy(problem.optimizer.state_dict()["state"])
+        optimizer = duplicated(problem.optimizer.state_dict()["state"])
         return cls(step, loss, dict(values), model, transient, optimizer, averaged)
 
     def as_plain(self, *, here: bool) -> dict[str, Any]:

@@ -21,9 +21,9 @@ def parts(scheduler: Any) -> Iterator[Any]:
         yield from parts(inner)
 
 
-def clock(scheduler: Any) -> tuple[Any, ...]:
-    """What counts on with every step of a scheduler."""
-    return tuple(getattr(part, "last_epoch", None) for part in parts(scheduler))
+def clock(parts: Sequence[Any]) -> list[Any]:
+    """What counts on with every step of a scheduler, of all its parts."""
+    return [getattr(part, "last_epoch", None) for part in parts]
 
 
 def peaks(scheduler: Any, groups: Sequence[Mapping[str, Any]]) -> dict[int, float]:

@@ -67,15 +67,16 @@ class Seen:
 
 def window_rows(step: int, seen: Seen, verdicts: Judged) -> list[Row]:
     """Rows of one window: an entry each, or one for a hyperparameter of many entries."""
-    columns = (flat(seen.values), seen.local, seen.forecast.mean, seen.forecast.deviation)
-    after = flat(seen.after)
+    before, after, obstacle = flat(seen.values), flat(seen.after), seen.obstacle
+    table = np.stack([before, seen.local, seen.forecast.mean, seen.forecast.deviation, after])
+    moves, wanted = (after != before).tolist(), (verdicts.share > 0).tolist()
     rows = []
     for label, part in _shown(seen.problem):
-        value, local, mean, deviation = (_norm(column[part]) for column in columns)
-        gate, reason = verdicts.answer(part.start).value, verdicts.reason(part.start) + seen.obstacle
-        if not np.array_equal(after[part], columns[0][part]):
-            reason += f"; moves to {_norm(after[part]):.4g}"
-        elif np.any(verdicts.share[part] > 0):
+        value, local, mean, deviation, moved = _norms(table, part)
+        gate, reason = verdicts.answer(part.start).value, verdicts.reason(part.start) + obstacle
+        if any(moves[part]):
+            reason += f"; moves to {moved:.4g}"
+        elif any(wanted[part]):
             reason += "; stays at its bound"
         rows.append(Row(step, label, value, local, mean, deviation, gate, reason, _trajectory(seen.series, part)))
     return rows
@@ -111,6 +112,13 @@ def flat(values: Values) -> Array:
     """All entries, shape [q]."""
     entries: Array = torch.cat([value.flatten() for value in values.values()]).numpy()
     return entries
+
+
+def _norms(table: Array, part: slice) -> list[float]:
+    """What is shown of a part of some columns, shape [n, q]."""
+    single = part.stop - part.start == 1
+    shown: list[float] = (table[:, part.start] if single else np.linalg.norm(table[:, part], axis=1)).tolist()
+    return shown
 
 
 def _norm(part: Array) -> float:

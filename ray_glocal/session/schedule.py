@@ -2,7 +2,8 @@
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.problem import ADAPTED_LR
 from ray_glocal.hypergradient.rates import CLOSE
 from ray_glocal.session.notices import Notices
-from ray_glocal.session.plan import clock, mismatch, peaks
+from ray_glocal.session.plan import clock, mismatch, parts, peaks
 
 RATES = ("lr", "initial_lr", ADAPTED_LR)  # options of a group that a schedule may set
 
@@ -43,7 +44,9 @@ class Schedule:
         problem.own_rates(peak)
         self._bases = list(problem.base_rates())
         self._own = [float(group["lr"]) for group in groups]
-        self._clock = clock(scheduler)
+        self._parts = () if scheduler is None else tuple(parts(scheduler))
+        self._clock = clock(self._parts)
+        self._others = [_others(group) for group in groups]
         self._left = list(self._own)  # rates as the session has left them
         if scheduler is not None:
             self._check(scheduler)
@@ -87,18 +90,16 @@ class Schedule:
         if self._scheduler is None:
             return
         groups = self._problem.optimizer.param_groups
-        before = [{name: value for name, value in group.items() if name != "params"} for group in groups]
+        before = [others(group) for others, group in zip(self._others, groups, strict=True)]
         for group, own in zip(groups, self._own, strict=True):
             if ADAPTED_LR in group:
                 group["lr"] = own
         self._scheduler.step()
-        self._clock = clock(self._scheduler)
+        self._clock = clock(self._parts)
         self._own = [float(group["lr"]) for group in groups]
         self.apply()
-        changed = self._changed(before)
-        if changed:
-            remedy = "Switch that off, as by `cycle_momentum=False`, or do not adapt it."
-            raise ArgumentError("lr_scheduler", "leave the adapted options to the session", changed[0], remedy)
+        if before != [others(group) for others, group in zip(self._others, groups, strict=True)]:
+            self._check_left(before)
 
     def check_alone(self) -> None:
         """Check, ahead of an inner step, that nobody else has stepped the scheduler since the last one, or set a rate.
@@ -106,7 +107,7 @@ class Schedule:
         Raises:
             ArgumentError: Somebody has.
         """
-        if self._scheduler is not None and clock(self._scheduler) != self._clock:
+        if self._scheduler is not None and clock(self._parts) != self._clock:
             remedy = "The session steps it after every inner step: leave out `scheduler.step()`."
             got = f"a {self.kind} stepped beside it"
             raise ArgumentError("lr_scheduler", "be stepped by the session alone", got, remedy)
@@ -170,14 +171,18 @@ class Schedule:
             remedy = "It is stepped after every inner step, not after every epoch: build it for as many."
             raise ArgumentError("lr_scheduler", rule, got, remedy) from error
 
-    def _changed(self, before: list[dict[str, Any]]) -> list[str]:
-        """Adapted options, learning rates apart, that differ from those of the groups `before`."""
+    def _check_left(self, before: Sequence[tuple[Any, ...]]) -> None:
+        """Check that what a step of the scheduler has changed, beside rates, is nothing that is adapted."""
         groups = self._problem.optimizer.param_groups
-        pairs = zip(before, groups, strict=True)
-        if all(group[name] is value or name in RATES for old, group in pairs for name, value in old.items()):
-            return []  # the rule takes longer to read them, and this is asked at every step
-        then, now = self._adapted_options(before), self._adapted_options(groups)
-        return [name for name, value in now.items() if value != then[name]]
+        olds = [
+            {**group, **dict(zip(_names(group), values, strict=True))}
+            for group, values in zip(groups, before, strict=True)
+        ]
+        then, now = self._adapted_options(olds), self._adapted_options(groups)
+        changed = [name for name, value in now.items() if value != then[name]]
+        if changed:
+            remedy = "Switch that off, as by `cycle_momentum=False`, or do not adapt it."
+            raise ArgumentError("lr_scheduler", "leave the adapted options to the session", changed[0], remedy)
 
     def _adapted_options(self, groups: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
         """Values of the adapted options of some groups, learning rates apart."""
@@ -199,4 +204,14 @@ class Schedule:
         if self._scheduler is not None:
             self._scheduler.load_state_dict(plain["state"])
             self._own, self._bases = list(plain["own"]), list(plain["bases"])
-            self._clock = clock(self._scheduler)
+            self._clock = clock(self._parts)
+
+
+def _names(group: Mapping[str, Any]) -> list[str]:
+    """Options of a group that no schedule of rates sets."""
+    return [name for name in group if name not in ("params", *RATES)]
+
+
+def _others(group: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """Their values, which are read twice at every step: by one call."""
+    return itemgetter(*_names(group), "params")

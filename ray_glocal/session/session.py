@@ -401,7 +401,7 @@ class GlocalSession:
         if averaged and not theirs:
             return self._course.averaged_loss()
         self.cost.extra_steps += report_steps(self.validation.count)
-        return self.validation.mean(lambda b: self.problem.mean_val_loss([b], self.values, averaged=theirs))
+        return self.validation.mean(lambda b: self.problem.mean_val_loss(b, self.values, averaged=theirs))
 
     def metrics(self) -> dict[str, Any]:
         """What training has come to now, with the cost up to here; flat, ready for `tune.report`.

@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-import numpy as np
-
 from ray_glocal.errors import ArgumentError
 from ray_glocal.session.overlap import shared
 from ray_glocal.session.state.generators import undisturbed
@@ -41,10 +39,10 @@ class Validation:
         """Whether it takes the data that a training loader takes."""
         return shared(loader, self._batches)
 
-    def mean(self, loss: Callable[[Any], float]) -> float:
-        """Mean of a loss over every batch, one batch in memory at a time; its random draws are undone as well."""
+    def mean(self, loss: Callable[[Iterable[Any]], float]) -> float:
+        """What a function makes of all batches, which it takes one at a time; its random draws are undone as well."""
         with undisturbed(self._batches):
-            return float(np.mean([loss(batch) for batch in self._batches]))
+            return loss(self._batches)
 
     def next_few(self) -> list[Any]:
         """The batches of the next window; over the windows all batches take their turn."""

@@ -327,7 +327,8 @@ class FirstOrder:
     def _moved(self, move: Array) -> Values:
         """The present values after a move, rates by factors, within their bounds."""
         values, course = {}, self.course
-        others = course.shifted(np.where(self.kinds.rates, 0.0, move))
+        apart = np.where(self.kinds.rates, 0.0, move)
+        others = course.shifted(apart) if apart.any() else course.values
         for binding in self.problem.bindings:
             hyper = binding.hyperparameter
             part, present = move[self.problem.places[hyper.name]], course.values[hyper.name]

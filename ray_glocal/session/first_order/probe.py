@@ -1,6 +1,7 @@
-"""The probe: how far the first update may go, by a line search over a dozen forward passes."""
+"""The probe: how far the first update may go, by a line search over a few forward passes."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from ray_glocal.hypergradient import Problem, Randomness
 from ray_glocal.hypergradient.batch import owned
 from ray_glocal.hypergradient.problem import check_graph
-from ray_glocal.hypergradient.state import Values, copied
+from ray_glocal.hypergradient.state import Values, copied, write
 from ray_glocal.session.first_order.tuning import PROBED
 
 
@@ -43,18 +44,34 @@ def probe(problem: Problem, batch: Any, values: Values) -> Probed:
         start = Randomness.capture()
         loss, gradients = _gradients(problem, part, leaves)
         update = _update(problem, gradients)
-        losses = []
-        for rate in PROBED:
+
+        def at(rate: float) -> float:
             with torch.no_grad():
-                for parameter, own, direction in zip(problem.parameters, state.parameters, update, strict=True):
-                    torch.add(own, direction, alpha=rate, out=parameter.data)
+                write(list(problem.parameters), torch._foreach_add(state.parameters, update, alpha=rate))
             start.restore()
             with problem.unnoticed():
-                losses.append(problem.train(owned(part), leaves).detach().reshape(()))
-        told = [float(value) for value in problem.ranks.mean([loss, *losses])]
-    first, *rest = (value if math.isfinite(value) else math.inf for value in told)
-    lowest = min(rest)
-    return Probed(PROBED[rest.index(lowest)] if lowest < first else None, float(loss))
+                found = problem.train(owned(part), leaves).detach().reshape(())
+            return _finite(problem.ranks.mean([found])[0])
+
+        rate, lowest = _lowest(at)
+        first = _finite(problem.ranks.mean([loss])[0])
+    return Probed(rate if lowest < first else None, float(loss))
+
+
+def _lowest(at: Callable[[float], float]) -> tuple[float, float]:
+    """The rate where a loss is lowest, and the loss there: downhill from the middle of `PROBED`."""
+    place = len(PROBED) // 2
+    here, below = at(PROBED[place]), at(PROBED[place - 1])
+    towards = -1 if below <= here else 1
+    if towards < 0:
+        place, here = place - 1, below
+    while 0 <= place + towards < len(PROBED) and (there := at(PROBED[place + towards])) <= here:
+        place, here = place + towards, there
+    return PROBED[place], here
+
+
+def _finite(loss: Tensor) -> float:
+    return float(loss) if math.isfinite(loss) else math.inf
 
 
 def _gradients(problem: Problem, part: Any, leaves: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
