@@ -81,8 +81,12 @@ class Run:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Every warning that its session gave, once, in order; a run that began anew may have lost earlier ones."""
-        told = (str(row.get(_WARNING) or "").splitlines() for row in self.rows)
-        return tuple(dict.fromkeys(text for texts in told for text in texts))
+        return tuple(dict.fromkeys(text for row in self.rows for text in warnings_of(row)))
+
+
+def warnings_of(row: Row) -> tuple[str, ...]:
+    """The warnings that a session's report tells, all so far."""
+    return tuple(str(row.get(_WARNING) or "").splitlines())
 
 
 def number(row: Row, key: str) -> float | None:

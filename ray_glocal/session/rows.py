@@ -85,8 +85,8 @@ def _trajectory(series: Array | None, part: slice) -> list[float] | None:
     return None if series is None else [_norm(local[part]) for local in series]
 
 
-def return_rows(step: int, problem: Problem, values: Values, gate: str, reason: str) -> list[Row]:
-    """Rows that say why training went back to earlier weights, and which values it goes on with."""
+def standing_rows(step: int, problem: Problem, values: Values, gate: str, reason: str) -> list[Row]:
+    """Rows of values that no window was seen with: training waits, or went back to earlier weights with them."""
     entries, nan = flat(values), math.nan
     return [Row(step, label, _norm(entries[part]), nan, nan, nan, gate, reason) for label, part in _shown(problem)]
 

@@ -28,6 +28,7 @@ SCHEMA = pa.schema(
         ("gate", pa.string()),
         ("reason", pa.string()),
         ("trajectory", pa.list_(pa.float64())),
+        ("back_to", pa.int64()),
     ]
 )
 
@@ -149,6 +150,15 @@ def test_a_trace_without_a_folder_stays_in_memory_and_in_checkpoints(tmp_path):
     again.load(tmp_path / "trace.parquet", 8)
     assert again.rows == [row(8)]
     assert [part.name for part in tmp_path.iterdir()] == ["trace.parquet"]
+
+
+def test_a_trace_from_before_a_column_was_added_is_read(tmp_path):
+    file, trace = tmp_path / "trace.parquet", Trace()
+    trace.append([row(8)])
+    pq.write_table(trace.table().drop_columns(["back_to"]), file)
+    again = Trace()
+    again.load(file, 8)
+    assert again.rows == [row(8)]
 
 
 def weighted(count, settings, scale="identity", start=1.0, **changed):

@@ -20,6 +20,7 @@ SCHEMA = pa.schema(
         ("gate", pa.string()),
         ("reason", pa.string()),
         ("trajectory", pa.list_(pa.float64())),
+        ("back_to", pa.int64()),
     ]
 )
 
@@ -29,7 +30,7 @@ class Row:
     """One hyperparameter in one window; derivatives are of the validation loss per unit of its coordinate.
 
     `trajectory` is what a differentiated window saw of it and was forecast from: its local hypergradient over the last
-    1, 2, .. K steps. Others have none.
+    1, 2, .. K steps. Others have none. `back_to` is set where training went back: to the weights of that step.
     """
 
     step: int
@@ -41,6 +42,7 @@ class Row:
     gate: str
     reason: str
     trajectory: list[float] | None = None
+    back_to: int | None = None
 
 
 class Trace:
