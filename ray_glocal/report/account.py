@@ -8,15 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ray_glocal.names import ACTION, COST_STEPS, FINAL_LOSS, HYPER, REASON, RULE, TRIAL, VAL_LOSS
 from ray_glocal.report import layout
 from ray_glocal.report.cost import Cost, cost_of
 from ray_glocal.report.experiment import Experiment, read
 from ray_glocal.report.trial import Row, Run, number
-from ray_glocal.scheduling.decision import FINISHED
+from ray_glocal.scheduling.decision import FINISHED, Action
 
 _ENDINGS = {"completed": "done", "errored": "failed", "lost": "lost", "live": "running", "retrying": "retrying"}
 _TUNES = {"TERMINATED": "done", "ERROR": "failed", "RUNNING": "running", "PENDING": "waiting", "PAUSED": "paused"}
-_TEST, _HYPER, _FORECAST = "test_", "hyper/", "forecast/final_loss"
+_TEST = "test_"
 _SHOWN = 40  # trials in the text
 _NAMED = 4  # trials that a warning names
 
@@ -240,9 +241,7 @@ def _rank(run: Run, metric: str, sign: float) -> float:
 
 def _telling(runs: tuple[Run, ...]) -> list[str]:
     """Names whose values differ between trials and that no session adapts: text and whole numbers before fractions."""
-    adapted = {
-        key.removeprefix(_HYPER) for run in runs for row in run.rows[:1] for key in row if key.startswith(_HYPER)
-    }
+    adapted = {key.removeprefix(HYPER) for run in runs for row in run.rows[:1] for key in row if key.startswith(HYPER)}
     adapted |= {name for run in runs if run.record is not None for name in run.record.added.start}
     values: dict[str, list[Any]] = {}
     for run in runs:
@@ -270,13 +269,17 @@ def _trial(run: Run, experiment: Experiment, names: list[str], longest: float) -
 
 def _verdict(run: Run, experiment: Experiment) -> tuple[str, str]:
     """The rule that pruned a trial, and its sentence; empty where none did."""
-    own = [d for d in experiment.decisions if d["trial"] == run.id and d["action"] == "stop" and d["rule"] != FINISHED]
+    own = [d for d in experiment.decisions if d[TRIAL] == run.id and _stopped(d)]
     if own:
-        return own[-1]["rule"], own[-1]["reason"]
+        return own[-1][RULE], own[-1][REASON]
     stops = [d for d in (experiment.ledger.decisions if experiment.ledger else ()) if d.trial == run.id and d.prunes]
     # Reasons quote losses, as the rules see them; the table of decisions, written at the end, says so itself.
     note = "" if experiment.mode == "min" else f" (The loss is minus {experiment.metric}.)"
     return (stops[-1].rule, stops[-1].reason + note) if stops else ("", "")
+
+
+def _stopped(row: Row) -> bool:
+    return bool(row[ACTION] == Action.STOP.value and row[RULE] != FINISHED)
 
 
 def _status(run: Run, *, early: bool) -> str:
@@ -289,15 +292,15 @@ def _forecast(run: Run, experiment: Experiment) -> float | None:
     """The last forecast: from the ledger, which has the scheduler's own too, or else from a session's results."""
     if run.id in experiment.forecasts:
         return experiment.forecasts[run.id]
-    key = _FORECAST if experiment.metric == "val_loss" else ""
+    key = FINAL_LOSS if experiment.metric == VAL_LOSS else ""
     finite = [value for row in run.rows if (value := number(row, key)) is not None and math.isfinite(value)]
     return finite[-1] if finite else None
 
 
 def adapted_of(run: Run) -> tuple[Adapted, ...]:
     """A trial's adapted hyperparameters, as it reported them last."""
-    keys = [key for row in run.rows[-1:] for key in row if key.startswith(_HYPER)]
-    values = [(key.removeprefix(_HYPER), number(run.rows[-1], key)) for key in keys]
+    keys = [key for row in run.rows[-1:] for key in row if key.startswith(HYPER)]
+    values = [(key.removeprefix(HYPER), number(run.rows[-1], key)) for key in keys]
     return tuple(Adapted(name, number(run.config, name), now) for name, now in values if now is not None)
 
 
@@ -341,7 +344,7 @@ def _notes(experiment: Experiment, *, counted: bool) -> list[str]:
         notes.append(experiment.ledger.torn)
     if not counted:
         notes.append(
-            "not every trial counts its inner-step equivalents (cost/steps); there, reported steps are counted, "
+            f"not every trial counts its inner-step equivalents ({COST_STEPS}); there, reported steps are counted, "
             "and validation is not in them."
         )
     clocks = {run.clock for run in experiment.runs if run.rows}

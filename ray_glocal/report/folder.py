@@ -12,6 +12,7 @@ from ray_glocal.errors import ArgumentError
 
 TRIAL_FILES = frozenset({"params.json", "result.json", "progress.csv"})
 STATE = "experiment_state-"  # what the name of Tune's own record of an experiment begins with
+CHECKPOINT = "checkpoint_"  # and the names of its checkpoints' folders
 _HINT = f"Give the folder that holds {STATE}*.json and one folder for each trial."
 
 

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from ray import tune
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.names import ROLLBACKS, VAL_LOSS
 from ray_glocal.report.layout import shown
 from ray_glocal.report.statusline import StatusLine
 from ray_glocal.report.trial import flat, warnings_of
@@ -52,7 +53,7 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
     ) -> None:
         if not every > 0:
             raise ArgumentError("every", "be a positive number of seconds", every)
-        self._reading = Reading(metric or "val_loss", mode or "min")
+        self._reading = Reading(metric or VAL_LOSS, mode or "min")
         self._told = metric is not None or mode is not None
         self._line = StatusLine(every, stream)
         self._began = time.monotonic()
@@ -92,7 +93,7 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
         value = number(told.get(reading.metric))
         if value is not None and math.isfinite(value):
             self._best = value if self._best is None else min(value, self._best, key=lambda x: reading.sign * x)
-        self._tell_of_rollbacks(trial, int(finite(told.get("rollbacks")) or 0), reading.step(told))
+        self._tell_of_rollbacks(trial, int(finite(told.get(ROLLBACKS)) or 0), reading.step(told))
         self._tell_of_warnings(trial, told)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

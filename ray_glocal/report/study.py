@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.names import HYPER
 from ray_glocal.report.account import Trial, summarised
 from ray_glocal.report.experiment import Experiment
 from ray_glocal.report.trial import Run, number
@@ -131,7 +132,7 @@ def _intermediate(run: Run, metric: str) -> dict[int, float]:
 
 def _attributes(run: Run, told: Trial) -> dict[str, Any]:
     adapted = {
-        key: value for row in run.rows[-1:] for key in row if key.startswith("hyper/") and (value := number(row, key))
+        key: value for row in run.rows[-1:] for key in row if key.startswith(HYPER) and (value := number(row, key))
     }
     ancestor = run.record.added.ancestor if run.record is not None else None
     return {"trial": run.id, **adapted, **{key: v for key, v in (("ancestor", ancestor), ("reason", told.reason)) if v}}

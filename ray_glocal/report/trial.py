@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from ray_glocal.names import STEP, WARNING
 from ray_glocal.report.folder import Folder
 from ray_glocal.scheduling.ledger import Record
 
 ANCESTOR = "glocal_ancestor"  # a key that earlier versions put into configurations
-_WARNING = "warning"  # key under which a session reports its warnings, a line each
 Row = Mapping[str, Any]
 
 
@@ -57,7 +57,7 @@ class Run:
     @cached_property
     def clock(self) -> str:
         """Key of its steps: `step`, or Tune's count of results where it reports none."""
-        return "step" if any("step" in row for row in self.rows) else "training_iteration"
+        return STEP if any(STEP in row for row in self.rows) else "training_iteration"
 
     @property
     def steps(self) -> float:
@@ -86,7 +86,7 @@ class Run:
 
 def warnings_of(row: Row) -> tuple[str, ...]:
     """The warnings that a session's report tells, all so far."""
-    return tuple(str(row.get(_WARNING) or "").splitlines())
+    return tuple(str(row.get(WARNING) or "").splitlines())
 
 
 def number(row: Row, key: str) -> float | None:

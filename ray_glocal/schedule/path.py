@@ -13,9 +13,10 @@ from typing import Protocol
 import numpy as np
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.names import GO_BACK, RESTART, ROLL_BACK
 from ray_glocal.schedule.values import Array
 
-_RETURNS = frozenset({"roll back", "go back", "restart"})
+_RETURNS = frozenset({ROLL_BACK, GO_BACK, RESTART})
 _REMEDY = "An earlier release wrote it, whose traces do not: train again, or read the schedule by that release."
 
 

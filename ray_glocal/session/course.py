@@ -11,6 +11,7 @@ from torch import Tensor
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.averages import Averages
 from ray_glocal.hypergradient.state import Values
+from ray_glocal.names import GO_BACK, RESTART, ROLL_BACK
 from ray_glocal.session.divergence import Guard, RestorePoint, Retreat
 from ray_glocal.session.notices import Notices
 from ray_glocal.session.outline import Outline
@@ -99,7 +100,7 @@ class Course:
         if found is None:
             return None
         assert self.guard.good is not None
-        self._go_on(found.values, self.guard.good.step, "roll back", f"{trouble}: {found.sentence}")
+        self._go_on(found.values, self.guard.good.step, ROLL_BACK, f"{trouble}: {found.sentence}")
         return found
 
     def _say_exhausted(self, trouble: str) -> None:
@@ -114,13 +115,13 @@ class Course:
         """Go on from the last good state, with other hyperparameters."""
         assert self.guard.good is not None
         self.guard.good.apply(self.problem)
-        self._go_on(values, self.guard.good.step, "go back", reason)
+        self._go_on(values, self.guard.good.step, GO_BACK, reason)
 
     def begin_anew(self, values: Values, reason: str) -> None:
         """Train from the first weights, with other hyperparameters."""
         self.guard.restart(self.problem)
         assert self.guard.first is not None
-        self._go_on(values, self.guard.first.step, "restart", reason)
+        self._go_on(values, self.guard.first.step, RESTART, reason)
 
     def _go_on(self, values: Values, back_to: int, gate: str, reason: str) -> None:
         """Leave the path that led here: the weights are those of an earlier step."""

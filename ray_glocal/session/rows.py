@@ -92,8 +92,8 @@ def standing_rows(step: int, problem: Problem, values: Values, gate: str, reason
 
 
 def entry_metrics(kind: str, problem: Problem, column: Array) -> dict[str, float]:
-    """One metric `kind/<name>` for each entry, or the norm of many."""
-    return {f"{kind}/{label}": _norm(column[part]) for label, part in _shown(problem)}
+    """One metric for each entry, its name after `kind`, or the norm of many."""
+    return {kind + label: _norm(column[part]) for label, part in _shown(problem)}
 
 
 def _shown(problem: Problem) -> Iterator[tuple[str, slice]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ray_glocal.names import HYPER
 from ray_glocal.report.account import Summary, Warned
 from ray_glocal.report.cost import Cost
 from ray_glocal.report.experiment import Experiment
@@ -25,7 +26,6 @@ from ray_glocal.report.traces import traces
 from ray_glocal.report.trial import number
 
 VERSION = 1
-_HYPER = "hyper/"
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,8 @@ def _ends(experiment: Experiment) -> dict[str, dict[str, float]]:
     """The last value of each adapted hyperparameter, by trial."""
     out: dict[str, dict[str, float]] = {}
     for run in experiment.runs:
-        keys = [key for row in run.rows[-1:] for key in row if key.startswith(_HYPER)]
-        told = {key.removeprefix(_HYPER): rounded(number(run.rows[-1], key)) for key in keys}
+        keys = [key for row in run.rows[-1:] for key in row if key.startswith(HYPER)]
+        told = {key.removeprefix(HYPER): rounded(number(run.rows[-1], key)) for key in keys}
         known = {name: value for name, value in told.items() if value is not None}
         if known:
             out[run.id] = known

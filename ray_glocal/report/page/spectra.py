@@ -12,6 +12,7 @@ import numpy as np
 from ray_glocal.forecast import Array
 from ray_glocal.koopman import forecaster
 from ray_glocal.koopman.forecasters.affine import Affine
+from ray_glocal.names import STEP, TRAJECTORY
 from ray_glocal.report.page.chart import ACCENT, FAINT, MUTED, WARM, Chart, Choice, Section, axis, line, points
 from ray_glocal.report.page.figures import counted, rounded, thinned
 from ray_glocal.report.page.life import Life
@@ -62,8 +63,8 @@ def _windows(rows: Sequence[Mapping[str, Any]]) -> dict[float, Array]:
     """Local hypergradients [time, hyperparameter] of each window, by the step of its end."""
     found: dict[float, list[Sequence[float]]] = {}
     for row in rows:
-        if row.get("trajectory"):
-            found.setdefault(row["step"], []).append(row["trajectory"])
+        if row.get(TRAJECTORY):
+            found.setdefault(row[STEP], []).append(row[TRAJECTORY])
     series = {step: np.array(columns, dtype=np.float64).T for step, columns in found.items() if _even(columns)}
     return {step: window for step, window in series.items() if np.isfinite(window).all()}
 

@@ -9,18 +9,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ray_glocal.names import BACK_TO, DEVIATION, FORECAST, GATE, HYPERPARAMETER, LOCAL, REASON, STEP, TRAJECTORY, VALUE
+
 SCHEMA = pa.schema(
     [
-        ("step", pa.int64()),
-        ("hyperparameter", pa.string()),
-        ("value", pa.float64()),
-        ("local", pa.float64()),
-        ("forecast", pa.float64()),
-        ("deviation", pa.float64()),
-        ("gate", pa.string()),
-        ("reason", pa.string()),
-        ("trajectory", pa.list_(pa.float64())),
-        ("back_to", pa.int64()),
+        (STEP, pa.int64()),
+        (HYPERPARAMETER, pa.string()),
+        (VALUE, pa.float64()),
+        (LOCAL, pa.float64()),
+        (FORECAST, pa.float64()),
+        (DEVIATION, pa.float64()),
+        (GATE, pa.string()),
+        (REASON, pa.string()),
+        (TRAJECTORY, pa.list_(pa.float64())),
+        (BACK_TO, pa.int64()),
     ]
 )
 
@@ -81,7 +83,7 @@ class Trace:
 
     def load(self, file: Path, step: int) -> None:
         """Continue after `step` from a saved trace; what a lost run wrote later is removed."""
-        self.rows = [Row(**row) for row in pq.read_table(file).to_pylist() if row["step"] <= step]
+        self.rows = [Row(**row) for row in pq.read_table(file).to_pylist() if row[STEP] <= step]
         self._rewrite()
 
     def _rewrite(self) -> None:
