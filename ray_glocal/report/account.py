@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from ray_glocal.scheduling.decision import FINISHED, Action
 
 _ENDINGS = {"completed": "done", "errored": "failed", "lost": "lost", "live": "running", "retrying": "retrying"}
 _TUNES = {"TERMINATED": "done", "ERROR": "failed", "RUNNING": "running", "PENDING": "waiting", "PAUSED": "paused"}
+GOING = ("running", "waiting", "paused", "retrying")  # statuses of trials whose driver lives, for all that it wrote
+_SILENCE = 600.0  # seconds without a result, and
+_PERIODS = 10  # times as long as any result took, after which that is doubted
 _TEST = "test_"
 _SHOWN = 40  # trials in the text
 _NAMED = 4  # trials that a warning names
@@ -214,8 +218,9 @@ def summarised(experiment: Experiment) -> Summary:
     names = _telling(runs)
     rank = {run.id: _rank(run, key, sign) for run in runs}
     ordered = sorted(runs, key=lambda run: rank[run.id])
-    trials = tuple(_trial(run, experiment, names, longest) for run in ordered)
-    cost = cost_of(runs)
+    verdicts = _verdicts(experiment)
+    trials = tuple(_trial(run, experiment, names, longest, verdicts.get(run.id)) for run in ordered)
+    cost, silence = cost_of(runs), _silence(runs, trials)
     leads = bool(ordered) and math.isfinite(rank[ordered[0].id])
     return Summary(
         name=experiment.name,
@@ -230,7 +235,7 @@ def summarised(experiment: Experiment) -> Summary:
         pruned=_pruned(trials),
         cost=cost,
         warnings=_warnings(ordered),
-        notes=tuple(_notes(experiment, counted=cost.counted)),
+        notes=(*silence, *_notes(experiment, counted=cost.counted)),
     )
 
 
@@ -251,9 +256,11 @@ def _telling(runs: tuple[Run, ...]) -> list[str]:
     return sorted(varied, key=lambda name: any(isinstance(value, float) for value in values[name]))
 
 
-def _trial(run: Run, experiment: Experiment, names: list[str], longest: float) -> Trial:
+def _trial(
+    run: Run, experiment: Experiment, names: list[str], longest: float, verdict: tuple[str, str] | None
+) -> Trial:
     best = run.best(experiment.metric, experiment.sign)
-    rule, reason = _verdict(run, experiment)
+    rule, reason = verdict or ("", "")
     return Trial(
         id=run.id,
         config={name: run.config[name] for name in names if name in run.config},
@@ -267,15 +274,13 @@ def _trial(run: Run, experiment: Experiment, names: list[str], longest: float) -
     )
 
 
-def _verdict(run: Run, experiment: Experiment) -> tuple[str, str]:
-    """The rule that pruned a trial, and its sentence; empty where none did."""
-    own = [d for d in experiment.decisions if d[TRIAL] == run.id and _stopped(d)]
-    if own:
-        return own[-1][RULE], own[-1][REASON]
-    stops = [d for d in (experiment.ledger.decisions if experiment.ledger else ()) if d.trial == run.id and d.prunes]
+def _verdicts(experiment: Experiment) -> dict[str, tuple[str, str]]:
+    """The rule that pruned a trial, and its sentence, by trial."""
     # Reasons quote losses, as the rules see them; the table of decisions, written at the end, says so itself.
     note = "" if experiment.mode == "min" else f" (The loss is minus {experiment.metric}.)"
-    return (stops[-1].rule, stops[-1].reason + note) if stops else ("", "")
+    decided = experiment.ledger.decisions if experiment.ledger is not None else ()
+    found = {d.trial: (d.rule, d.reason + note) for d in decided if d.prunes}
+    return found | {row[TRIAL]: (row[RULE], row[REASON]) for row in experiment.decisions if _stopped(row)}
 
 
 def _stopped(row: Row) -> bool:
@@ -331,6 +336,21 @@ def _trials(ids: Sequence[str]) -> str:
     rest = len(ids) - _NAMED
     named = ", ".join(ids[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
     return f"{'trial' if len(ids) == 1 else 'trials'} {named}"
+
+
+def _silence(runs: Sequence[Run], trials: Sequence[Trial]) -> tuple[str, ...]:
+    """That nothing has come for long although trials go on: a driver that is killed says nothing of it."""
+    going = sum(trial.status in GOING for trial in trials)
+    last = max((number(row, "timestamp") or 0.0 for run in runs for row in run.rows[-1:]), default=0.0)
+    longest = max((number(row, "time_this_iter_s") or 0.0 for run in runs for row in run.rows), default=0.0)
+    quiet = time.time() - last
+    if not going or not last or quiet < max(_SILENCE, _PERIODS * longest):
+        return ()
+    told = "1 trial counts" if going == 1 else f"{going} trials count"
+    return (
+        f"{told} as going on, and the last result came {quiet / 60:,.0f} minutes ago. If the driver has died, "
+        "tune.Tuner.restore(path, trainable) goes on from here.",
+    )
 
 
 def _notes(experiment: Experiment, *, counted: bool) -> list[str]:

@@ -160,6 +160,10 @@ def _states(folder: Folder) -> dict[str, dict[str, Any]]:
 def _decisions(folder: Folder) -> tuple[dict[str, Any], ...]:
     if DECISIONS_FILE not in folder.files():
         return ()
-    # In this thread alone: a command that ends while Arrow starts its pool would be aborted.
-    table = pq.ParquetFile(pa.BufferReader(folder.content(DECISIONS_FILE))).read(use_threads=False)
+    content = folder.content(DECISIONS_FILE)
+    try:
+        # In this thread alone: a command that ends while Arrow starts its pool would be aborted.
+        table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+    except pa.ArrowInvalid:
+        return ()  # Tune copies it as we read, or was killed as it did: the ledger knows as much
     return tuple(table.to_pylist())

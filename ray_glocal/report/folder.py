@@ -102,4 +102,5 @@ def _at(address: str) -> Folder:
     try:
         return Folder(*fs.FileSystem.from_uri(address))
     except (ValueError, OSError) as error:  # pyarrow's errors for a scheme it does not know and a bucket it cannot find
-        raise ArgumentError("results", "be an address that pyarrow can open", address, f"{error}") from error
+        remedy = f"{error}. fsspec's are opened as fsspec+{address}."
+        raise ArgumentError("results", "be an address that pyarrow can open", address, remedy) from error

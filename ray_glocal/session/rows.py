@@ -11,6 +11,7 @@ import torch
 from ray_glocal.forecast import Array, Forecast
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.state import Values
+from ray_glocal.names import entry_key
 from ray_glocal.session.answer import Answer
 from ray_glocal.session.state.trace import Row
 
@@ -93,7 +94,7 @@ def standing_rows(step: int, problem: Problem, values: Values, gate: str, reason
 
 def entry_metrics(kind: str, problem: Problem, column: Array) -> dict[str, float]:
     """One metric for each entry, its name after `kind`, or the norm of many."""
-    return {kind + label: _norm(column[part]) for label, part in _shown(problem)}
+    return {kind + entry_key(label): _norm(column[part]) for label, part in _shown(problem)}
 
 
 def _shown(problem: Problem) -> Iterator[tuple[str, slice]]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ray_glocal.names import HYPER
-from ray_glocal.report.account import Summary, Warned
+from ray_glocal.report.account import GOING, Summary, Warned
 from ray_glocal.report.cost import Cost
 from ray_glocal.report.experiment import Experiment
 from ray_glocal.report.layout import shown
@@ -131,7 +131,7 @@ def _ends(experiment: Experiment) -> dict[str, dict[str, float]]:
 def _headline(summary: Summary) -> str:
     pruned = sum(trial.status == "pruned" for trial in summary.trials)
     failed = sum(trial.status in ("failed", "lost") for trial in summary.trials)
-    running = sum(trial.status in ("running", "waiting", "paused", "retrying") for trial in summary.trials)
+    running = sum(trial.status in GOING for trial in summary.trials)
     parts = [counted(len(summary.trials), "trial")]
     parts += [f"{n:,} {word}" for n, word in ((pruned, "pruned"), (failed, "failed"), (running, "going on")) if n]
     best = summary.best

@@ -22,6 +22,7 @@ from ray_glocal.names import (
     STEP,
     TRAJECTORY,
     VALUE,
+    entry_key,
 )
 from ray_glocal.report.experiment import Experiment
 from ray_glocal.report.layout import shown
@@ -123,8 +124,8 @@ def _by_results(run: Run) -> dict[str, list[Mapping[str, Any]]]:
 def _row(row: Mapping[str, Any], name: str, clock: str) -> Mapping[str, Any]:
     return {
         STEP: number(row, clock),
-        VALUE: number(row, HYPER + name),
-        LOCAL: number(row, ELASTICITY + name),
+        VALUE: number(row, HYPER + entry_key(name)),
+        LOCAL: number(row, ELASTICITY + entry_key(name)),
         FORECAST: None,
         DEVIATION: None,
         GATE: "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -47,15 +48,12 @@ class Modes:
 
 def spectra(lives: Sequence[Life], traces: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[Modes, ...]:
     """The modes of windows of the best trials that have any."""
+    seen = ((life.trial, _windows(traces.get(life.trial, ()))) for life in lives)
     out: list[Modes] = []
-    trials = 0
-    for life in lives:
-        windows = _windows(traces.get(life.trial, ()))
-        if windows and trials < TRIALS:
-            trials += 1
-            steps = list(windows)
-            told = [_modes(life.trial, steps[i], windows[steps[i]]) for i in thinned(len(steps), WINDOWS)]
-            out += [modes for modes in told if modes is not None]
+    for trial, windows in islice(((trial, windows) for trial, windows in seen if windows), TRIALS):
+        steps = list(windows)
+        told = [_modes(trial, steps[i], windows[steps[i]]) for i in thinned(len(steps), WINDOWS)]
+        out += [modes for modes in told if modes is not None]
     return tuple(out)
 
 
