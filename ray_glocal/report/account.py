@@ -13,7 +13,7 @@ from ray_glocal.names import ACTION, COST_STEPS, FINAL_LOSS, HYPER, REASON, RULE
 from ray_glocal.report import layout
 from ray_glocal.report.cost import Cost, cost_of
 from ray_glocal.report.experiment import Experiment, read
-from ray_glocal.report.trial import Row, Run, number
+from ray_glocal.report.trial import Row, Run, kind_of, number
 from ray_glocal.scheduling.decision import FINISHED, Action
 
 _ENDINGS = {"completed": "done", "errored": "failed", "lost": "lost", "live": "running", "retrying": "retrying"}
@@ -79,7 +79,7 @@ class Pruned:
 
 @dataclass(frozen=True)
 class Warned:
-    """A warning that sessions gave, and the trials in which they did."""
+    """A warning that sessions gave, with the figures of the first, and the trials in which they did."""
 
     text: str
     trials: tuple[str, ...]
@@ -324,11 +324,11 @@ def _pruned(trials: tuple[Trial, ...]) -> tuple[Pruned, ...]:
 
 
 def _warnings(runs: Sequence[Run]) -> tuple[Warned, ...]:
-    given: dict[str, list[str]] = {}
+    given: dict[str, dict[str, str]] = {}
     for run in runs:
         for text in run.warnings:
-            given.setdefault(text, []).append(run.id)
-    return tuple(Warned(text, tuple(trials)) for text, trials in given.items())
+            given.setdefault(kind_of(text), {}).setdefault(run.id, text)
+    return tuple(Warned(next(iter(texts.values())), tuple(texts)) for texts in given.values())
 
 
 def _trials(ids: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.names import ROLLBACKS, VAL_LOSS
 from ray_glocal.report.layout import shown
 from ray_glocal.report.statusline import StatusLine
-from ray_glocal.report.trial import flat, warnings_of
+from ray_glocal.report.trial import flat, kind_of, warnings_of
 from ray_glocal.scheduling.decision import Decision
 from ray_glocal.tune.reading import Reading, finite, number
 from ray_glocal.tune.scheduler import GlocalScheduler, scheduler_of
@@ -131,10 +131,10 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
             self._tell(trial, f"corrected its course by step {shown(step)}, {how}")
 
     def _tell_of_warnings(self, trial: Any, told: dict[str, Any]) -> None:
-        """Tell of each warning once: what one trial warns of, most do."""
+        """Tell of each kind of warning once: what one trial warns of, most do, with other figures."""
         for text in warnings_of(told):
-            if text not in self._warnings:
-                self._warnings.add(text)
+            if kind_of(text) not in self._warnings:
+                self._warnings.add(kind_of(text))
                 self._tell(trial, f"warns: {text}")
 
     def _tell(self, trial: Any, text: str) -> None:
@@ -146,8 +146,9 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
         records = scheduler.ledger.trials if scheduler is not None else {}
         ended = [records.get(trial.trial_id) for trial in trials if trial.status == "TERMINATED"]
         pruned = sum(record is not None and record.pruned for record in ended)
-        counts = {"running": states["RUNNING"], "done": states["TERMINATED"] - pruned, "pruned": pruned}
-        counts["failed"] = states["ERROR"]
+        waiting = states["PENDING"] + states["PAUSED"]
+        counts = {"running": states["RUNNING"], "waiting": waiting, "done": states["TERMINATED"] - pruned}
+        counts |= {"pruned": pruned, "failed": states["ERROR"]}
         total = max(self._samples, len(trials))
         told = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name in ("running", "done"))
         best = "" if self._best is None else f"; best {self._reading.metric} {shown(self._best)}"

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,8 @@ from ray_glocal.scheduling.ledger import Record
 
 ANCESTOR = "glocal_ancestor"  # a key that earlier versions put into configurations
 Row = Mapping[str, Any]
+_PLAIN = frozenset({bool, float, int, str})  # of which it is known without asking that they hold nothing
+_FIGURE = re.compile(r"\d[\d.,]*")
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Run:
         """Key of its steps: `step`, or Tune's count of results where it reports none."""
         return STEP if any(STEP in row for row in self.rows) else "training_iteration"
 
-    @property
+    @cached_property
     def steps(self) -> float:
         """The furthest that it came."""
         return max((value for row in self.rows if (value := number(row, self.clock)) is not None), default=0)
@@ -89,9 +92,16 @@ def warnings_of(row: Row) -> tuple[str, ...]:
     return tuple(str(row.get(WARNING) or "").splitlines())
 
 
+def kind_of(warning: str) -> str:
+    """A warning without its figures, in which the trials that give it differ."""
+    return _FIGURE.sub("#", warning)
+
+
 def number(row: Row, key: str) -> float | None:
     """The number under `key`; None where there is none."""
     value = row.get(key)
+    if type(value) is float:  # most are, and a report of a thousand trials asks a million times
+        return value
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
@@ -99,7 +109,7 @@ def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested dicts with their names joined by "/"."""
     out: dict[str, Any] = {}
     for key, value in node.items():
-        if isinstance(value, Mapping):
+        if type(value) not in _PLAIN and isinstance(value, Mapping):
             out.update(flat(value, f"{prefix}{key}/"))
         else:
             out[f"{prefix}{key}"] = value

@@ -163,8 +163,19 @@ def test_what_several_trials_warn_of_is_told_once(tmp_path, clock):
     for name in "ab":
         tune.start(name)
         tune.report(name, 1, 1.0, warnings=1, warning="Hold data out.")
-        tune.report(name, 2, 1.0, warnings=2, warning="Hold data out.\nIt goes on as it is.")
-    assert out.getvalue().splitlines() == ["  0:00  a warns: Hold data out.", "  0:00  a warns: It goes on as it is."]
+        more = f"Hold data out.\nReports cost {57.5 if name == 'a' else 101} %."
+        tune.report(name, 2, 1.0, warnings=2, warning=more)
+    assert out.getvalue().splitlines() == ["  0:00  a warns: Hold data out.", "  0:00  a warns: Reports cost 57.5 %."]
+
+
+def test_trials_that_wait_for_a_worker_are_counted(tmp_path, clock):
+    out = io.StringIO()
+    tune = begin(tmp_path, out)
+    tune.start("a")
+    tune.experiment.trials["a"].status = "PENDING"
+    clock[0] += 60
+    tune.call("on_step_end")
+    assert out.getvalue() == "  1:00  0 running, 1 waiting, 0 done of 4 trials\n"
 
 
 def test_a_maximised_metric_is_the_schedulers(tmp_path, clock):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from ray_glocal.names import HYPER
@@ -102,18 +102,19 @@ def contents(experiment: Experiment, summary: Summary) -> Contents:
     )
 
 
-def plain(told: Contents) -> dict[str, Any]:
-    """The contents as JSON takes them: dicts, lists, numbers, text and None."""
-    out: dict[str, Any] = _finite(asdict(told))
-    return out
+def plain(told: Any) -> dict[str, Any]:
+    """The contents, or a part of them, as JSON takes them: dicts, lists, numbers, text and None."""
+    return {column.name: _plain(getattr(told, column.name)) for column in fields(told)}
 
 
-def _finite(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {key: _finite(value) for key, value in node.items()}
+def _plain(node: Any) -> Any:
+    if isinstance(node, float):
+        return node if math.isfinite(node) else None
     if isinstance(node, list | tuple):
-        return [_finite(value) for value in node]
-    return None if isinstance(node, float) and not math.isfinite(node) else node
+        return [_plain(value) for value in node]
+    if isinstance(node, Mapping):
+        return {key: _plain(value) for key, value in node.items()}
+    return plain(node) if is_dataclass(node) else node
 
 
 def _ends(experiment: Experiment) -> dict[str, dict[str, float]]:
