@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.util import find_spec
@@ -56,6 +57,9 @@ def write_study(experiment: Experiment, file: Path) -> None:
     try:
         direction = optuna.study.StudyDirection[_DIRECTIONS[experiment.mode]]
         study = optuna.create_study(storage=_storage(file), study_name=experiment.name, direction=direction)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names([experiment.metric])  # what the dashboard's axes say
         study.set_user_attr("metric", experiment.metric)
         study.set_user_attr("path", experiment.path)
         study.add_trials(
