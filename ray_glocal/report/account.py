@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ray_glocal.names import ACTION, COST_STEPS, FINAL_LOSS, HYPER, REASON, RULE, TRIAL, VAL_LOSS
 from ray_glocal.report import layout
 from ray_glocal.report.cost import Cost, cost_of
 from ray_glocal.report.experiment import Experiment, read
-from ray_glocal.report.trial import Row, Run, number
-from ray_glocal.scheduling.decision import FINISHED
+from ray_glocal.report.trial import Row, Run, kind_of, number
+from ray_glocal.scheduling.decision import FINISHED, Action
 
 _ENDINGS = {"completed": "done", "errored": "failed", "lost": "lost", "live": "running", "retrying": "retrying"}
 _TUNES = {"TERMINATED": "done", "ERROR": "failed", "RUNNING": "running", "PENDING": "waiting", "PAUSED": "paused"}
-_TEST, _HYPER, _FORECAST = "test_", "hyper/", "forecast/final_loss"
+GOING = ("running", "waiting", "paused", "retrying")  # statuses of trials whose driver lives, for all that it wrote
+_SILENCE = 600.0  # seconds without a result, and
+_PERIODS = 10  # times as long as any result took, after which that is doubted
+_TEST = "test_"
 _SHOWN = 40  # trials in the text
 _NAMED = 4  # trials that a warning names
 
@@ -74,7 +79,7 @@ class Pruned:
 
 @dataclass(frozen=True)
 class Warned:
-    """A warning that sessions gave, and the trials in which they did."""
+    """A warning that sessions gave, with the figures of the first, and the trials in which they did."""
 
     text: str
     trials: tuple[str, ...]
@@ -213,8 +218,9 @@ def summarised(experiment: Experiment) -> Summary:
     names = _telling(runs)
     rank = {run.id: _rank(run, key, sign) for run in runs}
     ordered = sorted(runs, key=lambda run: rank[run.id])
-    trials = tuple(_trial(run, experiment, names, longest) for run in ordered)
-    cost = cost_of(runs)
+    verdicts = _verdicts(experiment)
+    trials = tuple(_trial(run, experiment, names, longest, verdicts.get(run.id)) for run in ordered)
+    cost, silence = cost_of(runs), _silence(runs, trials)
     leads = bool(ordered) and math.isfinite(rank[ordered[0].id])
     return Summary(
         name=experiment.name,
@@ -229,7 +235,7 @@ def summarised(experiment: Experiment) -> Summary:
         pruned=_pruned(trials),
         cost=cost,
         warnings=_warnings(ordered),
-        notes=tuple(_notes(experiment, counted=cost.counted)),
+        notes=(*silence, *_notes(experiment, counted=cost.counted)),
     )
 
 
@@ -240,9 +246,7 @@ def _rank(run: Run, metric: str, sign: float) -> float:
 
 def _telling(runs: tuple[Run, ...]) -> list[str]:
     """Names whose values differ between trials and that no session adapts: text and whole numbers before fractions."""
-    adapted = {
-        key.removeprefix(_HYPER) for run in runs for row in run.rows[:1] for key in row if key.startswith(_HYPER)
-    }
+    adapted = {key.removeprefix(HYPER) for run in runs for row in run.rows[:1] for key in row if key.startswith(HYPER)}
     adapted |= {name for run in runs if run.record is not None for name in run.record.added.start}
     values: dict[str, list[Any]] = {}
     for run in runs:
@@ -252,9 +256,11 @@ def _telling(runs: tuple[Run, ...]) -> list[str]:
     return sorted(varied, key=lambda name: any(isinstance(value, float) for value in values[name]))
 
 
-def _trial(run: Run, experiment: Experiment, names: list[str], longest: float) -> Trial:
+def _trial(
+    run: Run, experiment: Experiment, names: list[str], longest: float, verdict: tuple[str, str] | None
+) -> Trial:
     best = run.best(experiment.metric, experiment.sign)
-    rule, reason = _verdict(run, experiment)
+    rule, reason = verdict or ("", "")
     return Trial(
         id=run.id,
         config={name: run.config[name] for name in names if name in run.config},
@@ -268,15 +274,17 @@ def _trial(run: Run, experiment: Experiment, names: list[str], longest: float) -
     )
 
 
-def _verdict(run: Run, experiment: Experiment) -> tuple[str, str]:
-    """The rule that pruned a trial, and its sentence; empty where none did."""
-    own = [d for d in experiment.decisions if d["trial"] == run.id and d["action"] == "stop" and d["rule"] != FINISHED]
-    if own:
-        return own[-1]["rule"], own[-1]["reason"]
-    stops = [d for d in (experiment.ledger.decisions if experiment.ledger else ()) if d.trial == run.id and d.prunes]
+def _verdicts(experiment: Experiment) -> dict[str, tuple[str, str]]:
+    """The rule that pruned a trial, and its sentence, by trial."""
     # Reasons quote losses, as the rules see them; the table of decisions, written at the end, says so itself.
     note = "" if experiment.mode == "min" else f" (The loss is minus {experiment.metric}.)"
-    return (stops[-1].rule, stops[-1].reason + note) if stops else ("", "")
+    decided = experiment.ledger.decisions if experiment.ledger is not None else ()
+    found = {d.trial: (d.rule, d.reason + note) for d in decided if d.prunes}
+    return found | {row[TRIAL]: (row[RULE], row[REASON]) for row in experiment.decisions if _stopped(row)}
+
+
+def _stopped(row: Row) -> bool:
+    return bool(row[ACTION] == Action.STOP.value and row[RULE] != FINISHED)
 
 
 def _status(run: Run, *, early: bool) -> str:
@@ -289,15 +297,15 @@ def _forecast(run: Run, experiment: Experiment) -> float | None:
     """The last forecast: from the ledger, which has the scheduler's own too, or else from a session's results."""
     if run.id in experiment.forecasts:
         return experiment.forecasts[run.id]
-    key = _FORECAST if experiment.metric == "val_loss" else ""
+    key = FINAL_LOSS if experiment.metric == VAL_LOSS else ""
     finite = [value for row in run.rows if (value := number(row, key)) is not None and math.isfinite(value)]
     return finite[-1] if finite else None
 
 
 def adapted_of(run: Run) -> tuple[Adapted, ...]:
     """A trial's adapted hyperparameters, as it reported them last."""
-    keys = [key for row in run.rows[-1:] for key in row if key.startswith(_HYPER)]
-    values = [(key.removeprefix(_HYPER), number(run.rows[-1], key)) for key in keys]
+    keys = [key for row in run.rows[-1:] for key in row if key.startswith(HYPER)]
+    values = [(key.removeprefix(HYPER), number(run.rows[-1], key)) for key in keys]
     return tuple(Adapted(name, number(run.config, name), now) for name, now in values if now is not None)
 
 
@@ -316,11 +324,11 @@ def _pruned(trials: tuple[Trial, ...]) -> tuple[Pruned, ...]:
 
 
 def _warnings(runs: Sequence[Run]) -> tuple[Warned, ...]:
-    given: dict[str, list[str]] = {}
+    given: dict[str, dict[str, str]] = {}
     for run in runs:
         for text in run.warnings:
-            given.setdefault(text, []).append(run.id)
-    return tuple(Warned(text, tuple(trials)) for text, trials in given.items())
+            given.setdefault(kind_of(text), {}).setdefault(run.id, text)
+    return tuple(Warned(next(iter(texts.values())), tuple(texts)) for texts in given.values())
 
 
 def _trials(ids: Sequence[str]) -> str:
@@ -328,6 +336,21 @@ def _trials(ids: Sequence[str]) -> str:
     rest = len(ids) - _NAMED
     named = ", ".join(ids[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
     return f"{'trial' if len(ids) == 1 else 'trials'} {named}"
+
+
+def _silence(runs: Sequence[Run], trials: Sequence[Trial]) -> tuple[str, ...]:
+    """That nothing has come for long although trials go on: a driver that is killed says nothing of it."""
+    going = sum(trial.status in GOING for trial in trials)
+    last = max((number(row, "timestamp") or 0.0 for run in runs for row in run.rows[-1:]), default=0.0)
+    longest = max((number(row, "time_this_iter_s") or 0.0 for run in runs for row in run.rows), default=0.0)
+    quiet = time.time() - last
+    if not going or not last or quiet < max(_SILENCE, _PERIODS * longest):
+        return ()
+    told = "1 trial counts" if going == 1 else f"{going} trials count"
+    return (
+        f"{told} as going on, and the last result came {quiet / 60:,.0f} minutes ago. If the driver has died, "
+        "tune.Tuner.restore(path, trainable) goes on from here.",
+    )
 
 
 def _notes(experiment: Experiment, *, counted: bool) -> list[str]:
@@ -341,7 +364,7 @@ def _notes(experiment: Experiment, *, counted: bool) -> list[str]:
         notes.append(experiment.ledger.torn)
     if not counted:
         notes.append(
-            "not every trial counts its inner-step equivalents (cost/steps); there, reported steps are counted, "
+            f"not every trial counts its inner-step equivalents ({COST_STEPS}); there, reported steps are counted, "
             "and validation is not in them."
         )
     clocks = {run.clock for run in experiment.runs if run.rows}

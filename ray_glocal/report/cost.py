@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from ray_glocal.names import COST_SECONDS, COST_SHARE, COST_STEPS
 from ray_glocal.report.trial import Row, Run, number
 
-STEPS, SECONDS, SHARE = "cost/steps", "cost/seconds", "cost/share"  # as a session reports them
 _WALL = "time_this_iter_s"
 
 
@@ -33,7 +33,7 @@ def cost_of(runs: Sequence[Run]) -> Cost:
     """The cost of `runs` together."""
     steps = sum(payments[-1] for run in runs if (payments := steps_paid(run)))
     seconds = sum(number(row, _WALL) or 0.0 for run in runs for row in run.rows)
-    spent = sum(_total(run, lambda row: number(row, SECONDS)) for run in runs)
+    spent = sum(_total(run, lambda row: number(row, COST_SECONDS)) for run in runs)
     extra = sum(_total(run, _extra_seconds) for run in runs)
     counted = all(_counts(run) for run in runs if run.rows)
     return Cost(steps, counted and bool(runs), seconds, extra / spent if spent else None)
@@ -41,7 +41,7 @@ def cost_of(runs: Sequence[Run]) -> Cost:
 
 def steps_paid(run: Run) -> list[float]:
     """Inner-step equivalents paid up to each row of a trial."""
-    key = STEPS if _counts(run) else run.clock
+    key = COST_STEPS if _counts(run) else run.clock
     return paid(run, lambda row: number(row, key))
 
 
@@ -114,9 +114,9 @@ def _total(run: Run, meter: Callable[[Row], float | None]) -> float:
 
 
 def _extra_seconds(row: Row) -> float | None:
-    seconds, share = number(row, SECONDS), number(row, SHARE)
+    seconds, share = number(row, COST_SECONDS), number(row, COST_SHARE)
     return None if seconds is None or share is None else seconds * share
 
 
 def _counts(run: Run) -> bool:
-    return any(number(row, STEPS) is not None for row in run.rows)
+    return any(number(row, COST_STEPS) is not None for row in run.rows)

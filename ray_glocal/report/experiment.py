@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.names import DECISIONS_FILE, LEDGER_FILE, VAL_LOSS
 from ray_glocal.report import trial as trials
 from ray_glocal.report.folder import STATE, TRIAL_FILES, Folder, opened
 from ray_glocal.report.trial import Run, number
@@ -19,7 +20,6 @@ from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import Reported, Settled
 from ray_glocal.scheduling.ledger import Ledger
 
-DECISIONS_FILE = "decisions.parquet"
 _SIGN = "sign/"
 _LEDGER_START = journal.HEADER.encode()
 
@@ -94,7 +94,7 @@ def ledger_in(folder: Folder) -> Ledger | None:
     files = folder.files()
     saved = [name for name in files if name.startswith("searcher-state-") and name.endswith(".pkl")]
     # The newest first. Another searcher's file of this name is a pickle: it is looked at, and never unpickled.
-    for name in [*reversed(saved), journal.FILE]:
+    for name in [*reversed(saved), LEDGER_FILE]:
         content = folder.content(name) if name in files else b""
         if content.startswith(_LEDGER_START):
             return journal.read(content.decode("utf-8"))
@@ -105,7 +105,7 @@ def _aim(results: object, ledger: Ledger | None, metric: str | None, mode: str |
     """What is optimised: as asked for, else as the ledger says, else as Tune was told."""
     settled = dict(_signs(ledger)) if ledger is not None else {}
     told = next(iter(settled), None) or getattr(results, "default_metric", None)
-    name = metric or told or "val_loss"
+    name = metric or told or VAL_LOSS
     if mode is None and name in settled:
         mode = "min" if settled[name] > 0 else "max"
     return name, mode or getattr(results, "default_mode", None) or "min"
@@ -160,6 +160,10 @@ def _states(folder: Folder) -> dict[str, dict[str, Any]]:
 def _decisions(folder: Folder) -> tuple[dict[str, Any], ...]:
     if DECISIONS_FILE not in folder.files():
         return ()
-    # In this thread alone: a command that ends while Arrow starts its pool would be aborted.
-    table = pq.ParquetFile(pa.BufferReader(folder.content(DECISIONS_FILE))).read(use_threads=False)
+    content = folder.content(DECISIONS_FILE)
+    try:
+        # In this thread alone: a command that ends while Arrow starts its pool would be aborted.
+        table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+    except pa.ArrowInvalid:
+        return ()  # Tune copies it as we read, or was killed as it did: the ledger knows as much
     return tuple(table.to_pylist())

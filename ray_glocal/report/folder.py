@@ -12,6 +12,7 @@ from ray_glocal.errors import ArgumentError
 
 TRIAL_FILES = frozenset({"params.json", "result.json", "progress.csv"})
 STATE = "experiment_state-"  # what the name of Tune's own record of an experiment begins with
+CHECKPOINT = "checkpoint_"  # and the names of its checkpoints' folders
 _HINT = f"Give the folder that holds {STATE}*.json and one folder for each trial."
 
 
@@ -101,4 +102,5 @@ def _at(address: str) -> Folder:
     try:
         return Folder(*fs.FileSystem.from_uri(address))
     except (ValueError, OSError) as error:  # pyarrow's errors for a scheme it does not know and a bucket it cannot find
-        raise ArgumentError("results", "be an address that pyarrow can open", address, f"{error}") from error
+        remedy = f"{error}. fsspec's are opened as fsspec+{address}."
+        raise ArgumentError("results", "be an address that pyarrow can open", address, remedy) from error

@@ -15,16 +15,20 @@ from typing import Any, TextIO
 from ray import tune
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.names import ROLLBACKS, VAL_LOSS
 from ray_glocal.report.layout import shown
 from ray_glocal.report.statusline import StatusLine
-from ray_glocal.report.trial import flat
+from ray_glocal.report.trial import flat, kind_of, warnings_of
 from ray_glocal.scheduling.decision import Decision
 from ray_glocal.tune.reading import Reading, finite, number
 from ray_glocal.tune.scheduler import GlocalScheduler, scheduler_of
 
 
 class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
-    """Tells of trials that finish, are pruned, start from an ancestor, roll back or fail, and keeps a status line.
+    """Tells of trials that finish, are pruned, start from an ancestor, correct their course, warn or fail.
+
+    Below it keeps a status line. To go back to good weights, and on with a lower rate, is a session's ordinary work;
+    what is not comes as a warning.
 
     A `GlocalScheduler` is found by itself, and tells the metric and its reasons; under any other scheduler a trial that
     was stopped early cannot be told from one that is done.
@@ -49,7 +53,7 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
     ) -> None:
         if not every > 0:
             raise ArgumentError("every", "be a positive number of seconds", every)
-        self._reading = Reading(metric or "val_loss", mode or "min")
+        self._reading = Reading(metric or VAL_LOSS, mode or "min")
         self._told = metric is not None or mode is not None
         self._line = StatusLine(every, stream)
         self._began = time.monotonic()
@@ -58,6 +62,7 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
         self._last: dict[str, dict[str, Any]] = {}
         self._rollbacks: Counter[str] = Counter()
         self._started: set[str] = set()
+        self._warnings: set[str] = set()
 
     def setup(
         self,
@@ -82,13 +87,14 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Take note of the best value so far, and tell of a roll-back."""
+        """Take note of the best value so far; tell of a corrected course, and of warnings."""
         told = self._last[trial.trial_id] = flat({k: v for k, v in result.items() if k != "config"})
         reading = self._aim(trial)
         value = number(told.get(reading.metric))
         if value is not None and math.isfinite(value):
             self._best = value if self._best is None else min(value, self._best, key=lambda x: reading.sign * x)
-        self._tell_of_rollbacks(trial, int(finite(told.get("rollbacks")) or 0), reading.step(told))
+        self._tell_of_rollbacks(trial, int(finite(told.get(ROLLBACKS)) or 0), reading.step(told))
+        self._tell_of_warnings(trial, told)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tell how a trial ended, and why if it was pruned."""
@@ -105,8 +111,8 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
         self._tell(trial, "failed, and comes back from its last checkpoint")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Tell of a failure for good."""
-        self._tell(trial, "failed for good")
+        """Tell of a failure for good, and where to read of it."""
+        self._tell(trial, f"failed for good: {trial.error_file}" if trial.error_file else "failed for good")
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Refresh the status."""
@@ -118,11 +124,18 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
         self._line.close(self._status(trials))
 
     def _tell_of_rollbacks(self, trial: Any, count: int, step: float) -> None:
-        """Tell of the first, and then whenever they have doubled: some trials roll back at every report."""
+        """Tell of the first, and then whenever they have doubled."""
         if count >= max(1, 2 * self._rollbacks[trial.trial_id]):
             self._rollbacks[trial.trial_id] = count
-            times = f", {count} times by now" if count > 1 else ""
-            self._tell(trial, f"rolled back by step {shown(step)}{times}")
+            how = f"{count} times by now" if count > 1 else "from good weights with a lower rate or weight decay"
+            self._tell(trial, f"corrected its course by step {shown(step)}, {how}")
+
+    def _tell_of_warnings(self, trial: Any, told: dict[str, Any]) -> None:
+        """Tell of each kind of warning once: what one trial warns of, most do, with other figures."""
+        for text in warnings_of(told):
+            if kind_of(text) not in self._warnings:
+                self._warnings.add(kind_of(text))
+                self._tell(trial, f"warns: {text}")
 
     def _tell(self, trial: Any, text: str) -> None:
         self._line.line(f"{self._elapsed()}  {trial.trial_id} {text}")
@@ -133,8 +146,9 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
         records = scheduler.ledger.trials if scheduler is not None else {}
         ended = [records.get(trial.trial_id) for trial in trials if trial.status == "TERMINATED"]
         pruned = sum(record is not None and record.pruned for record in ended)
-        counts = {"running": states["RUNNING"], "done": states["TERMINATED"] - pruned, "pruned": pruned}
-        counts["failed"] = states["ERROR"]
+        waiting = states["PENDING"] + states["PAUSED"]
+        counts = {"running": states["RUNNING"], "waiting": waiting, "done": states["TERMINATED"] - pruned}
+        counts |= {"pruned": pruned, "failed": states["ERROR"]}
         total = max(self._samples, len(trials))
         told = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name in ("running", "done"))
         best = "" if self._best is None else f"; best {self._reading.metric} {shown(self._best)}"

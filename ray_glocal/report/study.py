@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.util import find_spec
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.names import HYPER
 from ray_glocal.report.account import Trial, summarised
 from ray_glocal.report.experiment import Experiment
 from ray_glocal.report.trial import Run, number
@@ -55,6 +57,9 @@ def write_study(experiment: Experiment, file: Path) -> None:
     try:
         direction = optuna.study.StudyDirection[_DIRECTIONS[experiment.mode]]
         study = optuna.create_study(storage=_storage(file), study_name=experiment.name, direction=direction)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names([experiment.metric])  # what the dashboard's axes say
         study.set_user_attr("metric", experiment.metric)
         study.set_user_attr("path", experiment.path)
         study.add_trials(
@@ -131,7 +136,7 @@ def _intermediate(run: Run, metric: str) -> dict[int, float]:
 
 def _attributes(run: Run, told: Trial) -> dict[str, Any]:
     adapted = {
-        key: value for row in run.rows[-1:] for key in row if key.startswith("hyper/") and (value := number(row, key))
+        key: value for row in run.rows[-1:] for key in row if key.startswith(HYPER) and (value := number(row, key))
     }
     ancestor = run.record.added.ancestor if run.record is not None else None
     return {"trial": run.id, **adapted, **{key: v for key, v in (("ancestor", ancestor), ("reason", told.reason)) if v}}

@@ -9,11 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ray_glocal.report.folder import Folder
+from ray_glocal.names import TRACE_FILE
+from ray_glocal.report.folder import CHECKPOINT, Folder
 from ray_glocal.report.trial import Run
 
-FILE = "trace.parquet"
-_CHECKPOINT = "checkpoint_"
 _READERS = 8  # a storage elsewhere answers each request late
 
 
@@ -27,7 +26,7 @@ def traces(runs: Sequence[Run]) -> dict[str, tuple[Mapping[str, Any], ...]]:
 def _newest(run: Run) -> tuple[Mapping[str, Any], ...]:
     if run.folder is None:
         return ()
-    checkpoints = [folder for folder in run.folder.folders() if folder.name.startswith(_CHECKPOINT)]
+    checkpoints = [folder for folder in run.folder.folders() if folder.name.startswith(CHECKPOINT)]
     for folder in reversed(checkpoints):
         rows = _read(folder)
         if rows:
@@ -38,7 +37,7 @@ def _newest(run: Run) -> tuple[Mapping[str, Any], ...]:
 def _read(folder: Folder) -> tuple[Mapping[str, Any], ...]:
     """The rows in a checkpoint; none where a running trial has not written it whole, or has removed it since."""
     try:
-        content = folder.content(FILE) if FILE in folder.files() else b""
+        content = folder.content(TRACE_FILE) if TRACE_FILE in folder.files() else b""
         # In this thread alone, for the reason that `experiment` gives.
         table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False) if content else None
     except (OSError, pa.ArrowInvalid):

@@ -6,17 +6,20 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from ray_glocal.names import STEP, WARNING
 from ray_glocal.report.folder import Folder
 from ray_glocal.scheduling.ledger import Record
 
 ANCESTOR = "glocal_ancestor"  # a key that earlier versions put into configurations
-_WARNING = "warning"  # key under which a session reports its warnings, a line each
 Row = Mapping[str, Any]
+_PLAIN = frozenset({bool, float, int, str})  # of which it is known without asking that they hold nothing
+_FIGURE = re.compile(r"\d[\d.,]*")
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,9 @@ class Run:
     @cached_property
     def clock(self) -> str:
         """Key of its steps: `step`, or Tune's count of results where it reports none."""
-        return "step" if any("step" in row for row in self.rows) else "training_iteration"
+        return STEP if any(STEP in row for row in self.rows) else "training_iteration"
 
-    @property
+    @cached_property
     def steps(self) -> float:
         """The furthest that it came."""
         return max((value for row in self.rows if (value := number(row, self.clock)) is not None), default=0)
@@ -81,13 +84,24 @@ class Run:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Every warning that its session gave, once, in order; a run that began anew may have lost earlier ones."""
-        told = (str(row.get(_WARNING) or "").splitlines() for row in self.rows)
-        return tuple(dict.fromkeys(text for texts in told for text in texts))
+        return tuple(dict.fromkeys(text for row in self.rows for text in warnings_of(row)))
+
+
+def warnings_of(row: Row) -> tuple[str, ...]:
+    """The warnings that a session's report tells, all so far."""
+    return tuple(str(row.get(WARNING) or "").splitlines())
+
+
+def kind_of(warning: str) -> str:
+    """A warning without its figures, in which the trials that give it differ."""
+    return _FIGURE.sub("#", warning)
 
 
 def number(row: Row, key: str) -> float | None:
     """The number under `key`; None where there is none."""
     value = row.get(key)
+    if type(value) is float:  # most are, and a report of a thousand trials asks a million times
+        return value
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
@@ -95,7 +109,7 @@ def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested dicts with their names joined by "/"."""
     out: dict[str, Any] = {}
     for key, value in node.items():
-        if isinstance(value, Mapping):
+        if type(value) not in _PLAIN and isinstance(value, Mapping):
             out.update(flat(value, f"{prefix}{key}/"))
         else:
             out[f"{prefix}{key}"] = value

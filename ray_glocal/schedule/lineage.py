@@ -11,12 +11,10 @@ from pathlib import Path
 from pyarrow import fs
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.names import SESSION_FILE, TRACE_FILE
 from ray_glocal.report.experiment import Experiment
-from ray_glocal.report.folder import Folder
+from ray_glocal.report.folder import CHECKPOINT, Folder
 from ray_glocal.report.trial import Run
-from ray_glocal.session.state.checkpoint import FILE, TRACE
-
-_CHECKPOINT = "checkpoint_"  # what the names of Tune's checkpoints begin with
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def _named(run: Run, address: str) -> Folder | None:
 def _checkpoints(run: Run) -> list[Folder]:
     """A trial's checkpoints, the newest first."""
     inside = [] if run.folder is None else run.folder.folders()
-    return [folder for folder in reversed(inside) if folder.name.startswith(_CHECKPOINT)]
+    return [folder for folder in reversed(inside) if folder.name.startswith(CHECKPOINT)]
 
 
 @contextmanager
@@ -90,6 +88,6 @@ def fetched(checkpoint: Folder) -> Iterator[Path]:
         yield Path(checkpoint.path)
         return
     with tempfile.TemporaryDirectory() as fresh:
-        for name in {FILE, TRACE} & set(checkpoint.files()):
+        for name in {SESSION_FILE, TRACE_FILE} & set(checkpoint.files()):
             Path(fresh, name).write_bytes(checkpoint.content(name))
         yield Path(fresh)

@@ -6,7 +6,6 @@ the same, so the steps in between belong to no path that leads to the final weig
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,11 +13,11 @@ from typing import Protocol
 import numpy as np
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.names import GO_BACK, RESTART, ROLL_BACK
 from ray_glocal.schedule.values import Array
 
-_ROLL_BACK, _GO_BACK, _RESTART = "roll back", "go back", "restart"
-_STEP = re.compile(r"back to the weights of step (\d+)")
-_LOSS = re.compile(r"at a loss of (\S+?):")  # of an observation in the search for the learning rate
+_RETURNS = frozenset({ROLL_BACK, GO_BACK, RESTART})
+_REMEDY = "An earlier release wrote it, whose traces do not: train again, or read the schedule by that release."
 
 
 class Row(Protocol):
@@ -45,8 +44,8 @@ class Row(Protocol):
         ...
 
     @property
-    def reason(self) -> str:
-        """Its sentence."""
+    def back_to(self) -> int | None:
+        """The step whose weights a return led to; None elsewhere."""
         ...
 
 
@@ -78,15 +77,13 @@ def path_of(rows: Sequence[Row], end: Mapping[str, float], step: int) -> list[St
     """
     kept: list[Stretch] = []
     begin = 0
-    seen: list[Sequence[Row]] = []
     for batch in _batches(rows, end):
-        at, gate = batch[0].step, batch[0].gate
-        if gate in (_ROLL_BACK, _GO_BACK, _RESTART):
-            kept = _cut(kept, _returned(batch[0], seen))
+        at = batch[0].step
+        if batch[0].gate in _RETURNS:
+            kept = _cut(kept, _returned(batch[0]))
         else:
             kept.append(Stretch(begin, at, {row.hyperparameter: row.value for row in batch}))
         begin = at
-        seen.append(batch)
     return [each for each in [*kept, Stretch(begin, step, end)] if each.end > each.begin]
 
 
@@ -107,27 +104,12 @@ def _batches(rows: Sequence[Row], end: Mapping[str, float]) -> list[Sequence[Row
     return batches
 
 
-def _returned(row: Row, seen: Sequence[Sequence[Row]]) -> int:
+def _returned(row: Row) -> int:
     """The step whose weights a return led to."""
-    if row.gate == _RESTART:
-        return 0
-    told = _STEP.search(row.reason)
-    if told:
-        return int(told[1])
-    place = _lowest(seen) if row.gate == _GO_BACK else None
-    if place is None:
+    if row.back_to is None:
         rule = f"tell the step to which training went back at step {row.step}"
-        raise ArgumentError("trace", rule, row.reason)
-    return place
-
-
-def _lowest(seen: Sequence[Sequence[Row]]) -> int | None:
-    """The step of the search at which the loss was lowest, the last of equals; None where it told none."""
-    told = [(float(found[1]), row.step) for batch in seen for row in batch if (found := _LOSS.search(row.reason))]
-    if not told:
-        return None
-    lowest = min(loss for loss, _ in told)
-    return [step for loss, step in told if loss == lowest][-1]
+        raise ArgumentError("trace", rule, row.back_to, _REMEDY)
+    return row.back_to
 
 
 def _cut(stretches: Sequence[Stretch], step: int) -> list[Stretch]:

@@ -11,8 +11,8 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.lr_schedulers import bases, taken
 from ray_glocal.schedule import options
-from ray_glocal.schedule.peaks import bases, taken
 from ray_glocal.schedule.schedule import LearnedSchedule
 from ray_glocal.schedule.values import LearnedValues
 

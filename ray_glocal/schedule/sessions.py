@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.names import STEP, TRACE_FILE
 from ray_glocal.schedule.path import Row, Stretch, entries, path_of, start_of
 from ray_glocal.schedule.schedule import LearnedSchedule, Passage
 from ray_glocal.schedule.values import Array, LearnedValues
@@ -81,8 +82,8 @@ def saved(folder: Path, trial: str = "") -> tuple[Recorded, Mapping[str, Any]]:
 
     plain = checkpoint.read(folder)
     # In this thread alone: a command that ends while Arrow starts its pool would be aborted.
-    table = pq.ParquetFile(folder / checkpoint.TRACE).read(use_threads=False).to_pylist()
-    rows = [Entry(**row) for row in table if row["step"] <= plain["step"]]
+    table = pq.ParquetFile(folder / TRACE_FILE).read(use_threads=False).to_pylist()
+    rows = [Entry(**row) for row in table if row[STEP] <= plain["step"]]
     values = {name: value.numpy() for name, value in plain["values"].items()}
     identity = plain["identity"]
     told = rows, values, plain["step"], identity["total_steps"], identity["lr_scheduler"], trial

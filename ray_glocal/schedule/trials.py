@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.names import SESSION_FILE
 from ray_glocal.report.experiment import read
 from ray_glocal.report.folder import Folder
 from ray_glocal.schedule.lineage import Generation, best_run, fetched, lineage
 from ray_glocal.schedule.schedule import LearnedSchedule
 from ray_glocal.schedule.sessions import Recorded, joined, saved
-from ray_glocal.session.state.checkpoint import FILE, fits
+from ray_glocal.session.state.checkpoint import fits
 
 
 def best_schedule(results: object, metric: str | None, mode: str | None) -> LearnedSchedule:
@@ -27,7 +28,7 @@ def best_schedule(results: object, metric: str | None, mode: str | None) -> Lear
 
 def has_session(checkpoint: Folder | None) -> bool:
     """Whether a checkpoint is a session's."""
-    return checkpoint is not None and FILE in checkpoint.files()
+    return checkpoint is not None and SESSION_FILE in checkpoint.files()
 
 
 def handed_down(line: Sequence[Generation]) -> list[tuple[Recorded, Generation]]:

@@ -18,7 +18,6 @@ from ray_glocal.scheduling.event import Added, Completed, Errored, Reported, Set
 from ray_glocal.scheduling.ledger import Event, Ledger
 
 VERSION = 1
-FILE = "glocal-ledger.json"  # in an experiment's folder: a root-level *.json, for only such does Tune bring back
 HEADER = json.dumps({"ray_glocal_ledger": VERSION})
 
 _KINDS: dict[str, type[Any]] = {

@@ -2,10 +2,12 @@
 
 from enum import Enum
 
+from ray_glocal import names
+
 
 class Answer(str, Enum):
     """Whether one hyperparameter may move."""
 
-    ACT = "act"
-    ACT_SMALL = "act small"
-    HOLD = "hold"
+    ACT = names.ACT
+    ACT_SMALL = names.ACT_SMALL
+    HOLD = names.HOLD

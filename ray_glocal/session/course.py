@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,12 +11,13 @@ from torch import Tensor
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.averages import Averages
 from ray_glocal.hypergradient.state import Values
+from ray_glocal.names import GO_BACK, RESTART, ROLL_BACK
 from ray_glocal.session.divergence import Guard, RestorePoint, Retreat
 from ray_glocal.session.notices import Notices
 from ray_glocal.session.outline import Outline
 from ray_glocal.session.pacing.cost import report_steps
 from ray_glocal.session.pacing.meter import Meter
-from ray_glocal.session.rows import return_rows
+from ray_glocal.session.rows import standing_rows
 from ray_glocal.session.schedule import Schedule
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.state.trace import Trace
@@ -92,39 +94,44 @@ class Course:
 
     def retreat(self, trouble: str, *, to_first: bool) -> Retreat | None:
         """Go back to a good state, if there is trouble and a way to do better from there."""
+        if trouble and self.guard.exhausted:
+            self._say_exhausted(trouble)
         found = self.guard.retreat(self.problem, self.ran, to_first=to_first) if trouble else None
         if found is None:
             return None
         assert self.guard.good is not None
-        self._leave_path(self.guard.good.step)
-        self.set_values(found.values)
-        self._record(found.values, "roll back", f"{trouble}: {found.sentence}")
+        self._go_on(found.values, self.guard.good.step, ROLL_BACK, f"{trouble}: {found.sentence}")
         return found
+
+    def _say_exhausted(self, trouble: str) -> None:
+        text = (
+            f"Training went back to good weights {self.guard.rollbacks} times, as often as it may, and is in trouble "
+            f"again: {trouble}. It goes on as it is. Lower the upper bound of the learning rate, or look for the fault "
+            "in losses and data."
+        )
+        self.notices.say("retreat", text)
 
     def go_back(self, values: Values, reason: str) -> None:
         """Go on from the last good state, with other hyperparameters."""
         assert self.guard.good is not None
         self.guard.good.apply(self.problem)
-        self._leave_path(self.guard.good.step)
-        self.set_values(values)
-        self._record(values, "go back", reason)
+        self._go_on(values, self.guard.good.step, GO_BACK, reason)
 
     def begin_anew(self, values: Values, reason: str) -> None:
         """Train from the first weights, with other hyperparameters."""
         self.guard.restart(self.problem)
-        self._leave_path(0)
-        self.set_values(values)
-        self._record(values, "restart", reason)
+        assert self.guard.first is not None
+        self._go_on(values, self.guard.first.step, RESTART, reason)
 
-    def _leave_path(self, step: int) -> None:
-        """Go on from the weights of an earlier step."""
-        self.began = self.step_count - max(step - self.began, 0)
+    def _go_on(self, values: Values, back_to: int, gate: str, reason: str) -> None:
+        """Leave the path that led here: the weights are those of an earlier step."""
+        self.began = self.step_count - max(back_to - self.began, 0)
         self.train_losses.clear()
         self.averages.restart()
         self.forget()
-
-    def _record(self, values: Values, gate: str, reason: str) -> None:
-        self.trace.append(return_rows(self.step_count, self.problem, values, gate, reason))
+        self.set_values(values)
+        rows = standing_rows(self.step_count, self.problem, values, gate, reason)
+        self.trace.append([replace(row, back_to=back_to) for row in rows])
 
     def shifted(self, exponents: np.ndarray) -> Values:
         """The present values with each entry's coordinate moved, shape [q]; within their bounds."""

@@ -256,6 +256,11 @@ class Guard:
             return ""
         return f"the weights have shrunk to {shrinkage:.2g} of their length, and the loss, {loss:.3g}, is no better"
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether the run has gone back as often as it may."""
+        return self.rollbacks >= MOST_ROLLBACKS
+
     def restart(self, problem: Problem) -> None:
         """Go back to the first weights with nothing held against the run."""
         assert self.first is not None
@@ -278,7 +283,7 @@ class Guard:
         cut = {hyper.name: hyper.clip(values[hyper.name] * factor) for hyper in decays or rates}
         fresh = {**point.values, **cut}
         same = all(torch.equal(value, values[name]) for name, value in fresh.items())
-        if same or self.rollbacks >= MOST_ROLLBACKS:
+        if same or self.exhausted:
             return None
         point.apply(problem)
         self.rollbacks += 1

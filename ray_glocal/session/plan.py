@@ -1,6 +1,5 @@
-"""What a learning-rate scheduler was built for: its own peak, and how many steps it was planned for."""
+"""What a learning-rate scheduler was planned for: how many steps, and whether those are of this training."""
 
-from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,38 +11,6 @@ from ray_glocal.forecast import Array
 FAR = 4  # times the steps that a schedule was planned for, from which training must have been planned otherwise
 FAINT = 1e-3  # share of the largest rate below which next to nothing trains
 HALF = 0.5  # share of training that may pass below it
-
-
-def parts(scheduler: Any) -> Iterator[Any]:
-    """A scheduler and all that it holds, in a sequence or a chain."""
-    yield scheduler
-    for inner in getattr(scheduler, "_schedulers", ()):
-        yield from parts(inner)
-
-
-def clock(parts: Sequence[Any]) -> list[Any]:
-    """What counts on with every step of a scheduler, of all its parts."""
-    return [getattr(part, "last_epoch", None) for part in parts]
-
-
-def peaks(scheduler: Any, groups: Sequence[Mapping[str, Any]]) -> dict[int, float]:
-    """The largest rate of each parameter group under a scheduler that is built with it, by index of the group.
-
-    Such a scheduler overwrites the optimizer's rate: `OneCycleLR`, `CyclicLR`, and any other that knows a `max_lr` or
-    `max_lrs`; also within a sequence or a chain. None for the others, which multiply the rate they find.
-    """
-    told = [declared for part in parts(scheduler) if (declared := _declared(part, groups)) is not None]
-    return {index: max(each[index] for each in told) for index in range(len(groups))} if told else {}
-
-
-def _declared(part: Any, groups: Sequence[Mapping[str, Any]]) -> list[float] | None:
-    if isinstance(part, lr_scheduler.OneCycleLR):
-        return [float(group["max_lr"]) for group in groups]
-    given = getattr(part, "max_lrs", getattr(part, "max_lr", None))
-    if given is None:
-        return None
-    several = list(given) if isinstance(given, list | tuple) else [given] * len(groups)
-    return [float(each) for each in several] if len(several) == len(groups) else None
 
 
 def planned(scheduler: Any) -> int | None:

@@ -11,6 +11,7 @@ import torch
 from ray_glocal.forecast import Array, Forecast
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.state import Values
+from ray_glocal.names import entry_key
 from ray_glocal.session.answer import Answer
 from ray_glocal.session.state.trace import Row
 
@@ -86,15 +87,15 @@ def _trajectory(series: Array | None, part: slice) -> list[float] | None:
     return None if series is None else [_norm(local[part]) for local in series]
 
 
-def return_rows(step: int, problem: Problem, values: Values, gate: str, reason: str) -> list[Row]:
-    """Rows that say why training went back to earlier weights, and which values it goes on with."""
+def standing_rows(step: int, problem: Problem, values: Values, gate: str, reason: str) -> list[Row]:
+    """Rows of values that no window was seen with: training waits, or went back to earlier weights with them."""
     entries, nan = flat(values), math.nan
     return [Row(step, label, _norm(entries[part]), nan, nan, nan, gate, reason) for label, part in _shown(problem)]
 
 
 def entry_metrics(kind: str, problem: Problem, column: Array) -> dict[str, float]:
-    """One metric `kind/<name>` for each entry, or the norm of many."""
-    return {f"{kind}/{label}": _norm(column[part]) for label, part in _shown(problem)}
+    """One metric for each entry, its name after `kind`, or the norm of many."""
+    return {kind + entry_key(label): _norm(column[part]) for label, part in _shown(problem)}
 
 
 def _shown(problem: Problem) -> Iterator[tuple[str, slice]]:

@@ -15,8 +15,9 @@ from ray_glocal.forecast import Array
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.problem import ADAPTED_LR
 from ray_glocal.hypergradient.rates import CLOSE
+from ray_glocal.lr_schedulers import clock, parts, peaks
 from ray_glocal.session.notices import Notices
-from ray_glocal.session.plan import clock, mismatch, parts, peaks
+from ray_glocal.session.plan import mismatch
 
 RATES = ("lr", "initial_lr", ADAPTED_LR)  # options of a group that a schedule may set
 

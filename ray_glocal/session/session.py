@@ -21,6 +21,22 @@ from ray_glocal.hypergradient import Clipping, Hyperparameter, Problem, Randomne
 from ray_glocal.hypergradient.preservation import evaluating
 from ray_glocal.hypergradient.problem import Loss
 from ray_glocal.hypergradient.state import Values, copied, write
+from ray_glocal.names import (
+    ELASTICITY,
+    FINAL_DEVIATION,
+    FINAL_LOSS,
+    HYPER,
+    LINEAGE_STEPS,
+    OWN_STEPS,
+    POTENTIAL,
+    ROLLBACKS,
+    SEARCHING,
+    STEP,
+    TOTAL_STEPS,
+    TRACE_FILE,
+    TRAIN_LOSS,
+    VAL_LOSS,
+)
 from ray_glocal.session.adaptation import Adaptation
 from ray_glocal.session.adapted import Adapted, Folder
 from ray_glocal.session.arguments import adapted_of, whole_steps
@@ -367,30 +383,30 @@ class GlocalSession:
         """What there is to tell now, of a validation loss and a forecast of its end."""
         losses = self._course.train_losses
         told = {
-            "val_loss": loss,
-            "train_loss": _mean(self.problem.ranks.mean(losses)) if losses else float("nan"),
-            "step": self.step_count,
+            VAL_LOSS: loss,
+            TRAIN_LOSS: _mean(self.problem.ranks.mean(losses)) if losses else float("nan"),
+            STEP: self.step_count,
             "timesteps_total": self.step_count,  # what Tune's loggers take for the x axis
-            "total_steps": self.total_steps,
-            "forecast/final_loss": mean,
-            "forecast/deviation": deviation,
-            "potential": self._adaptation.potential(loss),
-            "rollbacks": self._guard.rollbacks,
+            TOTAL_STEPS: self.total_steps,
+            FINAL_LOSS: mean,
+            FINAL_DEVIATION: deviation,
+            POTENTIAL: self._adaptation.potential(loss),
+            ROLLBACKS: self._guard.rollbacks,
             "windows": self._adaptation.count,
-            "searching": int(self._adaptation.searching),
-            "lineage/own": self.step_count - self._course.began,
-            "lineage/steps": self.step_count - self._course.began + self._course.inherited,
+            SEARCHING: int(self._adaptation.searching),
+            OWN_STEPS: self.step_count - self._course.began,
+            LINEAGE_STEPS: self.step_count - self._course.began + self._course.inherited,
         }
-        told |= entry_metrics("hyper", self.problem, flat(self.values))
-        return told | entry_metrics("elasticity", self.problem, self._adaptation.elasticity)
+        told |= entry_metrics(HYPER, self.problem, flat(self.values))
+        return told | entry_metrics(ELASTICITY, self.problem, self._adaptation.elasticity)
 
     def _present(self) -> dict[str, float]:
         """What the report of this step measured; where it has none, what one would, which nothing else may notice."""
-        if self._metrics.get("step") == self.step_count or self.problem.ranks.count > 1:
+        if self._metrics.get(STEP) == self.step_count or self.problem.ranks.count > 1:
             return self._metrics
-        if self._between.get("step") != self.step_count:
+        if self._between.get(STEP) != self.step_count:
             self._meter.start(REPORT)
-            forecast = (self._metrics.get(f"forecast/{name}", math.nan) for name in ("final_loss", "deviation"))
+            forecast = (self._metrics.get(name, math.nan) for name in (FINAL_LOSS, FINAL_DEVIATION))
             self._between = self._told(self._validated(averaged=self._averaging), *forecast)
             self._meter.complete(REPORT)
         return self._between
@@ -455,7 +471,7 @@ class GlocalSession:
         place = Path(folder)
         place.mkdir(parents=True, exist_ok=True)
         # The trace goes first: rows after the step of the other file, from a save that was cut short, are dropped.
-        self.trace.save(place / checkpoint.TRACE)
+        self.trace.save(place / TRACE_FILE)
         checkpoint.write(place, plain, resume)
 
     def checkpoint(self) -> Any:
@@ -497,7 +513,7 @@ class GlocalSession:
             plain = checkpoint.read(Path(folder))
             checkpoint.check_same(plain["identity"], self._identity())
             self._load_plain({**plain, **checkpoint.read_resume(Path(folder), plain)})
-            self.trace.load(Path(folder) / checkpoint.TRACE, self.step_count)
+            self.trace.load(Path(folder) / TRACE_FILE, self.step_count)
 
     def _inherit(self, folder: Path) -> None:
         """Take an ancestor's weights if every one fits; a half-inherited network is worse than a fresh one.

@@ -9,19 +9,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ray_glocal.names import ACTION, DEVIATION, FORECAST, REASON, RULE, STEP, TRIAL
 from ray_glocal.scheduling.decision import Decision
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.tune.reading import Reading
 
 SCHEMA = pa.schema(
     [
-        ("trial", pa.string()),
-        ("step", pa.float64()),
-        ("action", pa.string()),
-        ("rule", pa.string()),
-        ("reason", pa.string()),
-        ("forecast", pa.float64()),
-        ("deviation", pa.float64()),
+        (TRIAL, pa.string()),
+        (STEP, pa.float64()),
+        (ACTION, pa.string()),
+        (RULE, pa.string()),
+        (REASON, pa.string()),
+        (FORECAST, pa.float64()),
+        (DEVIATION, pa.float64()),
     ]
 )
 
@@ -46,11 +47,11 @@ def in_the_users_terms(reason: str, reading: Reading) -> str:
 
 def _row(decision: Decision, reading: Reading) -> dict[str, Any]:
     return {
-        "trial": decision.trial,
-        "step": float(decision.step),
-        "action": decision.action.value,
-        "rule": decision.rule,
-        "reason": in_the_users_terms(decision.reason, reading),
-        "forecast": None if decision.mean is None else reading.sign * decision.mean,
-        "deviation": decision.deviation,
+        TRIAL: decision.trial,
+        STEP: float(decision.step),
+        ACTION: decision.action.value,
+        RULE: decision.rule,
+        REASON: in_the_users_terms(decision.reason, reading),
+        FORECAST: None if decision.mean is None else reading.sign * decision.mean,
+        DEVIATION: decision.deviation,
     }

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.names import LEDGER_FILE
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.ledger import Ledger
 
@@ -26,7 +27,7 @@ class LedgerFile:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / journal.FILE
+        self._path = folder / LEDGER_FILE
         self._written = 0
         self._size = 0  # bytes of whole records: a write that failed half-way leaves more than these
         self._file: TextIO | None = None  # kept open: a result costs a write, not a search for the file

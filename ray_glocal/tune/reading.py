@@ -13,22 +13,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.names import (
+    COST_STEPS,
+    ELASTICITY,
+    FINAL_DEVIATION,
+    FINAL_LOSS,
+    HYPER,
+    LINEAGE_STEPS,
+    OWN_STEPS,
+    POTENTIAL,
+    SEARCHING,
+    STEP,
+    TOTAL_STEPS,
+    VAL_LOSS,
+)
 from ray_glocal.scheduling.event import Reported, Scalar
 from ray_glocal.tune._compat import TRAINING_ITERATION
 
-MEAN, DEVIATION, POTENTIAL, COST, TOTAL = (
-    "forecast/final_loss",
-    "forecast/deviation",
-    "potential",
-    "cost/steps",
-    "total_steps",
-)
-SEARCHING, AGE, LINEAGE = "searching", "lineage/own", "lineage/steps"  # of a session's weights
 # Metrics that are shares, whatever else their names say: 0 to 1, or to 100 where they are told in per cent.
 _SHARES = frozenset(
     {"accuracy", "acc", "acc1", "top1", "top5", "auc", "auroc", "f1", "precision", "recall", "iou", "dice"}
 )
-_HYPER, _ELASTICITY = "hyper/", "elasticity/"
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,8 @@ class Reading:
 
     metric: str
     mode: str
-    time_attr: str = "step"
-    forecast_of: str = "val_loss"
+    time_attr: str = STEP
+    forecast_of: str = VAL_LOSS
     slopes: tuple[str, ...] = ()
     bounds: tuple[float, float] | None = None
 
@@ -93,27 +98,27 @@ class Reading:
         if value is None:
             return None
         mean, deviation = self._forecast(result)
-        hyper = {k.removeprefix(_HYPER): x for k, v in result.items() if (x := _hyper(k, v)) is not None}
-        potential, cost = finite(result.get(POTENTIAL)), finite(result.get(COST))
+        hyper = {k.removeprefix(HYPER): x for k, v in result.items() if (x := _hyper(k, v)) is not None}
+        potential, cost = finite(result.get(POTENTIAL)), finite(result.get(COST_STEPS))
         loss = self.sign * value
         mean = mean if mean is None else self.possible(mean, loss)
         slopes = self._slopes(result, loss if mean is None else mean)
-        age, lineage = finite(result.get(AGE)), finite(result.get(LINEAGE))
+        age, lineage = finite(result.get(OWN_STEPS)), finite(result.get(LINEAGE_STEPS))
         inherited = 0.0 if age is None or lineage is None else max(lineage - age, 0.0)
-        when = finite(result.get(TOTAL)), age, inherited, bool(finite(result.get(SEARCHING)))
+        when = finite(result.get(TOTAL_STEPS)), age, inherited, bool(finite(result.get(SEARCHING)))
         return Reported(trial, self.step(result), loss, mean, deviation, potential, hyper, cost, slopes, *when)
 
     def _slopes(self, result: Mapping[str, Any], final: float) -> dict[str, float]:
         if self.metric != self.forecast_of or not math.isfinite(final):
             return {}
-        told = {name: finite(result.get(_ELASTICITY + name)) for name in self.slopes}
+        told = {name: finite(result.get(ELASTICITY + name)) for name in self.slopes}
         return {name: elasticity * final for name, elasticity in told.items() if elasticity is not None}
 
     def _forecast(self, result: Mapping[str, Any]) -> tuple[float | None, float | None]:
-        mean = finite(result.get(MEAN)) if self.metric == self.forecast_of else None
+        mean = finite(result.get(FINAL_LOSS)) if self.metric == self.forecast_of else None
         if mean is None:
             return None, None
-        deviation = finite(result.get(DEVIATION))
+        deviation = finite(result.get(FINAL_DEVIATION))
         return self.sign * mean, None if deviation is None else abs(deviation)
 
 
@@ -174,4 +179,4 @@ def flat_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar
 
 
 def _hyper(key: str, value: object) -> float | None:
-    return finite(value) if key.startswith(_HYPER) else None
+    return finite(value) if key.startswith(HYPER) else None

@@ -26,8 +26,9 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 from ray.tune import Checkpoint
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.names import SESSION_FILE
 from ray_glocal.scheduling.ledger import Ledger
-from ray_glocal.session.state.checkpoint import FILE, RESUME
+from ray_glocal.session.state.checkpoint import RESUME
 from ray_glocal.tune._compat import Moment, Snapshots, Trial, drop_superseded, last_checkpoint, latest_of
 from ray_glocal.tune.storage import UNREADABLE
 
@@ -57,7 +58,7 @@ def resumable(checkpoint: Checkpoint) -> bool:
     """Whether a trial can go on from a checkpoint; also where nobody can tell, as on a network that is away."""
     try:
         names = {info.base_name for info in _inside(checkpoint.filesystem, checkpoint.path)}
-        if FILE in names:
+        if SESSION_FILE in names:
             return any(_RESUME.fullmatch(name) for name in names)
         return bool(names or checkpoint.filesystem.get_file_info(checkpoint.path).type != FileType.NotFound)
     except UNREADABLE:
@@ -259,7 +260,7 @@ def _trim(checkpoint: Checkpoint) -> None:
     """Remove what only an exact resume needs, where it is a checkpoint of a session."""
     files = {info.base_name: info.path for info in _inside(checkpoint.filesystem, checkpoint.path)}
     for name, path in files.items():
-        if FILE in files and _RESUME.fullmatch(name):
+        if SESSION_FILE in files and _RESUME.fullmatch(name):
             _remove(checkpoint.filesystem.delete_file, path)
 
 

@@ -20,6 +20,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Forecaster
 from ray_glocal.koopman import forecaster as named_forecaster
+from ray_glocal.names import DECISIONS_FILE, TOTAL_STEPS
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.attained import Lowest
 from ray_glocal.scheduling.decision import Decision
@@ -45,13 +46,12 @@ from ray_glocal.tune.ancestry import address
 from ray_glocal.tune.ledger_file import LedgerFile
 from ray_glocal.tune.outlook import outlook
 from ray_glocal.tune.preflight import check_for
-from ray_glocal.tune.reading import TOTAL, Reading, agreed, check_mode, finite, flat_config
+from ray_glocal.tune.reading import Reading, agreed, check_mode, finite, flat_config
 from ray_glocal.tune.retention import Retention, check_kind, resumable
 from ray_glocal.tune.rulebook import Rulebook
 from ray_glocal.tune.search import GlocalSearch
 from ray_glocal.tune.unread import check_read
 
-DECISIONS_FILE = "decisions.parquet"
 SIGN = "sign/"  # settings that tell which metric is optimised, and what turns it into a loss: 1 or -1
 _RUNGS_BELOW_TOP = 2  # rungs below the end of training, where nobody says how long the grace period shall be
 
@@ -402,7 +402,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
 
     def _settle(self, result: dict[str, Any]) -> Rulebook:
         """Fix the rulebook at the first result: it may depend on `total_steps`, and must outlive a restore."""
-        parts = PARTS if self._grace is None and finite(result.get(TOTAL)) is not None else 0
+        parts = PARTS if self._grace is None and finite(result.get(TOTAL_STEPS)) is not None else 0
         end = parts or self._end_of_training(result) or 0
         grace = self._grace or max(1, int(end // self._factor**_RUNGS_BELOW_TOP))
         wanted = Rulebook.of(grace, self._factor, self._max_t, self._rule_names, parts)
@@ -419,7 +419,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
 
     def _end_of_training(self, result: dict[str, Any]) -> float | None:
         clock = self._time_attr if self._time_attr in result else TRAINING_ITERATION
-        ends = (self._max_t, finite(self._stop.get(clock)), finite(result.get(TOTAL)))
+        ends = (self._max_t, finite(self._stop.get(clock)), finite(result.get(TOTAL_STEPS)))
         return min((end for end in ends if end is not None), default=None)
 
     def _forecast(self, report: Reported, result: dict[str, Any]) -> Reported:

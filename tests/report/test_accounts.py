@@ -255,3 +255,17 @@ def test_of_many_trials_that_warn_alike_a_few_are_named(tmp_path):
         experiment.report(name, 1, 1.0, warning="no windows")
     text = str(summary(experiment.write()))
     assert "Warning (trials a, b, c, d and 2 more): no windows" in text
+
+
+def test_an_experiment_that_says_nothing_for_long_may_have_lost_its_driver(tmp_path, monkeypatch):
+    experiment = recordings.Experiment(tmp_path / "mine", {})
+    experiment.add("a")
+    experiment.report("a", 1, 1.0)
+    folder, last = experiment.write(), experiment.tick
+    for quiet, told in ((599, 0), (3600, 1)):
+        monkeypatch.setattr("time.time", lambda quiet=quiet: last + quiet)
+        notes = [note for note in summary(folder).notes if "If the driver has died" in note]
+        assert len(notes) == told
+    assert notes[0].startswith("1 trial counts as going on, and the last result came 60 minutes ago.")
+    experiment.end("a")
+    assert not any("driver" in note for note in summary(experiment.write()).notes)

@@ -70,6 +70,7 @@ def test_a_log_holds_a_line_per_event_and_a_status_now_and_then(tmp_path, clock)
     tune.report("d", 1, 0.5, rollbacks=1)
     tune.end("a")
     tune.call("on_trial_recover", trial=tune.experiment.trials["d"])
+    tune.experiment.trials["d"].error_file = "/x/error.txt"
     tune.call("on_trial_error", trial=tune.experiment.trials["d"])
     clock[0] += 60
     tune.progress.on_experiment_end(trials=list(tune.experiment.trials.values()))
@@ -77,11 +78,11 @@ def test_a_log_holds_a_line_per_event_and_a_status_now_and_then(tmp_path, clock)
     assert re.fullmatch(r"  0:08  c pruned at step 1\. At rung 1 the forecast final loss 3 .* end at 1\.", lines.pop(0))
     assert lines == [
         "  0:12  d starts from the values and weights of a",
-        "  0:12  d rolled back by step 1",
+        "  0:12  d corrected its course by step 1, from good weights with a lower rate or weight decay",
         "  0:12  3 running, 0 done, 1 pruned of 4 trials; best val_loss 0.5",
         "  0:12  a done at step 1, val_loss 1",
         "  0:12  d failed, and comes back from its last checkpoint",
-        "  0:12  d failed for good",
+        "  0:12  d failed for good: /x/error.txt",
         "  1:12  2 running, 1 done, 1 pruned of 4 trials; best val_loss 0.5",
     ]
     assert not re.search(r"[\r\x1b]", out.getvalue())
@@ -116,7 +117,9 @@ def test_a_terminal_shows_one_status_line_below_the_events(tmp_path, clock, monk
     for step in range(1, 4):
         clock[0] += 0.3
         tune.report("a", step, 1.0 / step, rollbacks=step // 2)
-    assert shown(out.getvalue()) == ["  0:00  a rolled back by step 2", "  0:00  1 running, 0 done of 4 trials.."]
+    told, status = shown(out.getvalue())
+    assert told == "  0:00  a corrected its course by step 2, from good weights with a lower rate or weight decay"
+    assert status == "  0:00  1 running, 0 done of 4 trials.."
     clock[0] += 0.1
     before = out.getvalue()
     tune.report("a", 4, 1.0)
@@ -142,14 +145,37 @@ def test_a_dumb_terminal_gets_a_log(tmp_path, clock, monkeypatch):
     assert out.getvalue() == "here\n"
 
 
-def test_roll_backs_are_told_when_they_have_doubled(tmp_path, clock):
+def test_corrections_are_told_when_they_have_doubled_and_do_not_read_like_failures(tmp_path, clock):
     out = io.StringIO()
     tune = begin(tmp_path, out)
     tune.start("a")
     for step in range(1, 12):
         tune.report("a", step, 1.0, rollbacks=step)
     told = [line.split("  ")[-1] for line in out.getvalue().splitlines()]
-    assert told == ["a rolled back by step 1"] + [f"a rolled back by step {n}, {n} times by now" for n in (2, 4, 8)]
+    assert told == ["a corrected its course by step 1, from good weights with a lower rate or weight decay"] + [
+        f"a corrected its course by step {n}, {n} times by now" for n in (2, 4, 8)
+    ]
+
+
+def test_what_several_trials_warn_of_is_told_once(tmp_path, clock):
+    out = io.StringIO()
+    tune = begin(tmp_path, out)
+    for name in "ab":
+        tune.start(name)
+        tune.report(name, 1, 1.0, warnings=1, warning="Hold data out.")
+        more = f"Hold data out.\nReports cost {57.5 if name == 'a' else 101} %."
+        tune.report(name, 2, 1.0, warnings=2, warning=more)
+    assert out.getvalue().splitlines() == ["  0:00  a warns: Hold data out.", "  0:00  a warns: Reports cost 57.5 %."]
+
+
+def test_trials_that_wait_for_a_worker_are_counted(tmp_path, clock):
+    out = io.StringIO()
+    tune = begin(tmp_path, out)
+    tune.start("a")
+    tune.experiment.trials["a"].status = "PENDING"
+    clock[0] += 60
+    tune.call("on_step_end")
+    assert out.getvalue() == "  1:00  0 running, 1 waiting, 0 done of 4 trials\n"
 
 
 def test_a_maximised_metric_is_the_schedulers(tmp_path, clock):

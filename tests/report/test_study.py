@@ -25,6 +25,7 @@ def test_optuna_reads_the_trials_back(tmp_path, name):
     study = loaded(tmp_path / name)
     assert study.study_name == "mine"
     assert study.direction.name == "MINIMIZE"
+    assert study.metric_names == ["val_loss"]
     trials = study.get_trials()
     assert [trial.user_attrs["trial"] for trial in trials] == list("abcdef")
     assert [trial.params["width"] for trial in trials] == [1, 2, 3, 4, 5, 6]

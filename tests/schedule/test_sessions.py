@@ -206,7 +206,7 @@ def test_a_trace_that_does_not_tell_where_training_went_back_is_refused():
     trained(session, bad=((150, 160),), until=170)
     place = next(i for i, row in enumerate(session.trace.rows) if row.gate == "roll back")
     held = vars(session.trace.rows[place])
-    session.trace.rows[place] = type(session.trace.rows[place])(**{**held, "reason": "for some reason"})
+    session.trace.rows[place] = type(session.trace.rows[place])(**{**held, "back_to": None})
     with pytest.raises(ArgumentError, match="`trace` must tell the step to which training went back at step 152; got"):
         LearnedSchedule.from_session(session)
     session.trace.rows[place] = type(session.trace.rows[place])(**{**held, "hyperparameter": "rate"})

@@ -11,8 +11,8 @@ from torch.optim.swa_utils import AveragedModel
 import ray_glocal
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter
+from ray_glocal.names import SESSION_FILE
 from ray_glocal.session import Adapted, GlocalSession
-from ray_glocal.session.state.checkpoint import FILE
 
 from .cases import QUIET, WAYS, Run, differences, drive
 
@@ -183,5 +183,5 @@ def test_the_weights_take_no_more_than_their_size(tmp_path):
     drive(session, session.batches(batches), 12)
     session.save(tmp_path)
     size = 4 * 1001 * 300  # bytes of weights and biases
-    assert (tmp_path / FILE).stat().st_size < size + 100_000
+    assert (tmp_path / SESSION_FILE).stat().st_size < size + 100_000
     assert resumes(tmp_path)[0].stat().st_size > 3 * size

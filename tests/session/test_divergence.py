@@ -222,6 +222,8 @@ def test_roll_backs_are_limited(told):
     told = [row for row in retreats(session) if row["hyperparameter"] == "lr"]
     assert len(told) == MOST_ROLLBACKS
     assert told[-1]["reason"].endswith("roll-back 12 of at most 12")
+    (warning,) = (text for text in session.notices.texts if "went back" in text)
+    assert warning.startswith("Training went back to good weights 12 times, as often as it may, and is in trouble")
     assert float(session.values["lr"]) == pytest.approx(0.1 * LIVELY.cut**MOST_ROLLBACKS)
 
 

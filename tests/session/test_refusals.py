@@ -16,8 +16,9 @@ from torch import nn
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter
+from ray_glocal.names import SESSION_FILE
 from ray_glocal.session import Adapted, GlocalSession, Settings
-from ray_glocal.session.state.checkpoint import FILE, read
+from ray_glocal.session.state.checkpoint import read
 
 from .cases import LIVELY, PROMPT, WAYS, Network, Run, differences, drive, windows
 
@@ -173,12 +174,12 @@ def test_a_folder_without_a_session(tmp_path):
 
 @pytest.mark.parametrize("kind", ["text", "half", "empty", "code"])
 def test_a_checkpoint_that_cannot_be_read(tmp_path, kind):
-    whole = (saved(tmp_path) / FILE).read_bytes()
+    whole = (saved(tmp_path) / SESSION_FILE).read_bytes()
     if kind == "code":
-        torch.save(SimpleNamespace(version=1), tmp_path / FILE)
+        torch.save(SimpleNamespace(version=1), tmp_path / SESSION_FILE)
     else:
         content = {"text": b"some text", "half": whole[: len(whole) // 2], "empty": b""}[kind]
-        (tmp_path / FILE).write_bytes(content)
+        (tmp_path / SESSION_FILE).write_bytes(content)
     with pytest.raises(ArgumentError, match=r"`source` must hold a readable file 'session.pt'; got") as caught:
         read(tmp_path)
     assert caught.value.__cause__ is not None
@@ -186,7 +187,7 @@ def test_a_checkpoint_that_cannot_be_read(tmp_path, kind):
 
 @pytest.mark.parametrize(("content", "got"), [({"version": 99}, "99"), ({}, "None"), ([1, 2], "None")])
 def test_a_checkpoint_of_another_version(tmp_path, content, got):
-    torch.save(content, tmp_path / FILE)
+    torch.save(content, tmp_path / SESSION_FILE)
     text = f"`source` must be a checkpoint of version 8; got {got}. Resume it with the release of ray_glocal that wrote"
     with pytest.raises(ArgumentError, match=text):
         Run().session().restore(tmp_path)
@@ -263,7 +264,7 @@ def test_a_batch_that_cannot_be_saved_inside_a_window(tmp_path, wrap, kind):
     text = f"`batch` must be made of tensors, numbers and text to be saved inside a window; got '{kind}'. Save between"
     with pytest.raises(ArgumentError, match=text):
         session.save(tmp_path)
-    assert not (tmp_path / FILE).exists()
+    assert not (tmp_path / SESSION_FILE).exists()
     drive(session, batches, 6)
     session.save(tmp_path)
     Run().session().restore(tmp_path)
@@ -359,12 +360,14 @@ def test_a_model_that_differs_anywhere_starts_afresh(tmp_path, build):
 def test_weights_that_are_not_numbers_are_not_inherited(tmp_path):
     plain = read(saved(tmp_path))
     plain["model"]["last.weight"][0, 0] = float("nan")
-    torch.save(plain, tmp_path / FILE)
+    torch.save(plain, tmp_path / SESSION_FILE)
     before, after, _ = descended(tmp_path)
     assert differences(before, dict(after)) == []
 
 
-@pytest.mark.parametrize("lose", [lambda folder: (folder / FILE).unlink(), lambda folder: shutil.rmtree(folder)])
+@pytest.mark.parametrize(
+    "lose", [lambda folder: (folder / SESSION_FILE).unlink(), lambda folder: shutil.rmtree(folder)]
+)
 def test_an_ancestors_checkpoint_that_is_gone_is_said_and_the_start_is_fresh(tmp_path, caplog, lose):
     folder = saved(tmp_path / "ancestor")
     lose(folder)
@@ -388,7 +391,7 @@ def test_a_checkpoint_is_packaged_as_its_taker_wants(tmp_path):
     session = run.session(hyper=Adapted(run.hyper, package=lambda path: ("packed", path)))
     word, path = session.checkpoint()
     assert word == "packed"
-    assert (path / FILE).exists()
+    assert (path / SESSION_FILE).exists()
     session.close()
 
 

@@ -9,8 +9,9 @@ from torch.optim import lr_scheduler as schedulers
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter
+from ray_glocal.lr_schedulers import peaks
 from ray_glocal.session import GlocalSession
-from ray_glocal.session.plan import peaks, planned
+from ray_glocal.session.plan import planned
 
 from .cases import WAYS, windows
 

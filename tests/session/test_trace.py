@@ -1,6 +1,7 @@
 """The trace: what is in it, that it only grows, and that nothing of a lost run stays in it."""
 
 import math
+import re
 from itertools import pairwise
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from ray_glocal.session.state.trace import Row, Trace
 
 from .cases import LIVELY, WAYS, Run, differences, drive, rows_of, windows
 
+MLFLOW = re.compile(r"[/\w.\- ]*")  # names of metrics that it takes on every system
 SCHEMA = pa.schema(
     [
         ("step", pa.int64()),
@@ -28,6 +30,7 @@ SCHEMA = pa.schema(
         ("gate", pa.string()),
         ("reason", pa.string()),
         ("trajectory", pa.list_(pa.float64())),
+        ("back_to", pa.int64()),
     ]
 )
 
@@ -151,6 +154,15 @@ def test_a_trace_without_a_folder_stays_in_memory_and_in_checkpoints(tmp_path):
     assert [part.name for part in tmp_path.iterdir()] == ["trace.parquet"]
 
 
+def test_a_trace_from_before_a_column_was_added_is_read(tmp_path):
+    file, trace = tmp_path / "trace.parquet", Trace()
+    trace.append([row(8)])
+    pq.write_table(trace.table().drop_columns(["back_to"]), file)
+    again = Trace()
+    again.load(file, 8)
+    assert again.rows == [row(8)]
+
+
 def weighted(count, settings, scale="identity", start=1.0, **changed):
     """A session that weights training samples."""
     torch.manual_seed(0)
@@ -176,7 +188,7 @@ def test_few_entries_have_rows_of_their_own(way):
     run, session = weighted(3, WAYS[way])
     drive(session, session.batches(run.loader))
     assert {line["hyperparameter"] for line in rows_of(session)} == {"weights[0]", "weights[1]", "weights[2]"}
-    assert {"hyper/weights[0]", "elasticity/weights[2]"} <= session.metrics().keys()
+    assert {"hyper/weights.0", "elasticity/weights.2"} <= session.metrics().keys()
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -192,7 +204,8 @@ def test_many_entries_share_a_row_of_norms(way):
     moved = [line for line in lines if line["gate"] != "hold"]
     assert moved
     assert all("; moves to " in line["reason"] for line in moved)
-    assert session.metrics()["hyper/|weights|"] == pytest.approx(float(session.values["weights"].norm()))
+    assert session.metrics()["hyper/weights.norm"] == pytest.approx(float(session.values["weights"].norm()))
+    assert all(MLFLOW.fullmatch(key) for key in session.metrics())
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -29,6 +29,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import ConcurrencyLimiter
 
 from ray_glocal.forecast import Forecast, Kind, Outcome
+from ray_glocal.names import LEDGER_FILE
 from ray_glocal.report.verification import _Rehearsal
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.attained import Attained
@@ -337,7 +338,7 @@ class Orders(RuleBasedStateMachine):
     def restore(self, trials, text, known, errored, order):
         self.begin(named=bool(order % 2))
         self.known, self.trials = copy.deepcopy(known), {}
-        (self.folder / journal.FILE).write_text(text) if not self.ours else self.give_back(text)
+        (self.folder / LEDGER_FILE).write_text(text) if not self.ours else self.give_back(text)
         restored = [replace(copy.deepcopy(trial), told=False) for trial in trials.values()]
         random.Random(order).shuffle(restored)
         saved = journal.read(text).events
@@ -373,7 +374,7 @@ class Orders(RuleBasedStateMachine):
     def memory(self):
         """The text that a restore would find."""
         if not self.ours:
-            return (self.folder / journal.FILE).read_text()
+            return (self.folder / LEDGER_FILE).read_text()
         self.search.save(str(self.folder / "searcher-state"))
         return (self.folder / "searcher-state").read_text()
 

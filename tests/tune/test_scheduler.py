@@ -17,6 +17,7 @@ from ray.tune.search import ConcurrencyLimiter, SearchGenerator
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Forecast, Kind, Outcome
+from ray_glocal.names import LEDGER_FILE
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import Reported
 from ray_glocal.scheduling.rules import Rung
@@ -225,7 +226,7 @@ def test_the_schedulers_own_memory_survives_and_is_text(begin):
     assert again.scheduler.ledger.events == driver.scheduler.ledger.events
     again.add("c")
     assert again.report("c", 1, 9.0) is STOP
-    kept = journal.read((driver.folder / journal.FILE).read_text())
+    kept = journal.read((driver.folder / LEDGER_FILE).read_text())
     assert kept == again.scheduler.ledger
 
 
@@ -241,7 +242,7 @@ def test_another_experiment_begins_with_an_empty_memory(begin, tmp_path):
 def test_a_torn_memory_is_said_and_a_damaged_one_set_aside(begin, tmp_path, caplog):
     driver = begin()
     driver.add("a")
-    path = tmp_path / journal.FILE
+    path = tmp_path / LEDGER_FILE
     path.write_text(path.read_text() + '{"event":')
     begin().add("a")
     assert "torn by a crash and is dropped" in caplog.text
@@ -261,7 +262,7 @@ def test_a_full_disk_costs_the_memory_not_the_run(begin, tmp_path, caplog):
     assert "The ledger could not be written" in caplog.text
     (tmp_path / "gone").unlink()  # Tune makes the folder later than it adds the first trial; so does the ledger
     driver.report("a", 2, 1.0)
-    assert journal.read((tmp_path / "gone" / journal.FILE).read_text()) == driver.scheduler.ledger
+    assert journal.read((tmp_path / "gone" / LEDGER_FILE).read_text()) == driver.scheduler.ledger
     (tmp_path / "gone" / "decisions.parquet").mkdir()
     driver.complete("a")
     assert "The decisions could not be written" in caplog.text
@@ -270,7 +271,7 @@ def test_a_full_disk_costs_the_memory_not_the_run(begin, tmp_path, caplog):
 def test_a_record_that_did_not_fit_on_the_disk_is_written_whole_when_there_is_room(begin, tmp_path):
     driver = begin()
     driver.add("a")
-    path, limits = tmp_path / journal.FILE, resource.getrlimit(resource.RLIMIT_FSIZE)
+    path, limits = tmp_path / LEDGER_FILE, resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, limits[1]))
     try:
         driver.report("a", 1, 1.0)
@@ -333,7 +334,7 @@ def test_the_search_is_found_by_itself(tmp_path, wrap):
     driver.report("a", 1, 1.0)
     search.on_trial_result("a", {"val_loss": 7.0, "training_iteration": 1.5})  # leaves the recording to the scheduler
     assert [e.loss for e in search.ledger.events if isinstance(e, Reported)] == [-1.0]
-    assert not (tmp_path / journal.FILE).exists()
+    assert not (tmp_path / LEDGER_FILE).exists()
 
 
 def test_results_without_the_metric_or_with_odd_values_are_survived(begin, caplog):
@@ -607,9 +608,9 @@ def test_a_trial_at_its_last_step_has_ended_and_is_not_pruned(begin):
 def test_a_memory_that_somebody_removed_is_written_whole_again(begin, tmp_path):
     driver = begin()
     driver.add("a")
-    (tmp_path / journal.FILE).unlink()
+    (tmp_path / LEDGER_FILE).unlink()
     driver.report("a", 1, 1.0)
-    assert journal.read((tmp_path / journal.FILE).read_text()) == driver.scheduler.ledger
+    assert journal.read((tmp_path / LEDGER_FILE).read_text()) == driver.scheduler.ledger
 
 
 def test_a_scheduler_at_work_can_be_copied(begin):

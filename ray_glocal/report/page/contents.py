@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from ray_glocal.report.account import Summary, Warned
+from ray_glocal.names import HYPER
+from ray_glocal.report.account import GOING, Summary, Warned
 from ray_glocal.report.cost import Cost
 from ray_glocal.report.experiment import Experiment
 from ray_glocal.report.layout import shown
@@ -25,7 +26,6 @@ from ray_glocal.report.traces import traces
 from ray_glocal.report.trial import number
 
 VERSION = 1
-_HYPER = "hyper/"
 
 
 @dataclass(frozen=True)
@@ -102,26 +102,27 @@ def contents(experiment: Experiment, summary: Summary) -> Contents:
     )
 
 
-def plain(told: Contents) -> dict[str, Any]:
-    """The contents as JSON takes them: dicts, lists, numbers, text and None."""
-    out: dict[str, Any] = _finite(asdict(told))
-    return out
+def plain(told: Any) -> dict[str, Any]:
+    """The contents, or a part of them, as JSON takes them: dicts, lists, numbers, text and None."""
+    return {column.name: _plain(getattr(told, column.name)) for column in fields(told)}
 
 
-def _finite(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {key: _finite(value) for key, value in node.items()}
+def _plain(node: Any) -> Any:
+    if isinstance(node, float):
+        return node if math.isfinite(node) else None
     if isinstance(node, list | tuple):
-        return [_finite(value) for value in node]
-    return None if isinstance(node, float) and not math.isfinite(node) else node
+        return [_plain(value) for value in node]
+    if isinstance(node, Mapping):
+        return {key: _plain(value) for key, value in node.items()}
+    return plain(node) if is_dataclass(node) else node
 
 
 def _ends(experiment: Experiment) -> dict[str, dict[str, float]]:
     """The last value of each adapted hyperparameter, by trial."""
     out: dict[str, dict[str, float]] = {}
     for run in experiment.runs:
-        keys = [key for row in run.rows[-1:] for key in row if key.startswith(_HYPER)]
-        told = {key.removeprefix(_HYPER): rounded(number(run.rows[-1], key)) for key in keys}
+        keys = [key for row in run.rows[-1:] for key in row if key.startswith(HYPER)]
+        told = {key.removeprefix(HYPER): rounded(number(run.rows[-1], key)) for key in keys}
         known = {name: value for name, value in told.items() if value is not None}
         if known:
             out[run.id] = known
@@ -131,7 +132,7 @@ def _ends(experiment: Experiment) -> dict[str, dict[str, float]]:
 def _headline(summary: Summary) -> str:
     pruned = sum(trial.status == "pruned" for trial in summary.trials)
     failed = sum(trial.status in ("failed", "lost") for trial in summary.trials)
-    running = sum(trial.status in ("running", "waiting", "paused", "retrying") for trial in summary.trials)
+    running = sum(trial.status in GOING for trial in summary.trials)
     parts = [counted(len(summary.trials), "trial")]
     parts += [f"{n:,} {word}" for n, word in ((pruned, "pruned"), (failed, "failed"), (running, "going on")) if n]
     best = summary.best

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ray_glocal.names import TOTAL_STEPS, TRAIN_LOSS
 from ray_glocal.report.experiment import Experiment
 from ray_glocal.report.layout import shown
 from ray_glocal.report.page.chart import (
@@ -35,7 +36,6 @@ MOST, LEAST = 400, 60  # of one
 OVERVIEW = 60_000  # of all curves in one chart
 SMOOTHING = 0.6  # what an earlier result counts in the running average
 SURE = 1.96  # deviations of an interval that holds 95 of 100 values
-_TRAIN = "train_loss"
 _LEAST = 1e-12  # lower end of an interval where logarithms are drawn
 
 
@@ -77,7 +77,7 @@ def _curve(run: Run, metric: str, forecasts: Sequence[Made], points: int) -> Cur
     smooth, foretold = _smoothed(values), {made.step: made for made in forecasts}
     kept = thinned(len(steps), points)
     at = [steps[i] for i in kept]
-    train = [number(rows[step], _TRAIN) for step in at]
+    train = [number(rows[step], TRAIN_LOSS) for step in at]
     made = [foretold.get(step) for step in at]
     return Curve(
         step=column(at),
@@ -86,7 +86,7 @@ def _curve(run: Run, metric: str, forecasts: Sequence[Made], points: int) -> Cur
         train_loss=column(train) if any(value is not None for value in train) else (),
         forecast=column(m.mean if m else None for m in made) if forecasts else (),
         deviation=column(m.deviation if m else None for m in made) if forecasts else (),
-        total=max((t for row in run.rows if (t := number(row, "total_steps")) is not None), default=None),
+        total=max((t for row in run.rows if (t := number(row, TOTAL_STEPS)) is not None), default=None),
     )
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ray_glocal.names import ACTION, DEVIATION, FORECAST, REASON, RULE, STEP, TRIAL
 from ray_glocal.report.experiment import Experiment
 from ray_glocal.report.page.chart import Section, Table
 from ray_glocal.report.page.figures import counted, rounded
@@ -56,9 +57,7 @@ def _answers(experiment: Experiment) -> list[tuple[str, float, str, str, float |
     table, ledger = experiment.decisions, experiment.ledger
     known = ledger.decisions if ledger is not None else ()
     if len(table) >= len(known):
-        return [
-            (d["trial"], d["step"], d["action"], d["rule"], d["forecast"], d["deviation"], d["reason"]) for d in table
-        ]
+        return [(d[TRIAL], d[STEP], d[ACTION], d[RULE], d[FORECAST], d[DEVIATION], d[REASON]) for d in table]
     note = "" if experiment.mode == "min" else f" (The loss is minus {experiment.metric}.)"
     sign = experiment.sign
     return [

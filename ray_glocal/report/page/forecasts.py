@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ray_glocal.names import FINAL_DEVIATION, FINAL_LOSS, VAL_LOSS
 from ray_glocal.report.experiment import Experiment
 from ray_glocal.report.trial import Run, number
 from ray_glocal.scheduling.event import Reported
-
-_MEAN, _DEVIATION, _OF = "forecast/final_loss", "forecast/deviation", "val_loss"
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,9 @@ def made(experiment: Experiment) -> dict[str, tuple[Made, ...]]:
 
 
 def _by_results(run: Run, metric: str) -> dict[float, Made]:
-    if metric != _OF:
+    if metric != VAL_LOSS:
         return {}
-    told = [(number(row, run.clock), number(row, _MEAN), number(row, _DEVIATION)) for row in run.rows]
+    told = [(number(row, run.clock), number(row, FINAL_LOSS), number(row, FINAL_DEVIATION)) for row in run.rows]
     return {s: Made(s, m, _known(d)) for s, m, d in told if s is not None and m is not None and math.isfinite(m)}
 
 

@@ -7,6 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ray_glocal.names import (
+    ACT,
+    ACT_SMALL,
+    DEVIATION,
+    ELASTICITY,
+    FORECAST,
+    GATE,
+    HOLD,
+    HYPER,
+    HYPERPARAMETER,
+    LOCAL,
+    REASON,
+    STEP,
+    TRAJECTORY,
+    VALUE,
+    entry_key,
+)
 from ray_glocal.report.experiment import Experiment
 from ray_glocal.report.layout import shown
 from ray_glocal.report.page.chart import (
@@ -34,9 +51,8 @@ from ray_glocal.report.trial import Run, number
 PATHS = 4000  # of hyperparameters in trials, those of the best trials first
 POINTS, LEAST, MOST = 120_000, 20, 300
 SENTENCES = 8000  # reasons in the page; beyond, the traces have them
-_HYPER, _ELASTICITY = "hyper/", "elasticity/"
 _GATES = (("acts", ACCENT, "circle"), ("acts small", WARM, "circle"), ("holds", MUTED, "circle-open"))
-_KINDS = {"act": 0, "act small": 1, "hold": 2}
+_KINDS = {ACT: 0, ACT_SMALL: 1, HOLD: 2}
 _RETREAT = ("goes back", INK, "x")
 
 
@@ -90,30 +106,30 @@ def _by_trace(rows: Sequence[Mapping[str, Any]], run: Run) -> dict[str, list[Map
     """What the trace tells, and where the last result found each hyperparameter."""
     out: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        out.setdefault(row["hyperparameter"], []).append(row)
+        out.setdefault(row[HYPERPARAMETER], []).append(row)
     for name, told in out.items():
-        last = {**_row(run.rows[-1], name, run.clock), "local": None} if run.rows else {}
-        if last.get("value") is not None and (last["step"] or 0) > told[-1]["step"]:
+        last = {**_row(run.rows[-1], name, run.clock), LOCAL: None} if run.rows else {}
+        if last.get(VALUE) is not None and (last[STEP] or 0) > told[-1][STEP]:
             told.append(last)
     return out
 
 
 def _by_results(run: Run) -> dict[str, list[Mapping[str, Any]]]:
     """What results tell of a session's hyperparameters."""
-    names = dict.fromkeys(key.removeprefix(_HYPER) for row in run.rows for key in row if key.startswith(_HYPER))
+    names = dict.fromkeys(key.removeprefix(HYPER) for row in run.rows for key in row if key.startswith(HYPER))
     told = {name: [_row(row, name, run.clock) for row in run.rows] for name in names}
-    return {name: [row for row in rows if row["value"] is not None] for name, rows in told.items()}
+    return {name: [row for row in rows if row[VALUE] is not None] for name, rows in told.items()}
 
 
 def _row(row: Mapping[str, Any], name: str, clock: str) -> Mapping[str, Any]:
     return {
-        "step": number(row, clock),
-        "value": number(row, _HYPER + name),
-        "local": number(row, _ELASTICITY + name),
-        "forecast": None,
-        "deviation": None,
-        "gate": "",
-        "reason": "",
+        STEP: number(row, clock),
+        VALUE: number(row, HYPER + entry_key(name)),
+        LOCAL: number(row, ELASTICITY + entry_key(name)),
+        FORECAST: None,
+        DEVIATION: None,
+        GATE: "",
+        REASON: "",
     }
 
 
@@ -122,9 +138,9 @@ def _path(rows: Sequence[Mapping[str, Any]], points: int, *, told: bool) -> Path
     numbers = {key: column(row[key] for row in kept) for key in ("step", "value", "local", "forecast", "deviation")}
     return Path(
         **numbers,
-        gate=tuple(row["gate"] for row in kept),
-        reason=tuple(row["reason"] for row in kept) if told else (),
-        windows=any(row.get("trajectory") for row in rows),
+        gate=tuple(row[GATE] for row in kept),
+        reason=tuple(row[REASON] for row in kept) if told else (),
+        windows=any(row.get(TRAJECTORY) for row in rows),
     )
 
 

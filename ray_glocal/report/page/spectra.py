@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from ray_glocal.forecast import Array
 from ray_glocal.koopman import forecaster
 from ray_glocal.koopman.forecasters.affine import Affine
+from ray_glocal.names import STEP, TRAJECTORY
 from ray_glocal.report.page.chart import ACCENT, FAINT, MUTED, WARM, Chart, Choice, Section, axis, line, points
 from ray_glocal.report.page.figures import counted, rounded, thinned
 from ray_glocal.report.page.life import Life
@@ -46,15 +48,12 @@ class Modes:
 
 def spectra(lives: Sequence[Life], traces: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[Modes, ...]:
     """The modes of windows of the best trials that have any."""
+    seen = ((life.trial, _windows(traces.get(life.trial, ()))) for life in lives)
     out: list[Modes] = []
-    trials = 0
-    for life in lives:
-        windows = _windows(traces.get(life.trial, ()))
-        if windows and trials < TRIALS:
-            trials += 1
-            steps = list(windows)
-            told = [_modes(life.trial, steps[i], windows[steps[i]]) for i in thinned(len(steps), WINDOWS)]
-            out += [modes for modes in told if modes is not None]
+    for trial, windows in islice(((trial, windows) for trial, windows in seen if windows), TRIALS):
+        steps = list(windows)
+        told = [_modes(trial, steps[i], windows[steps[i]]) for i in thinned(len(steps), WINDOWS)]
+        out += [modes for modes in told if modes is not None]
     return tuple(out)
 
 
@@ -62,8 +61,8 @@ def _windows(rows: Sequence[Mapping[str, Any]]) -> dict[float, Array]:
     """Local hypergradients [time, hyperparameter] of each window, by the step of its end."""
     found: dict[float, list[Sequence[float]]] = {}
     for row in rows:
-        if row.get("trajectory"):
-            found.setdefault(row["step"], []).append(row["trajectory"])
+        if row.get(TRAJECTORY):
+            found.setdefault(row[STEP], []).append(row[TRAJECTORY])
     series = {step: np.array(columns, dtype=np.float64).T for step, columns in found.items() if _even(columns)}
     return {step: window for step, window in series.items() if np.isfinite(window).all()}
 

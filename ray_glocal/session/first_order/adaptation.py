@@ -18,7 +18,7 @@ from ray_glocal.hypergradient.state import Values
 from ray_glocal.hypergradient.trained import listed
 from ray_glocal.session.answer import Answer
 from ray_glocal.session.course import Course
-from ray_glocal.session.divergence import MOST_ROLLBACKS, raised, weight_decays
+from ray_glocal.session.divergence import raised, weight_decays
 from ray_glocal.session.effect import say_cut_off
 from ray_glocal.session.first_order.account import answers, plain_forecast
 from ray_glocal.session.first_order.beginning import Beginning
@@ -32,7 +32,7 @@ from ray_glocal.session.first_order.search import WAITS, search
 from ray_glocal.session.first_order.tuning import ABOVE, CEILING, NEAR, PROBED, SETTLED, STANDS, START, UP
 from ray_glocal.session.pacing.cost import PLAIN, REPORT, SEARCH, WINDOW, report_steps
 from ray_glocal.session.pacing.timetable import timetable
-from ray_glocal.session.rows import Seen, return_rows, window_rows
+from ray_glocal.session.rows import Seen, standing_rows, window_rows
 from ray_glocal.session.windows.outer import potential
 
 FORWARD = 1 / 3  # of a step
@@ -100,7 +100,7 @@ class FirstOrder:
     def _record_probe(self, rate: float, values: Values) -> None:
         course, rates = self.course, {hyper.name for hyper in self._rates}
         told = f"the first update leads lowest at a rate of {rate:g}: the search begins at {START:g} of that"
-        rows = return_rows(course.step_count, self.problem, course.values, Answer.HOLD.value, WAITS)
+        rows = standing_rows(course.step_count, self.problem, course.values, Answer.HOLD.value, WAITS)
         moved = [
             replace(row, gate=Answer.ACT.value, reason=f"{told}; moves to {float(values[row.hyperparameter]):.4g}")
             if row.hyperparameter in rates
@@ -266,7 +266,7 @@ class FirstOrder:
         """Begin anew with less weight decay, where that has shrunk a network that has learned nothing."""
         course, guard = self.course, self.course.guard
         told = guard.starved(loss, self.problem)
-        if not told or guard.rollbacks >= MOST_ROLLBACKS:
+        if not told or guard.exhausted:
             return False
         assert guard.first is not None
         shrinkage = guard.first.shrinkage(self.problem)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from ray_glocal.names import COST_SECONDS, COST_SHARE, COST_STEPS
+
 # One plain step (forward and backward pass) is one. A differentiated step repeats it, unless its graph was kept, and
 # adds Hessian products of about two plain steps each.
 REPLAY = 1.0
@@ -79,9 +81,9 @@ class Cost:
         """Totals as they are reported."""
         seconds = self.plain_seconds + self.extra_seconds
         return {
-            "cost/steps": self.plain_steps + self.extra_steps,
-            "cost/seconds": seconds,
-            "cost/share": self.extra_seconds / seconds if seconds else 0.0,
+            COST_STEPS: self.plain_steps + self.extra_steps,
+            COST_SECONDS: seconds,
+            COST_SHARE: self.extra_seconds / seconds if seconds else 0.0,
             "cost/overhead": self.overhead,
         }
 

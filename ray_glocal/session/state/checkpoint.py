@@ -24,13 +24,12 @@ from torch import Tensor
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Randomness
 from ray_glocal.hypergradient.state import InnerState, Slope, Snapshot
+from ray_glocal.names import SESSION_FILE
 from ray_glocal.session.adapted import Folder
 from ray_glocal.session.state.plain import decoded, encoded
 
 VERSION = 8
-FILE = "session.pt"
 RESUME = "resume-{}.pt"  # each save has a name of its own for it
-TRACE = "trace.parquet"
 
 _REMEDY = "Pass a folder that `GlocalSession.save` or `checkpoint` wrote."
 
@@ -45,7 +44,7 @@ def write(folder: Path, plain: Mapping[str, Any], resume: Mapping[str, Any]) -> 
     """
     name = RESUME.format(uuid.uuid4().hex[:12])
     _save(folder / name, resume)
-    _save(folder / FILE, {"version": VERSION, "resume": name, **plain})
+    _save(folder / SESSION_FILE, {"version": VERSION, "resume": name, **plain})
     for old in folder.glob(RESUME.format("*") + "*"):
         if old.name != name:
             old.unlink()
@@ -63,9 +62,9 @@ def read(folder: Path) -> dict[str, Any]:
     Raises:
         ArgumentError: The folder holds no session, one that cannot be read, or one of another version.
     """
-    if not (folder / FILE).is_file():
-        raise ArgumentError("source", f"hold a file {FILE!r}", str(folder), _REMEDY)
-    plain = _load(folder / FILE)
+    if not (folder / SESSION_FILE).is_file():
+        raise ArgumentError("source", f"hold a file {SESSION_FILE!r}", str(folder), _REMEDY)
+    plain = _load(folder / SESSION_FILE)
     if not isinstance(plain, dict) or plain.get("version") != VERSION:
         version = plain.get("version") if isinstance(plain, dict) else None
         remedy = "Resume it with the release of ray_glocal that wrote it."
@@ -129,7 +128,7 @@ def opened(source: str | Path | Folder) -> Iterator[Path]:
             yield Path(folder)
     else:
         with tempfile.TemporaryDirectory() as fresh:
-            there, here = f"{source.path}/{FILE}", str(Path(fresh, FILE))  # type: ignore[attr-defined]
+            there, here = f"{source.path}/{SESSION_FILE}", str(Path(fresh, SESSION_FILE))  # type: ignore[attr-defined]
             copy_files(there, here, source_filesystem=filesystem)
             yield Path(fresh)
 

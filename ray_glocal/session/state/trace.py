@@ -9,17 +9,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ray_glocal.names import BACK_TO, DEVIATION, FORECAST, GATE, HYPERPARAMETER, LOCAL, REASON, STEP, TRAJECTORY, VALUE
+
 SCHEMA = pa.schema(
     [
-        ("step", pa.int64()),
-        ("hyperparameter", pa.string()),
-        ("value", pa.float64()),
-        ("local", pa.float64()),
-        ("forecast", pa.float64()),
-        ("deviation", pa.float64()),
-        ("gate", pa.string()),
-        ("reason", pa.string()),
-        ("trajectory", pa.list_(pa.float64())),
+        (STEP, pa.int64()),
+        (HYPERPARAMETER, pa.string()),
+        (VALUE, pa.float64()),
+        (LOCAL, pa.float64()),
+        (FORECAST, pa.float64()),
+        (DEVIATION, pa.float64()),
+        (GATE, pa.string()),
+        (REASON, pa.string()),
+        (TRAJECTORY, pa.list_(pa.float64())),
+        (BACK_TO, pa.int64()),
     ]
 )
 
@@ -29,7 +32,7 @@ class Row:
     """One hyperparameter in one window; derivatives are of the validation loss per unit of its coordinate.
 
     `trajectory` is what a differentiated window saw of it and was forecast from: its local hypergradient over the last
-    1, 2, .. K steps. Others have none.
+    1, 2, .. K steps. Others have none. `back_to` is set where training went back: to the weights of that step.
     """
 
     step: int
@@ -41,6 +44,7 @@ class Row:
     gate: str
     reason: str
     trajectory: list[float] | None = None
+    back_to: int | None = None
 
 
 class Trace:
@@ -79,7 +83,7 @@ class Trace:
 
     def load(self, file: Path, step: int) -> None:
         """Continue after `step` from a saved trace; what a lost run wrote later is removed."""
-        self.rows = [Row(**row) for row in pq.read_table(file).to_pylist() if row["step"] <= step]
+        self.rows = [Row(**row) for row in pq.read_table(file).to_pylist() if row[STEP] <= step]
         self._rewrite()
 
     def _rewrite(self) -> None:
