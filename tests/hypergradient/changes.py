@@ -2,7 +2,7 @@
 
 import copy
 
-from ray_glocal.hypergradient.surroundings import Surroundings
+from ray_glocal.hypergradient.state.surroundings import Surroundings
 
 
 class Held:

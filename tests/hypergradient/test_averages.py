@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ray_glocal.hypergradient import Hyperparameter, Problem
-from ray_glocal.hypergradient.averages import Averages
+from ray_glocal.hypergradient.first_order.averages import Averages
 
 REACH = {"far": (6, 8), "near": (24, 4)}  # the part of the steps so far, and the steps at least, that one reaches back
 

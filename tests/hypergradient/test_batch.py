@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.hypergradient.batch import owned, tensors
-from ray_glocal.hypergradient.layout import ALIGNMENT
+from ray_glocal.hypergradient.state.batch import owned, tensors
+from ray_glocal.hypergradient.state.layout import ALIGNMENT
 
 Pair = namedtuple("Pair", "inputs labels")
 

@@ -12,8 +12,8 @@ from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
 from ray_glocal.hypergradient import Hyperparameter, Problem
-from ray_glocal.hypergradient import consistency as module
-from ray_glocal.hypergradient.consistency import Consistency, consistency, outer_consistency
+from ray_glocal.hypergradient.gradient import consistency as module
+from ray_glocal.hypergradient.gradient.consistency import Consistency, consistency, outer_consistency
 
 BOTH = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["double", "single"])
 

@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_glocal.hypergradient import Hyperparameter
-from ray_glocal.hypergradient.coordinates import EDGE, Identity, Log, Logit, Simplex, Softplus, coordinate
+from ray_glocal.hypergradient.hyperparameters.coordinates import (
+    EDGE,
+    Identity,
+    Log,
+    Logit,
+    Simplex,
+    Softplus,
+    coordinate,
+)
 
 lines = st.lists(st.floats(-8, 8), min_size=2, max_size=6).map(lambda x: torch.tensor(x, dtype=torch.float64))
 bounds = st.tuples(st.floats(-50, 50), st.floats(0.1, 50)).map(lambda b: (b[0], b[0] + b[1]))

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from ray_glocal.hypergradient import Clipping, Hyperparameter, Problem, adjoint_trajectory, record_window
-from ray_glocal.hypergradient.products import EXACT
-from ray_glocal.hypergradient.step import Carrier, pull_back_step
-from ray_glocal.hypergradient.tape import Tape
+from ray_glocal.hypergradient.gradient.products import EXACT
+from ray_glocal.hypergradient.gradient.step import Carrier, pull_back_step
+from ray_glocal.hypergradient.window.tape import Tape
 
 from .cases import Case, relative
 

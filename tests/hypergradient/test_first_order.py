@@ -11,8 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter, Problem
-from ray_glocal.hypergradient.averages import Averages
-from ray_glocal.hypergradient.first_order import first_order, rates_alone
+from ray_glocal.hypergradient.first_order.averages import Averages
+from ray_glocal.hypergradient.first_order.derivatives import first_order, rates_alone
 
 from .cases import IN_LOSS, JUMPING, MODELS, OPTIMIZERS, VARIANTS, Case, draw, train_loss, val_loss
 from .test_window import everything, same

@@ -7,7 +7,7 @@ from torch.autograd.function import once_differentiable as marked
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ray_glocal.hypergradient.graph import COMPLAINT, custom_functions, nodes, once_differentiable, wrong_twice
+from ray_glocal.hypergradient.gradient.graph import COMPLAINT, custom_functions, nodes, once_differentiable, wrong_twice
 from ray_glocal.hypergradient.kernels import twice_differentiable
 from ray_glocal.hypergradient.kernels.activation import GELU
 

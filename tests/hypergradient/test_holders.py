@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ray_glocal.hypergradient.holders import (
+from ray_glocal.hypergradient.state.holders import (
     LARGEST,
     MISSING,
     Cell,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ray_glocal.hypergradient.hooks import waiting, without_hooks
+from ray_glocal.hypergradient.problem.hooks import waiting, without_hooks
 
 
 def parameters():

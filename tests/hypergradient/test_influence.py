@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory, finite_differences, record_window
-from ray_glocal.hypergradient.influence import carried
-from ray_glocal.hypergradient.tape import Tape
+from ray_glocal.hypergradient.window.influence import carried
+from ray_glocal.hypergradient.window.tape import Tape
 
 TOLD = (
     "training changes {}, losses read what it holds then, and derivatives do not go through it: where that may be "

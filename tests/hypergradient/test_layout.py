@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_glocal.hypergradient import adjoint_trajectory, forward_trajectory
-from ray_glocal.hypergradient import layout as layouts
-from ray_glocal.hypergradient.layout import ALIGNMENT, Layout, portions
-from ray_glocal.hypergradient.state import copied
+from ray_glocal.hypergradient.state import layout as layouts
+from ray_glocal.hypergradient.state.copies import copied
+from ray_glocal.hypergradient.state.layout import ALIGNMENT, Layout, portions
 
 from .cases import Case
 

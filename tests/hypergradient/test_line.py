@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ray_glocal.hypergradient import Hyperparameter
-from ray_glocal.hypergradient.binding import Binding
-from ray_glocal.hypergradient.line import SMALLEST, Line
+from ray_glocal.hypergradient.hyperparameters.binding import Binding
+from ray_glocal.hypergradient.hyperparameters.line import SMALLEST, Line
 
 
 def shares(*shape):

@@ -8,9 +8,9 @@ from torch.autograd.function import once_differentiable
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory, finite_differences, record_window
-from ray_glocal.hypergradient.field import hessian_products, jacobian_products, refusals, vector_jacobian
-from ray_glocal.hypergradient.tape import Tape
+from ray_glocal.hypergradient.gradient.field import hessian_products, jacobian_products, refusals, vector_jacobian
 from ray_glocal.hypergradient.trouble import NoSecondDerivativeError, WindowError
+from ray_glocal.hypergradient.window.tape import Tape
 
 REMEDY = (
     "Replace the function by one that has, or set `Settings(products='differences')`, which takes one more gradient "

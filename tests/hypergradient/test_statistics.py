@@ -14,8 +14,8 @@ from ray_glocal.hypergradient import (
     forward_trajectory,
     record_window,
 )
-from ray_glocal.hypergradient.statistics import Exploration, Readings, Running, tracked, updated
-from ray_glocal.hypergradient.tape import Tape
+from ray_glocal.hypergradient.problem.statistics import Exploration, Readings, Running, tracked, updated
+from ray_glocal.hypergradient.window.tape import Tape
 
 CHANNELS = 4
 

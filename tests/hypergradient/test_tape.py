@@ -7,8 +7,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory, record_window
-from ray_glocal.hypergradient.saved import Saved
-from ray_glocal.hypergradient.tape import Tape
+from ray_glocal.hypergradient.window.saved import Saved
+from ray_glocal.hypergradient.window.tape import Tape
 
 from .cases import MODELS, VARIANTS, Case
 

@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory, finite_differences, record_window
-from ray_glocal.hypergradient.tape import Tape
-from ray_glocal.hypergradient.trained import SHOWN, check_dense, check_trained, listed, named, trained
+from ray_glocal.hypergradient.problem.trained import SHOWN, check_dense, check_trained, listed, named, trained
+from ray_glocal.hypergradient.window.tape import Tape
 
 SGD = torch.optim.SGD
 

@@ -23,7 +23,7 @@ from ray_glocal.hypergradient import (
     global_hypergradient,
     record_window,
 )
-from ray_glocal.hypergradient.tape import Tape
+from ray_glocal.hypergradient.window.tape import Tape
 
 from .cases import OPTIMIZERS, VARIANTS, Case, relative
 

@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from ray_glocal.hypergradient import Clipping, Hyperparameter, Problem
-from ray_glocal.hypergradient.field import GradientField
-from ray_glocal.hypergradient.step import check_step
+from ray_glocal.hypergradient.gradient.field import GradientField
+from ray_glocal.hypergradient.gradient.step import check_step
+from ray_glocal.hypergradient.gradient.verification import same_step
 from ray_glocal.hypergradient.trouble import WindowError
-from ray_glocal.hypergradient.verification import same_step
 
 from .cases import JUMPING, OPTIMIZERS, Case
 
