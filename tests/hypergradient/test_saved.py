@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from ray_glocal.hypergradient import Hyperparameter, Problem
 from ray_glocal.hypergradient.gradient.field import GradientField
 from ray_glocal.hypergradient.trouble import OverwrittenError, WindowError
+from ray_glocal.hypergradient.window.graphs import taped
 from ray_glocal.hypergradient.window.saved import Saved
-from ray_glocal.hypergradient.window.tape import taped
 
 TOLD = r"a tensor of shape \(3,\) that a loss had used was written to after the step"
 

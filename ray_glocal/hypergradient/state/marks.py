@@ -21,12 +21,13 @@ class Mark:
 
     value: Any
     version: int
-    told: float | None
+    fingerprint: float | None
 
     def differs(self, other: "Mark") -> bool:
         """Whether it holds something else."""
-        if self.told is not None and other.told is not None:
-            return self.told != other.told and not (math.isnan(self.told) and math.isnan(other.told))
+        here, there = self.fingerprint, other.fingerprint
+        if here is not None and there is not None:
+            return here != there and not (math.isnan(here) and math.isnan(there))
         return self.value is not other.value or self.version != other.version
 
 

@@ -69,6 +69,10 @@ class Slope:
     parameters: tuple[Tensor | None, ...]
     hyper: Mapping[str, Tensor]
 
+    def cloned(self) -> "Slope":
+        """One that outlives the step."""
+        return Slope(tuple(None if gradient is None else gradient.clone() for gradient in self.parameters), self.hyper)
+
 
 @dataclass(frozen=True)
 class Snapshot:

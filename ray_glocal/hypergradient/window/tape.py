@@ -5,20 +5,16 @@ every window the plain step is what counts, and what it is compared with is what
 """
 
 import logging
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
-from torch.utils.checkpoint import CheckpointError
+from torch import Tensor
 
-from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.gradient.consistency import consistency
 from ray_glocal.hypergradient.gradient.differences import MISSING, Say, calibrated
 from ray_glocal.hypergradient.gradient.field import GradientField
-from ray_glocal.hypergradient.gradient.graph import custom_functions, nodes, once_differentiable, wrong_twice
+from ray_glocal.hypergradient.gradient.graph import custom_functions, once_differentiable
 from ray_glocal.hypergradient.gradient.products import EXACT, Products
 from ray_glocal.hypergradient.gradient.slope import first_derivatives
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
@@ -26,45 +22,17 @@ from ray_glocal.hypergradient.problem.hooks import waiting
 from ray_glocal.hypergradient.problem.problem import Problem
 from ray_glocal.hypergradient.problem.trained import check_dense, listed
 from ray_glocal.hypergradient.state import heap
-from ray_glocal.hypergradient.state.batch import owned, tensors
+from ray_glocal.hypergradient.state.batch import owned
 from ray_glocal.hypergradient.state.copies import copied, pinned
 from ray_glocal.hypergradient.state.snapshot import Slope, Snapshot
-from ray_glocal.hypergradient.trouble import NoSecondDerivativeError, OverwrittenError
-from ray_glocal.hypergradient.window.saved import Saved
+from ray_glocal.hypergradient.window.graphs import check_twice, others, outlives, saving, taped
+from ray_glocal.hypergradient.window.keeping import HOST_MEMORY, Keeping, Room
+from ray_glocal.hypergradient.window.repeats import CLOSE, apart, check_compiled, difference, same
 from ray_glocal.hypergradient.window.thawing import joined
 
-MEMORY = 2**30  # bytes; on a GPU half of what is free
-HOST_MEMORY = 2**33
-SLACK = {torch.float64: 1e-8, torch.float32: 1e-3}  # by which a model that runs eagerly may differ from itself compiled
-HALF_SLACK = 5e-2
 STRAYED = 2  # windows; of a tensor that moves the first one may be the one by which it is noticed
-CLOSE = 1e-4  # relative difference up to which two runs of a step are one and the same but for rounding
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Keeping:
-    """What is kept of the steps of a window.
-
-    Args:
-        graphs: Whether their graphs are.
-        stride: Steps from one state that is kept to the next; those between are run again from there.
-        pinned: Whether states lie in page-locked memory of the host.
-        products: Where Hessian products will come from.
-        slopes: Whether first derivatives are.
-    """
-
-    graphs: bool
-    stride: int = 1
-    pinned: bool = False
-    products: Products = EXACT
-    slopes: bool = False
-
-    @property
-    def again(self) -> float:
-        """Passes by which a step is run again when it is differentiated, beyond that of its Hessian product."""
-        return 0.0 if self.graphs else float(self.products is EXACT) + (self.stride > 1)
 
 
 class Tape:
@@ -96,7 +64,7 @@ class Tape:
         products: Literal["exact", "differences"] = "exact",
         say: Say | None = None,
     ) -> None:
-        self._problem, self._window, self._memory, self._host = problem, window, memory, host_memory
+        self._problem, self._room = problem, Room(window, memory, host_memory)
         self._say = say or (lambda _, text: logger.warning("%s", text))
         self._differences = products == "differences"
         heap.hold()
@@ -159,7 +127,7 @@ class Tape:
             field, trouble = self._settled(first) if self.keeping is None else self._again(first)
         self._strayed = self._strayed + 1 if trouble else 0
         lasting = problem.ranks.count > 1 or (self.keeping is not None and self.keeping.slopes)
-        slope = _kept(first.slope) if lasting else None
+        slope = first.slope.cloned() if lasting else None
         recorded = replace(first, slope=slope, field=field, trouble=trouble, taken=problem.take_step())
         return replace(recorded, marks=problem.surroundings.marks()), loss
 
@@ -173,42 +141,20 @@ class Tape:
         if not keeping.graphs:
             if keeping.products is EXACT:
                 return None, ""  # it is compared when it is differentiated
-            return None, self._differ(first, first_derivatives(problem, first).parameters)
+            return None, difference(problem, first, first_derivatives(problem, first).parameters)
         field = taped(problem, first, owned(first.batch))
         again = problem.ranks.mean([g.detach() for g in field.gradients if g is not None])
         names = once_differentiable([field.loss], [g for g in field.gradients if g is not None])
         if names:
             return None, f"a loss has come to {listed(names)}, which can be differentiated only once"
-        if len(again) == len(plain) and problem.ranks.unanimous(_same(again, plain)) and not others(problem, field):
+        if len(again) == len(plain) and problem.ranks.unanimous(same(again, plain)) and not others(problem, field):
             return field, ""
-        trouble = self._differ(first, [None if g is None else g.detach() for g in field.gradients])
+        trouble = difference(problem, first, [None if g is None else g.detach() for g in field.gradients])
         if not trouble:
             logger.info("Windows are run a second time to be differentiated from now on: kernels differ.")
-            memory = self._room()
-            self.keeping = self._stored(first, memory, EXACT, slopes=self._several)
+            memory = self._room.agreed(problem)
+            self.keeping = self._room.states(problem, first, memory, EXACT, slopes=self._several)
         return None, trouble
-
-    def _differ(self, first: Snapshot, again: Sequence[Tensor | None]) -> str:
-        """The sentence that says that a step run a second time is another one; empty where it is the same."""
-        problem = self._problem
-        assert first.slope is not None
-        pairs = list(zip(problem.parameters, first.slope.parameters, again, strict=True))
-        present = [p for p, a, b in pairs if (a is None) != (b is None)]
-        if present:
-            name = problem.name_of(present[0])
-            return f"the loss depends on {name!r} in one of two runs of the same step only"
-        both = [(p, a, b) for p, a, b in pairs if a is not None and b is not None]
-        off = [(_apart([b], [a]), p) for p, a, b in both]
-        plain, second = [a for _, a, _ in both], [b for _, _, b in both]
-        alike = problem.ranks.unanimous(_same(second, plain) or _apart(second, plain) < CLOSE)
-        if alike:
-            return ""
-        worst, parameter = max(off, key=lambda each: each[0] if each[0] == each[0] else math.inf)
-        return (
-            f"two runs of one step differ: the gradient of {problem.name_of(parameter)!r} by {worst:.2g} of its "
-            "length. The loss draws on something that cannot be put back, or a hook changes gradients after the "
-            "backward pass"
-        )
 
     def _kept(self, snapshot: Snapshot, batch: Any) -> tuple[Snapshot, Tensor]:
         problem = self._problem
@@ -231,7 +177,7 @@ class Tape:
         if slopes:
             recorded, loss = self._derived(snapshot, batch)
             assert recorded.slope is not None
-            return replace(recorded, slope=_kept(recorded.slope), taken=problem.take_step()), loss
+            return replace(recorded, slope=recorded.slope.cloned(), taken=problem.take_step()), loss
         loss = problem.differentiate(batch, problem.leaves(snapshot.values, differentiable=False))
         return replace(snapshot, loss=loss, taken=problem.take_step()), loss
 
@@ -253,50 +199,34 @@ class Tape:
         assert first.slope is not None
         problem.place(first.start)
         again = first_derivatives(problem, first).parameters
-        trouble = self._differ(first, again)
+        trouble = difference(problem, first, again)
         if not trouble:
             self.keeping = self._chosen(first, first.slope, again)
         return None, trouble
 
     def _chosen(self, first: Snapshot, slope: Slope, again: Sequence[Tensor | None]) -> Keeping:
         """Try a step in every way, and choose."""
-        problem, memory = self._problem, self._room()
+        problem, memory = self._problem, self._room.agreed(self._problem)
         if self._differences:
             with problem.preserved():
                 products = calibrated(problem, first, self._say)
             if products is not EXACT:
-                return self._stored(first, memory, products, slopes=True)
+                return self._room.states(problem, first, memory, products, slopes=True)
             problem.place(first.start)
         pairs = [(a, b) for a, b in zip(again, slope.parameters, strict=True) if a is not None and b is not None]
-        repeats = _same([a for a, _ in pairs], [b for _, b in pairs])
+        repeats = same([a for a, _ in pairs], [b for _, b in pairs])
         alike, graph = self._compared(first, slope, repeats=repeats)
-        size = (graph + first.start.nbytes) * self._window
+        size = (graph + first.start.nbytes) * self._room.steps
         if problem.ranks.unanimous(alike and size <= memory and problem.scaler is None):
             return Keeping(graphs=True)
-        why = f"{self._window} graphs of {graph:.3g} bytes exceed {memory:.3g}" if alike else "kernels differ"
+        why = f"{self._room.steps} graphs of {graph:.3g} bytes exceed {memory:.3g}" if alike else "kernels differ"
         logger.info("Windows are run a second time to be differentiated: %s.", why)
-        return self._stored(first, memory, EXACT, slopes=self._several)
+        return self._room.states(problem, first, memory, EXACT, slopes=self._several)
 
     @property
     def _several(self) -> bool:
         """Whether a step's gradient is put together from several."""
         return self._problem.accumulate > 1 or self._problem.ranks.count > 1
-
-    def _room(self) -> int:
-        memory = self._memory if self._memory is not None else _free(self._problem.parameters[0].device)
-        return int(self._problem.ranks.agreed(memory))
-
-    def _stored(self, snapshot: Snapshot, memory: int, products: Products, slopes: bool) -> Keeping:
-        """Where the states of a window go that keeps no graphs."""
-        gradients = sum(p.nbytes for p in self._problem.parameters) if slopes else 0
-        size = (snapshot.start.nbytes + gradients) * self._window
-        if size <= memory:
-            return Keeping(graphs=False, products=products, slopes=slopes)
-        if self._problem.parameters[0].is_cuda and snapshot.start.nbytes * self._window <= self._host:
-            return Keeping(graphs=False, pinned=True, products=products, slopes=slopes)
-        stride = math.isqrt(self._window - 1) + 1
-        logger.info("Windows of %.3g bytes exceed the memory: %d steps are run again at a time.", size, stride)
-        return Keeping(graphs=False, stride=stride, products=products, slopes=slopes)
 
     def _compared(self, first: Snapshot, slope: Slope, *, repeats: bool) -> tuple[bool, int]:
         """Whether the step is the same with a graph as without, and what its graph takes, in bytes.
@@ -314,16 +244,16 @@ class Tape:
         size = sum(saved.held.values())
         check_twice(problem, field)
         self._check_whole(first, field)
-        if not problem.ranks.unanimous(_outlives(problem, field)) or others(problem, field):
+        if not problem.ranks.unanimous(outlives(problem, field)) or others(problem, field):
             return False, size
         with_graph = problem.ranks.mean([g.detach() for g in field.gradients if g is not None])
         without = [g for g in slope.parameters if g is not None]
         if len(with_graph) != len(without):
             return False, size
-        self._check_alike(with_graph, without)
+        check_compiled(problem, with_graph, without)
         # Where not even two plain runs agree, as with atomic additions on a GPU, rounding is no difference.
-        rounding = not repeats and _apart(with_graph, without) < CLOSE
-        return _same(with_graph, without) or rounding, size
+        rounding = not repeats and apart(with_graph, without) < CLOSE
+        return same(with_graph, without) or rounding, size
 
     def _check_whole(self, first: Snapshot, field: GradientField) -> None:
         """Say what exact products leave out of how a gradient depends on the parameters, if that is anything."""
@@ -337,105 +267,3 @@ class Tape:
                 "read off a tensor), or the backward pass of a hook or a function cannot be differentiated"
             )
             self._say("products", f"{text} ({listed(names)}, perhaps)." if names else f"{text}.")
-
-    def _check_alike(self, with_graph: Sequence[Tensor], without: Sequence[Tensor]) -> None:
-        dtype = self._problem.parameters[0].dtype
-        slack = HALF_SLACK if torch.is_autocast_enabled() else SLACK.get(dtype, HALF_SLACK)
-        compiled = any(hasattr(module, "_orig_mod") for module in self._problem.model.modules())
-        if compiled and (error := _apart(with_graph, without)) > slack:
-            remedy = (
-                "Windows run it eagerly. With dropout set torch._inductor.config.fallback_random = True, so that both "
-                "draw alike; else pass the model uncompiled."
-            )
-            got = f"a relative difference of {error:.2g}"
-            raise ArgumentError("model", "compute the same compiled and eagerly", got, remedy)
-
-
-def _outlives(problem: Problem, field: GradientField) -> bool:
-    """Whether a graph says the same when the parameters have moved on: layers that are checkpointed look them up."""
-    along = [
-        torch.zeros_like(p) if g is None else g.detach()
-        for p, g in zip(problem.parameters, field.gradients, strict=True)
-    ]
-    still = [torch.zeros_like(statistic) for statistic in field.after]
-    with EXACT.kernels(problem), problem.preserved():
-        try:
-            at_once = field.pull_back(along, still).parameters
-            with torch.no_grad():
-                torch._foreach_mul_(list(problem.parameters), 0.5)
-            later = field.pull_back(along, still).parameters
-        except (CheckpointError, OverwrittenError):
-            return False
-    return _same(at_once, later) or _apart(later, at_once) < 1e-4
-
-
-def _free(device: torch.device) -> int:
-    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else MEMORY
-
-
-def _kept(slope: Slope) -> Slope:
-    """A slope that outlives the step."""
-    return Slope(tuple(None if gradient is None else gradient.clone() for gradient in slope.parameters), slope.hyper)
-
-
-def others(problem: Problem, field: GradientField) -> bool:
-    """Whether a plain backward pass would leave gradients where somebody else may look for them."""
-    own = {id(tensor) for tensor in field.inputs}
-    known = {id(item.tensor) for item in problem.surroundings.items()}
-    found = [node.variable for node in nodes([field.loss]) if hasattr(node, "variable")]
-    return any(isinstance(v, nn.Parameter) or id(v) in known for v in found if id(v) not in own)
-
-
-def saving(problem: Problem, snapshot: Snapshot, batch: Any = None) -> Saved:
-    """What a graph of a step on a batch that others write to holds, that it outlives the step."""
-    copies = list(zip(problem.parameters, snapshot.start.parameters, strict=True))
-    if batch is not None:
-        copies += zip(tensors(batch), tensors(snapshot.batch), strict=True)
-    return Saved(copies, [*problem.model.buffers(), *problem.surroundings.moving])
-
-
-def taped(problem: Problem, snapshot: Snapshot, batch: Any) -> GradientField:
-    """The gradient of an inner step on a batch, with a graph that outlives the step."""
-    with saving(problem, snapshot, batch).hooks():
-        return GradientField.of(problem, snapshot, problem.parts(batch))
-
-
-def check_twice(problem: Problem, field: GradientField) -> None:
-    """Check that a step's gradient can be differentiated.
-
-    Raises:
-        ArgumentError: A function has no second derivative.
-    """
-    names = once_differentiable([field.loss], [g for g in field.gradients if g is not None])
-    if names or (names := wrong_twice([field.loss])):
-        raise not_twice(listed(names))
-    pairs = zip(problem.parameters, field.gradients, strict=True)
-    along = [torch.zeros_like(p) if g is None else g.detach() for p, g in pairs]
-    with EXACT.kernels(problem), problem.preserved():
-        try:
-            field.pull_back(along, [torch.zeros_like(statistic) for statistic in field.after])
-        except NoSecondDerivativeError as error:
-            raise not_twice(str(error)) from error
-        except OverwrittenError:
-            return  # such graphs are not kept
-
-
-def not_twice(got: str) -> ArgumentError:
-    """The complaint about a training loss that has no second derivative."""
-    remedy = (
-        "Replace the function by one that has, or set `Settings(products='differences')`, which takes one more "
-        "gradient in place of a second derivative."
-    )
-    return ArgumentError("train_loss", "be made of functions that can be differentiated twice", got, remedy)
-
-
-def _same(found: Sequence[Tensor], plain: Sequence[Tensor]) -> bool:
-    """Whether two lists of tensors agree bit for bit, NaN with NaN."""
-    return all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(found, plain, strict=True))
-
-
-def _apart(found: Sequence[Tensor], plain: Sequence[Tensor]) -> float:
-    """Relative difference of two lists of tensors."""
-    difference = sum(float((a - b).double().square().sum()) for a, b in zip(found, plain, strict=True))
-    length = sum(float(b.double().square().sum()) for b in plain)
-    return math.sqrt(difference / length) if length else math.sqrt(difference)
