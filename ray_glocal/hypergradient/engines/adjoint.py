@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient._compat import foreach_add_
 from ray_glocal.hypergradient.gradient.products import EXACT, Products
 from ray_glocal.hypergradient.gradient.step import Carrier, pull_back_step
 from ray_glocal.hypergradient.gradient.verification import CHUNK
@@ -72,7 +73,7 @@ def _trajectory(problem: Problem, window: Window, tail: int, products: Products)
         after = snapshot.start
         contributions.append(contribution)
         if lag < tail:  # the parameters before this step are one of those averaged
-            torch._foreach_add_(list(carrier.parameters), share)
+            foreach_add_(list(carrier.parameters), share)
     lags = problem.stacked(contributions)
     lags[0] += outer.direct
     return Trajectory(lags.cumsum_(0).cpu(), float(outer.loss), "lag")
@@ -90,5 +91,5 @@ def _mean_parameters(problem: Problem, window: Window, tail: int) -> tuple[Tenso
         return window.end.parameters
     total = [parameter.clone() for parameter in window.end.parameters]
     for snapshot in islice(_backwards(problem, window.snapshots), tail - 1):
-        torch._foreach_add_(total, list(snapshot.start.parameters))
+        foreach_add_(total, list(snapshot.start.parameters))
     return tuple(t.div_(tail) for t in total)

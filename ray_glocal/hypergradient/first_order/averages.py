@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ray_glocal.hypergradient._compat import foreach_lerp_, foreach_sub
 from ray_glocal.hypergradient.problem.problem import Problem
 from ray_glocal.hypergradient.state.copies import copied, write
 
@@ -56,8 +57,8 @@ class Averages:
         near, far = weight(NEAR, step), weight(FAR, step)
         for own, nearer, farther in self._groups:
             own = own if own[0].dtype == nearer[0].dtype else [tensor.to(nearer[0]) for tensor in own]
-            torch._foreach_lerp_(nearer, own, near)
-            torch._foreach_lerp_(farther, own, far)
+            foreach_lerp_(nearer, own, near)
+            foreach_lerp_(farther, own, far)
 
     def _tracked(self) -> list[Tensor]:
         statistics = [tensor for pair in self._problem.statistics for tensor in (pair.mean, pair.variance)]
@@ -89,7 +90,7 @@ class Averages:
     def displacement(self) -> list[Tensor]:
         """Where training has gone lately: the nearer average of each parameter less the farther one."""
         count = len(self._problem.parameters)
-        return list(torch._foreach_sub(self.near[:count], self.far[:count]))
+        return list(foreach_sub(self.near[:count], self.far[:count]))
 
     @staticmethod
     def span(step: int) -> float:

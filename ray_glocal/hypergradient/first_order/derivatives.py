@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ray_glocal.hypergradient._compat import foreach_add, foreach_add_, foreach_mul, foreach_sub
 from ray_glocal.hypergradient.first_order.averages import Averages
 from ray_glocal.hypergradient.gradient.step import Carrier, ThroughRule, through_rule
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
@@ -129,12 +130,12 @@ def _through_losses(problem: Problem, batch: Any, values: Values, directions: Se
     sides = []
     for side in (far, -far):
         with torch.no_grad():
-            write(own, list(torch._foreach_add(here, list(directions), alpha=side)))
+            write(own, list(foreach_add(here, list(directions), alpha=side)))
         start.restore()
         with problem.unnoticed():  # or the sides would differ
             sides.append(_slopes(problem, batch, leaves))
     write(own, here)
-    difference = torch._foreach_mul(torch._foreach_sub(*sides), 1 / (2 * far))
+    difference = foreach_mul(foreach_sub(*sides), 1 / (2 * far))
     means = problem.ranks.mean(list(difference))
     return dict(zip(leaves, means, strict=True))
 
@@ -148,7 +149,7 @@ def _slopes(problem: Problem, batch: Any, leaves: Mapping[str, Tensor]) -> list[
         found = torch.autograd.grad(loss, wanted, allow_unused=True) if loss.requires_grad else [None] * len(wanted)
         felt = [(t, f) for t, f in zip(total, found, strict=True) if f is not None]
         if felt:
-            torch._foreach_add_([t for t, _ in felt], [f for _, f in felt], alpha=1 / len(parts))
+            foreach_add_([t for t, _ in felt], [f for _, f in felt], alpha=1 / len(parts))
     return total
 
 

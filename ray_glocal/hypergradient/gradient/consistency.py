@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient._compat import gradient_hooks, held_buffers, held_parameters, is_compiled
 from ray_glocal.hypergradient.gradient.field import GradientField, vector_jacobian
 from ray_glocal.hypergradient.gradient.slope import loss_gradients
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
@@ -71,8 +72,11 @@ def consistency(problem: Problem, snapshot: Snapshot) -> Consistency:
 
 
 def _checkable(problem: Problem) -> bool:
-    compiled = any(hasattr(module, "_orig_mod") for module in problem.model.modules())
-    return sum(p.numel() for p in problem.parameters) <= LARGEST and problem.ranks.count == 1 and not compiled
+    return (
+        sum(p.numel() for p in problem.parameters) <= LARGEST
+        and problem.ranks.count == 1
+        and not is_compiled(problem.model)
+    )
 
 
 def outer_consistency(problem: Problem, batches: Sequence[Any], values: Values) -> float:
@@ -217,7 +221,7 @@ def _in_double(problem: Problem) -> Iterator[tuple[Problem, Callable[[], None]]]
     places: list[tuple[dict[str, Any], str, Tensor]] = [
         (held, name, tensor)
         for module in problem.model.modules()
-        for held in (module._parameters, module._buffers)
+        for held in (held_parameters(module), held_buffers(module))
         for name, tensor in held.items()
         if tensor is not None
     ]
@@ -229,7 +233,7 @@ def _in_double(problem: Problem) -> Iterator[tuple[Problem, Callable[[], None]]]
             wide = wide.double() if tensor.is_floating_point() else wide
             own = isinstance(tensor, nn.Parameter)
             twins[id(tensor)] = nn.Parameter(wide, tensor.requires_grad) if own else wide
-            for hook in (tensor._backward_hooks or {}).values():
+            for hook in (gradient_hooks(tensor) or {}).values():
                 twins[id(tensor)].register_hook(hook)  # type: ignore[no-untyped-call]
     twin = copy.copy(problem)
     twin.parameters = tuple(twins.get(id(p), p) for p in problem.parameters)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient._compat import foreach_norm
 from ray_glocal.hypergradient.gradient.consistency import consistency
 from ray_glocal.hypergradient.gradient.field import PulledBack
 from ray_glocal.hypergradient.gradient.graph import once_differentiable, wrong_twice
@@ -109,7 +110,7 @@ def _change(now: Tensor | None, base: Tensor | None, like: Tensor) -> Tensor:
 def _norm(tensors: Sequence[Tensor]) -> Tensor:
     """Of all tensors together, in double precision, which squares of small cotangents may need."""
     if tensors[0].device.type == "cpu":  # where double precision takes five times as long
-        rough: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))), dtype=torch.float64)
+        rough: Tensor = torch.linalg.vector_norm(torch.stack(foreach_norm(list(tensors))), dtype=torch.float64)
         if ROUGH < rough < 1 / ROUGH:
             return rough
     lengths = [torch.linalg.vector_norm(t, dtype=torch.float64).to(tensors[0].device) for t in tensors]

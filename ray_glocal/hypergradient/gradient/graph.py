@@ -10,15 +10,12 @@ from typing import Any
 
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction, Function
-from torch.autograd.function import once_differentiable as marked
 from torch.autograd.graph import Node
 
+from ray_glocal.hypergradient._compat import COMPLAINT, MARK, REGISTERED, UNMARKED, forward_class
 from ray_glocal.hypergradient.kernels.unsupported import WRONG_NODES
 
-COMPLAINT = "torch::autograd::Error"  # the node that raises where a marked function is differentiated twice
-UNMARKED = ("torch.nn.modules._functions.CrossMapLRN2d",)  # torch's own that is one, and whose gradient has no graph
 OURS = ("torch", "ray_glocal")
-REGISTERED = "torch._library."  # where torch makes the classes of operators that were registered by others
 
 
 def nodes(tensors: Sequence[Tensor]) -> Iterator[Node]:
@@ -65,7 +62,7 @@ def custom_functions(tensors: Sequence[Tensor]) -> list[str]:
 def _functions(tensors: Sequence[Tensor]) -> Iterator[type[Function]]:
     """Classes, written in Python, of the nodes that have one."""
     kinds: Iterator[Any] = (type(node) for node in nodes(tensors) if isinstance(node, BackwardCFunction))
-    return (kind._forward_cls for kind in kinds)
+    return (forward_class(kind) for kind in kinds)
 
 
 def _name(function: type[Function]) -> str:
@@ -86,6 +83,3 @@ def _marked(function: type[Function]) -> bool:
             return True
         backward = getattr(backward, "__wrapped__", None)
     return False
-
-
-MARK = marked(lambda *_: None).__code__  # what every marked backward pass runs first

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient._compat import foreach_add, foreach_add_
 from ray_glocal.hypergradient.gradient.buckets import Bucket, buckets
 from ray_glocal.hypergradient.gradient.field import Gradients
 from ray_glocal.hypergradient.gradient.products import EXACT, Linearised, Products
@@ -94,8 +95,8 @@ def _sum(through: ThroughRule, products: list[Tensor]) -> tuple[Tensor, ...]:
     others = [*through.gradients, *(tensor for held in through.slots for tensor in held.values())]
     taken = {tensor.untyped_storage().data_ptr() for tensor in others}
     if any(tensor.untyped_storage().data_ptr() in taken for tensor in through.parameters):
-        return tuple(torch._foreach_add(through.parameters, products))
-    torch._foreach_add_(through.parameters, products)
+        return tuple(foreach_add(through.parameters, products))
+    foreach_add_(through.parameters, products)
     return tuple(through.parameters)
 
 

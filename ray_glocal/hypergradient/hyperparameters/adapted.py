@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient._compat import version
 from ray_glocal.hypergradient.hyperparameters.binding import bound
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Hyperparameter, Values
 from ray_glocal.hypergradient.hyperparameters.line import Line
@@ -189,9 +190,9 @@ class Adapted:
     def _near(self, name: str, values: Values, dtype: torch.dtype) -> Tensor:
         """A value where the parameters are: sent there once, for each copy from the host waits for the device."""
         value, sent = values[name], self._sent.get((name, dtype))
-        if sent is None or sent[0]() is not value or sent[1] != value._version:
+        if sent is None or sent[0]() is not value or sent[1] != version(value):
             near = value.detach().to(self.parameters[0].device, dtype, copy=True)
-            sent = self._sent[name, dtype] = weakref.ref(value), value._version, near
+            sent = self._sent[name, dtype] = weakref.ref(value), version(value), near
         return sent[2]
 
     def stacked(self, derivatives: Sequence[Mapping[str, Tensor]]) -> Tensor:

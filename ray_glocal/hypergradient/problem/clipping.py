@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient._compat import foreach_norm
 
 Gradients = Sequence[Tensor | None]
 _TINY = 1e-6  # torch adds it to the norm
@@ -91,7 +92,7 @@ class Clipping:
         return torch.clamp(self.norm / (self._length(gradients) + _TINY), max=1.0)
 
     def _length(self, gradients: Gradients) -> Tensor:
-        lengths = torch._foreach_norm([g for g in gradients if g is not None])  # as torch's own clipping does
+        lengths = foreach_norm([g for g in gradients if g is not None])  # as torch's own clipping does
         length: Tensor = torch.linalg.vector_norm(torch.stack([each.to(lengths[0].device) for each in lengths]))
         return length
 

@@ -5,11 +5,13 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
+from ray_glocal.hypergradient._compat import accumulation_hooks, gradient_hooks
+
 
 @contextmanager
 def without_hooks(parameters: Sequence[Tensor]) -> Iterator[None]:
     """Leave out the hooks of parameters: of validation gradients, and of what is pulled back through training ones."""
-    held = [(hooks, dict(hooks)) for p in parameters if (hooks := p._backward_hooks) is not None]
+    held = [(hooks, dict(hooks)) for p in parameters if (hooks := gradient_hooks(p)) is not None]
     for hooks, _ in held:
         hooks.clear()
     try:
@@ -21,4 +23,4 @@ def without_hooks(parameters: Sequence[Tensor]) -> Iterator[None]:
 
 def waiting(parameters: Sequence[Tensor]) -> bool:
     """Whether hooks wait for accumulated gradients, which only a plain backward pass calls."""
-    return any(getattr(parameter, "_post_accumulate_grad_hooks", None) for parameter in parameters)
+    return any(accumulation_hooks(parameter) for parameter in parameters)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from ray_glocal.hypergradient._compat import entered, held_buffers
 from ray_glocal.hypergradient.kernels import moments
-from ray_glocal.hypergradient.kernels.substitution import entered
 
 ARGUMENTS = ("input", "weight", "bias", "running_mean", "running_var", "use_input_stats", "momentum", "eps")
 FUNCTIONS = frozenset({torch.batch_norm, torch.instance_norm})
@@ -50,7 +50,8 @@ class Reading:
 
 def tracked(model: nn.Module) -> list[Running]:
     """Running statistics of a model's modules, by the names that all of torch's give them, each once."""
-    pairs = [(module._buffers.get("running_mean"), module._buffers.get("running_var")) for module in model.modules()]
+    held = [held_buffers(module) for module in model.modules()]
+    pairs = [(own.get("running_mean"), own.get("running_var")) for own in held]
     found = {id(mean): Running(mean, var) for mean, var in pairs if mean is not None and var is not None}
     return list(found.values())
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from ray_glocal.hypergradient._compat import held_buffers
 from ray_glocal.hypergradient.state.copies import write
 
 
@@ -33,7 +34,7 @@ class Buffers:
 
     def _replace(self, states: Mapping[int, Tensor]) -> None:
         """Let others stand in the places of buffers that a forward pass has made: a graph may lead to those."""
-        for held in (module._buffers for module in self._model.modules()):
+        for held in (held_buffers(module) for module in self._model.modules()):
             for name, buffer in list(held.items()):
                 state = states.get(id(buffer))
                 if buffer is not None and state is not None and not torch.equal(buffer, state.to(buffer)):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ray_glocal.hypergradient._compat import foreach_copy_
 from ray_glocal.hypergradient.state.layout import Layout, portions
 
 
@@ -17,7 +18,7 @@ def write(into: Sequence[Tensor], tensors: Sequence[Tensor], *, non_blocking: bo
         targets.append(target)
         sources.append(source)
     for targets, sources in alike.values():
-        torch._foreach_copy_(targets, sources, non_blocking=non_blocking)
+        foreach_copy_(targets, sources, non_blocking=non_blocking)
 
 
 def copied(tensors: Sequence[Tensor]) -> list[Tensor]:

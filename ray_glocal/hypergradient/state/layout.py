@@ -11,6 +11,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from ray_glocal.hypergradient._compat import foreach_copy_
+
 ALIGNMENT = 64  # bytes
 FULL = 2**26  # entries beyond which one memory, or one update's temporaries, would take more than calls take time
 
@@ -75,7 +77,7 @@ class Layout:
         if self._holds(tensors, ahead):
             return first.as_strided((*lead, self.size), (*ahead, 1), first.storage_offset())
         flat = self.room(first, lead)
-        torch._foreach_copy_(self.parts(flat), list(tensors))
+        foreach_copy_(self.parts(flat), list(tensors))
         return flat
 
     def _holds(self, tensors: Sequence[Tensor], ahead: Sequence[int]) -> bool:

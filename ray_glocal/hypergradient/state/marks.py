@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ray_glocal.hypergradient._compat import version
 from ray_glocal.hypergradient.state.layout import FULL
 
 WIDTH = 2**12  # entries that have weights of their own when a tensor is told from others
@@ -38,7 +39,7 @@ def whole(tensor: Tensor) -> bool:
 
 def version_of(tensor: Tensor) -> int:
     """How often it was written to; inference tensors do not count that."""
-    return 0 if tensor.is_inference() else tensor._version
+    return 0 if tensor.is_inference() else version(tensor)
 
 
 def alike(held: Tensor, value: Tensor) -> bool:

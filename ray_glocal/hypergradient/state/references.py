@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ray_glocal.hypergradient._compat import HOOKS, held_buffers, held_modules, held_parameters
 from ray_glocal.hypergradient.state.holders import (
     LARGEST,
     Cell,
@@ -118,12 +119,12 @@ def _slots(value: Any) -> tuple[str, ...]:
 
 def _module(name: str, module: nn.Module) -> Found:
     """A module's tensors and attributes; of torch's own modules those that the user may have set, and hooks."""
-    held = (module._modules, module._parameters, module._buffers)
+    held = (held_modules(module), held_parameters(module), held_buffers(module))
     items: list[tuple[str, Any]] = [(_joined(name, key), item) for each in held for key, item in each.items()]
     holders: list[tuple[str, Holder]] = [(name, Named(each)) for each in held[1:] if each]
     own = package(type(module)) != "torch"
     for key, value in vars(module).items():
-        if key.endswith("hooks") and isinstance(value, dict):
+        if key.endswith(HOOKS) and isinstance(value, dict):
             items += [(f"{name}'s hook", hook) for hook in value.values()]
         elif key not in MODULES_OWN and (own or not isinstance(value, tuple)):
             items.append((_joined(name, key), value))

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ray_glocal.hypergradient._compat import gradient_hooks
 from ray_glocal.hypergradient.state.generators import Generator, set_state, state_of
 from ray_glocal.hypergradient.state.holders import Holder, Listed
 from ray_glocal.hypergradient.state.marks import Mark, alike, fingerprints, version_of, whole
@@ -126,7 +127,7 @@ class Surroundings:
     def _looked_at(self, name: str, value: Any) -> list[tuple[str, Any]]:
         """Note an object; what it leads to."""
         if isinstance(value, Tensor):
-            return [(f"{name}'s hook", hook) for hook in (value._backward_hooks or {}).values()]
+            return [(f"{name}'s hook", hook) for hook in (gradient_hooks(value) or {}).values()]
         if isinstance(value, Generator):
             self._generators.append(value)
         elif isinstance(value, np.ndarray):

@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.checkpoint import CheckpointError
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient._compat import foreach_mul_
 from ray_glocal.hypergradient.gradient.field import GradientField
 from ray_glocal.hypergradient.gradient.graph import nodes, once_differentiable, wrong_twice
 from ray_glocal.hypergradient.gradient.products import EXACT
@@ -52,7 +53,7 @@ def outlives(problem: Problem, field: GradientField) -> bool:
         try:
             at_once = field.pull_back(along, still).parameters
             with torch.no_grad():
-                torch._foreach_mul_(list(problem.parameters), 0.5)
+                foreach_mul_(list(problem.parameters), 0.5)
             later = field.pull_back(along, still).parameters
         except (CheckpointError, OverwrittenError):
             return False

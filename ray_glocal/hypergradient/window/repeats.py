@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient._compat import is_compiled
 from ray_glocal.hypergradient.problem.problem import Problem
 from ray_glocal.hypergradient.state.snapshot import Snapshot
 
@@ -45,8 +46,7 @@ def check_compiled(problem: Problem, with_graph: Sequence[Tensor], without: Sequ
     """
     dtype = problem.parameters[0].dtype
     slack = HALF_SLACK if torch.is_autocast_enabled() else SLACK.get(dtype, HALF_SLACK)
-    compiled = any(hasattr(module, "_orig_mod") for module in problem.model.modules())
-    if compiled and (error := apart(with_graph, without)) > slack:
+    if is_compiled(problem.model) and (error := apart(with_graph, without)) > slack:
         remedy = (
             "Windows run it eagerly. With dropout set torch._inductor.config.fallback_random = True, so that both "
             "draw alike; else pass the model uncompiled."

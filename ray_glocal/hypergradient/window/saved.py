@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from ray_glocal.hypergradient._compat import version as version_of
 from ray_glocal.hypergradient.trouble import OverwrittenError
 
 Packed = tuple[Tensor, int]  # with its version, where it must not be written to; else -1
@@ -30,13 +31,13 @@ class Saved:
         self._own: dict[int, list[tuple[Tensor, int, Tensor]]] = {}
         for tensor, copy in copies:
             if tensor.layout is torch.strided:
-                self._own.setdefault(_place(tensor), []).append((tensor, tensor._version, copy))
+                self._own.setdefault(_place(tensor), []).append((tensor, version_of(tensor), copy))
         self._written = {_place(tensor) for tensor in written if tensor.layout is torch.strided}
 
     def pack(self, tensor: Tensor) -> Packed:
         """What is held of a tensor that an operation saves."""
         if tensor.layout is not torch.strided:
-            return tensor.detach(), tensor._version
+            return tensor.detach(), version_of(tensor)
         place = _place(tensor)
         for original, version, copy in self._own.get(place, ()):
             found = _within(tensor, original, version, copy)
@@ -47,7 +48,7 @@ class Saved:
             self.held[_place(fresh)] = fresh.nbytes
             return fresh, -1
         self.held[place] = tensor.untyped_storage().nbytes()
-        return tensor.detach(), tensor._version  # itself, it would keep its own graph alive for ever
+        return tensor.detach(), version_of(tensor)  # itself, it would keep its own graph alive for ever
 
     def unpack(self, packed: Packed) -> Tensor:
         """Inverse of `pack`.
@@ -56,7 +57,7 @@ class Saved:
             OverwrittenError: It was written to in between.
         """
         tensor, version = packed
-        if version >= 0 and tensor._version != version:
+        if version >= 0 and version_of(tensor) != version:
             told = f"a tensor of shape {tuple(tensor.shape)} that a loss had used was written to after the step"
             raise OverwrittenError(told)
         return tensor
@@ -75,7 +76,7 @@ def _within(tensor: Tensor, original: Tensor, version: int, copy: Tensor) -> Ten
     offset = tensor.storage_offset() - original.storage_offset()
     reach = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
     inside = offset >= 0 and offset + reach < original.numel() and copy.stride() == original.stride()
-    if not inside or original._version != version or tensor.dtype != original.dtype:
+    if not inside or version_of(original) != version or tensor.dtype != original.dtype:
         return None
     if tensor.is_conj() != original.is_conj() or tensor.is_neg() != original.is_neg():
         return None
