@@ -1,7 +1,7 @@
 """Functions of torch's without a second derivative, or with a wrong one, that nothing of ours takes the place of.
 
 Seen on torch 2.13; a test looks whether torch still fails there. Autograd functions that torch wrote in Python are not
-among them, for no mode sees those: `hypergradient.graph` finds them.
+among them, for no mode sees those: `hypergradient.gradient.graph` finds them.
 """
 
 import inspect

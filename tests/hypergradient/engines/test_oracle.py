@@ -12,7 +12,7 @@ from ray_glocal.hypergradient import (
     global_hypergradient,
 )
 
-from .cases import OPTIMIZERS, Case, relative
+from ..cases import OPTIMIZERS, Case, relative
 
 
 def compare(case, step_sizes=(1e-3, 1e-4), tolerance=1e-2):

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from .cases import Case, relative
-from .ranks import problem_of, shares, told
+from ..cases import Case, relative
+from ..ranks import problem_of, shares, told
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def on_ranks(count, folder, *asked):

@@ -8,8 +8,8 @@ from torch.utils.checkpoint import checkpoint
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import adjoint_trajectory, forward_trajectory
 
-from .cases import JUMPING, MODELS, OPTIMIZERS, VARIANTS, Case, relative
-from .twin import Unrolled
+from ..cases import JUMPING, MODELS, OPTIMIZERS, VARIANTS, Case, relative
+from ..twin import Unrolled
 
 EXACT = 1e-10
 

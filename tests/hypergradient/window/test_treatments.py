@@ -25,7 +25,7 @@ from ray_glocal.hypergradient import (
 )
 from ray_glocal.hypergradient.window.tape import Tape
 
-from .cases import OPTIMIZERS, VARIANTS, Case, relative
+from ..cases import OPTIMIZERS, VARIANTS, Case, relative
 
 CLIPPINGS = {
     "norm": Clipping(norm=0.3),

@@ -14,8 +14,8 @@ from ray_glocal.hypergradient import Hyperparameter, Problem
 from ray_glocal.hypergradient.first_order.averages import Averages
 from ray_glocal.hypergradient.first_order.derivatives import first_order, rates_alone
 
-from .cases import IN_LOSS, JUMPING, MODELS, OPTIMIZERS, VARIANTS, Case, draw, train_loss, val_loss
-from .test_window import everything, same
+from ..cases import IN_LOSS, JUMPING, MODELS, OPTIMIZERS, VARIANTS, Case, draw, train_loss, val_loss
+from ..window.test_window import everything, same
 
 STRETCH = 3.5
 CLOSE = 1e-3  # relative error of the difference quotient, smooth networks

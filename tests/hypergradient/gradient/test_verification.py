@@ -14,7 +14,7 @@ from ray_glocal.hypergradient.gradient.step import check_step
 from ray_glocal.hypergradient.gradient.verification import same_step
 from ray_glocal.hypergradient.trouble import WindowError
 
-from .cases import JUMPING, OPTIMIZERS, Case
+from ..cases import JUMPING, OPTIMIZERS, Case
 
 BUILT = {
     "fused sgd": (torch.optim.SGD, {"momentum": 0.9, "fused": True}),

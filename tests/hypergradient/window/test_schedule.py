@@ -17,7 +17,7 @@ from ray_glocal.hypergradient import (
     record_window,
 )
 
-from .cases import Case, relative
+from ..cases import Case, relative
 
 COSINE = [0.5 + 0.5 * math.cos(math.pi * step / 8) for step in range(8)]
 

@@ -10,7 +10,7 @@ from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory
 from ray_glocal.hypergradient.window.saved import Saved
 from ray_glocal.hypergradient.window.tape import Tape
 
-from .cases import MODELS, VARIANTS, Case
+from ..cases import MODELS, VARIANTS, Case
 
 
 def trajectory(case, tape):

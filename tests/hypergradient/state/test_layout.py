@@ -10,7 +10,7 @@ from ray_glocal.hypergradient.state import layout as layouts
 from ray_glocal.hypergradient.state.copies import copied
 from ray_glocal.hypergradient.state.layout import ALIGNMENT, Layout, portions
 
-from .cases import Case
+from ..cases import Case
 
 
 def shapes_from(smallest):

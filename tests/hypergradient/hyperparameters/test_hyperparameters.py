@@ -19,7 +19,7 @@ from ray_glocal.hypergradient import (
     record_window,
 )
 
-from .cases import CLASSES, draw, mlp, relative
+from ..cases import CLASSES, draw, mlp, relative
 
 
 def entropy(model, batch):

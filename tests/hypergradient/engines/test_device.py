@@ -14,7 +14,7 @@ from ray_glocal.hypergradient.gradient.products import EXACT
 from ray_glocal.hypergradient.gradient.step import Carrier, pull_back_step
 from ray_glocal.hypergradient.window.tape import Tape
 
-from .cases import Case, relative
+from ..cases import Case, relative
 
 PLENTY = 2**40
 ROOMS = {"recomputed": 1, "few states": -PLENTY, "host": -1}  # bytes beyond a window's states; of the graphs' any

@@ -25,7 +25,7 @@ from ray_glocal.hypergradient import (
 )
 from ray_glocal.hypergradient.window.tape import Tape
 
-from .cases import OPTIMIZERS, Case, draw, mlp, relative
+from ..cases import OPTIMIZERS, Case, draw, mlp, relative
 
 
 def everything(problem):
