@@ -42,7 +42,7 @@ softmax_backward = torch.ops.aten._softmax_backward_data  # fused: by plain oper
 
 # The nodes that raise where a function marked as once differentiable is differentiated twice. They have no class.
 COMPLAINT = "torch::autograd::Error"
-# A function of torch's own that is once differentiable and not marked, and whose gradient has no graph.
+# A function of torch's own that is differentiable once and not marked so: its backward pass writes by `out=`.
 UNMARKED = ("torch.nn.modules._functions.CrossMapLRN2d",)
 # Where torch makes the classes of operators that others registered: they are named after it, and not its own.
 REGISTERED = "torch._library."
