@@ -8,7 +8,7 @@ import pytest
 
 FAULTS = """
 import resource, torch
-from ray_glocal.hypergradient import heap
+from ray_glocal.hypergradient.state import heap
 heap.hold()
 
 def faults():
