@@ -1,7 +1,7 @@
 """Every private name of torch that hypergradients stand on, each with the reason it is needed.
 
 `tests/hypergradient/test_compat.py` pins each fact on the installed torch: a torch that changes one fails there first,
-by name.
+by name. They hold on torch 2.13; no other was tried.
 """
 
 import sys

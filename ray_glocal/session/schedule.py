@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array
 from ray_glocal.hypergradient import Problem
-from ray_glocal.hypergradient.hyperparameters.adapted import ADAPTED_LR
+from ray_glocal.hypergradient.hyperparameters.outer_variables import ADAPTED_LR
 from ray_glocal.hypergradient.hyperparameters.rates import CLOSE
 from ray_glocal.session.notices import Notices
 from ray_glocal.session.plan import clock, mismatch, peaks

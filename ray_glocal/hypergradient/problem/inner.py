@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.hypergradient.hyperparameters.adapted import ADAPTED_LR, Adapted
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Hyperparameter, HyperValues, Values
+from ray_glocal.hypergradient.hyperparameters.outer_variables import ADAPTED_LR, OuterVariables
 from ray_glocal.hypergradient.problem.clipping import Clipping
 from ray_glocal.hypergradient.problem.losses import Loss, check_graph, check_loss, own_gradients, takes_hyper
 from ray_glocal.hypergradient.problem.ranks import Ranks
@@ -26,7 +26,7 @@ from ray_glocal.hypergradient.state.snapshot import InnerState, Snapshot
 from ray_glocal.hypergradient.state.surroundings import Surroundings
 
 
-class InnerProblem(Adapted):
+class InnerProblem(OuterVariables):
     """A model that is trained by plain steps, any of which can be run again.
 
     The arguments are those of `Problem`. Of the validation loss nothing is evaluated here: a step is put back with what

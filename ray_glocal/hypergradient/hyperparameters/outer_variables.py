@@ -21,7 +21,7 @@ from ray_glocal.hypergradient.rules import rule_for
 ADAPTED_LR = "adapted_lr"
 
 
-class Adapted:
+class OuterVariables:
     """The hyperparameters that an outer problem adapts.
 
     Args:
