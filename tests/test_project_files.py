@@ -45,8 +45,8 @@ def test_every_registry_is_where_contributing_says(module, registry):
 @pytest.mark.parametrize(
     ("table", "file"),
     [
-        ("KINDS", "tests/hypergradient/test_rules.py"),
-        ("GRID", "tests/hypergradient/test_pull_backs.py"),
+        ("KINDS", "tests/hypergradient/rules/test_rules.py"),
+        ("GRID", "tests/hypergradient/rules/test_pull_backs.py"),
         ("OPTIMIZERS", "tests/hypergradient/cases.py"),
         ("JUMPING", "tests/hypergradient/cases.py"),
         ("STEPS", "tests/hypergradient/twin.py"),

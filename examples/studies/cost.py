@@ -26,8 +26,8 @@ from ray_glocal.hypergradient import (
     global_hypergradient,
     record_window,
 )
-from ray_glocal.hypergradient.forward import contract, no_tangents
-from ray_glocal.hypergradient.step import push_forward_step
+from ray_glocal.hypergradient.engines.forward import contract, no_tangents
+from ray_glocal.hypergradient.gradient.step import push_forward_step
 from ray_glocal.koopman import forecaster
 from ray_glocal.session.settings import Settings
 from study import Row, Study, markdown, study

@@ -5,15 +5,15 @@ A `Problem` names the model, optimizer, losses and hyperparameters. `record_wind
 `global_hypergradient` and `finite_differences` compute what they are meant to foretell.
 """
 
-from ray_glocal.hypergradient.adjoint import adjoint_trajectory
-from ray_glocal.hypergradient.clipping import Clipping
-from ray_glocal.hypergradient.forward import forward_trajectory
-from ray_glocal.hypergradient.hyperparameter import Hyperparameter, HyperValues, module_hyperparameters
+from ray_glocal.hypergradient.engines.adjoint import adjoint_trajectory
+from ray_glocal.hypergradient.engines.forward import forward_trajectory
+from ray_glocal.hypergradient.engines.oracle import final_loss, finite_differences, global_hypergradient
+from ray_glocal.hypergradient.hyperparameters.hyperparameter import Hyperparameter, HyperValues, module_hyperparameters
 from ray_glocal.hypergradient.lion import Lion
-from ray_glocal.hypergradient.oracle import final_loss, finite_differences, global_hypergradient
-from ray_glocal.hypergradient.problem import Problem
-from ray_glocal.hypergradient.randomness import Randomness
-from ray_glocal.hypergradient.window import Trajectory, Window, record_window
+from ray_glocal.hypergradient.problem.clipping import Clipping
+from ray_glocal.hypergradient.problem.problem import Problem
+from ray_glocal.hypergradient.state.randomness import Randomness
+from ray_glocal.hypergradient.window.window import Trajectory, Window, record_window
 
 __all__ = [
     "Clipping",

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient._compat import foreach_add_, foreach_lerp, foreach_lerp_, foreach_mul_, foreach_sign_
 
 
 class Lion(torch.optim.Optimizer):
@@ -62,8 +63,8 @@ class Lion(torch.optim.Optimizer):
                 self.state[parameter]["exp_avg"] = torch.zeros_like(parameter)
         moments = [self.state[p]["exp_avg"] for p in parameters]
         beta1, beta2 = group["betas"]
-        directions = torch._foreach_lerp(moments, gradients, 1 - beta1)
-        torch._foreach_sign_(directions)
-        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(parameters, directions, alpha=-group["lr"])
-        torch._foreach_lerp_(moments, gradients, 1 - beta2)
+        directions = foreach_lerp(moments, gradients, 1 - beta1)
+        foreach_sign_(directions)
+        foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        foreach_add_(parameters, directions, alpha=-group["lr"])
+        foreach_lerp_(moments, gradients, 1 - beta2)

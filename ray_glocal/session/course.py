@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ray_glocal.hypergradient import Problem
-from ray_glocal.hypergradient.averages import Averages
-from ray_glocal.hypergradient.state import Values
+from ray_glocal.hypergradient.first_order.averages import Averages
+from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.names import GO_BACK, RESTART, ROLL_BACK
 from ray_glocal.session.divergence import Guard, RestorePoint, Retreat
 from ray_glocal.session.notices import Notices

@@ -10,7 +10,7 @@ import torch
 
 from ray_glocal.forecast import Array, Forecast
 from ray_glocal.hypergradient import Problem
-from ray_glocal.hypergradient.state import Values
+from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.names import entry_key
 from ray_glocal.session.answer import Answer
 from ray_glocal.session.state.trace import Row

@@ -13,8 +13,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array
 from ray_glocal.hypergradient import Problem
-from ray_glocal.hypergradient.problem import ADAPTED_LR
-from ray_glocal.hypergradient.rates import CLOSE
+from ray_glocal.hypergradient.hyperparameters.outer_variables import ADAPTED_LR
+from ray_glocal.hypergradient.hyperparameters.rates import CLOSE
 from ray_glocal.lr_schedulers import clock, parts, peaks
 from ray_glocal.session.notices import Notices
 from ray_glocal.session.plan import mismatch

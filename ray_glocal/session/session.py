@@ -18,9 +18,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from ray_glocal.errors import ArgumentError, UnreadError
 from ray_glocal.hypergradient import Clipping, Hyperparameter, Problem, Randomness
-from ray_glocal.hypergradient.preservation import evaluating
-from ray_glocal.hypergradient.problem import Loss
-from ray_glocal.hypergradient.state import Values, copied, write
+from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
+from ray_glocal.hypergradient.problem.losses import Loss
+from ray_glocal.hypergradient.state.copies import copied, write
+from ray_glocal.hypergradient.state.preservation import evaluating
 from ray_glocal.names import (
     ELASTICITY,
     FINAL_DEVIATION,

@@ -18,9 +18,10 @@ from ray_glocal.hypergradient import (
     forward_trajectory,
     record_window,
 )
-from ray_glocal.hypergradient.schedule import Factor
-from ray_glocal.hypergradient.state import Snapshot, Values
-from ray_glocal.hypergradient.window import Trajectory
+from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
+from ray_glocal.hypergradient.state.snapshot import Snapshot
+from ray_glocal.hypergradient.window.schedule import Factor
+from ray_glocal.hypergradient.window.window import Trajectory
 from ray_glocal.validation.case import Case
 
 

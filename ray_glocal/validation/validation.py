@@ -11,8 +11,8 @@ from torch import nn
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter, Problem
-from ray_glocal.hypergradient.preservation import OptimizerState
-from ray_glocal.hypergradient.problem import Loss
+from ray_glocal.hypergradient.problem.losses import Loss
+from ray_glocal.hypergradient.state.preservation import OptimizerState
 from ray_glocal.koopman import KEPT, forecaster
 from ray_glocal.session.adapted import Adapted
 from ray_glocal.session.arguments import adapted_of

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ray_glocal.hypergradient import Hyperparameter, Lion, Problem, Window, record_window
-from ray_glocal.hypergradient.tape import Tape
+from ray_glocal.hypergradient.window.tape import Tape
 
 CLASSES = 3
 

@@ -8,7 +8,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from ray_glocal.hypergradient import Clipping, Problem, adjoint_trajectory, forward_trajectory, record_window
-from ray_glocal.hypergradient.tape import Tape
+from ray_glocal.hypergradient.window.tape import Tape
 
 from .cases import Case
 

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ray_glocal.hypergradient import Hyperparameter
-from ray_glocal.hypergradient.products import EXACT
+from ray_glocal.hypergradient.gradient.products import EXACT
 from ray_glocal.session import GlocalSession, Settings
 from ray_glocal.session.pacing.budget import Budget, Prices
 

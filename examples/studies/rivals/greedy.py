@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ray_glocal import Hyperparameter
 from ray_glocal.hypergradient import Problem, adjoint_trajectory, record_window
-from ray_glocal.hypergradient.state import Values
+from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.session.pacing.cost import window_steps
 from rivals.training import LOWER, UPPER, VAL_BATCHES, Run, Trained, Training, lost
 from tasks import Batch, loss

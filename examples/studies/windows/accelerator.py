@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from measuring import kernels
-from ray_glocal.hypergradient.products import EXACT
+from ray_glocal.hypergradient.gradient.products import EXACT
 from study import Row, markdown
 from windows.cells import PLAIN, Cell, Setting, asked, distance, foreseen, graphs, held, timed, way
 from windows.inner import Inner

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ray_glocal.hypergradient.kernels.backward import Backward, applied, unseen
+from ray_glocal.hypergradient._compat import applied
+from ray_glocal.hypergradient.kernels.backward import Backward, unseen
 from ray_glocal.hypergradient.kernels.blocks import blockwise, precise
 
 LOG_TWICE_DENSITY = math.log(2 / math.sqrt(2 * math.pi))

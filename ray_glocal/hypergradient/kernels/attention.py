@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ray_glocal.hypergradient._compat import applied, softmax_backward
 from ray_glocal.hypergradient.kernels.autocast import lowered
 from ray_glocal.hypergradient.kernels.backends import fused
-from ray_glocal.hypergradient.kernels.backward import Backward, applied, unseen
+from ray_glocal.hypergradient.kernels.backward import Backward, unseen
 from ray_glocal.hypergradient.kernels.blocks import blockwise, precise
 
 
@@ -171,7 +172,7 @@ def curvature(
     pulled = _centred(torch.bmm(g, value.mT), weights)
     first, moved = weights * pulled, weights * turned
     second = (turned * pulled).baddbmm_(g, c.mT)
-    second = torch.ops.aten._softmax_backward_data(second, weights, -1, weights.dtype)
+    second = softmax_backward(second, weights, -1, weights.dtype)
     return [
         torch.bmm(weights, c).baddbmm_(moved, value),
         torch.bmm(first, b).baddbmm_(second, key).mul_(scale),

@@ -7,18 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ray_glocal.hypergradient._compat import applied, unwatched
+
 Pass = Callable[..., Any]
-
-
-def applied(function: type[torch.autograd.Function], *inputs: Any) -> Any:
-    """Call an autograd function.
-
-    Outside of `torch.func` transforms its `apply` adds to the one it inherits only the reading of a signature, call by
-    call, which takes longer than many a kernel.
-    """
-    transformed = torch._C._are_functorch_transforms_active()
-    holder: Any = function if transformed else super(torch.autograd.Function, function)
-    return holder.apply(*inputs)
 
 
 def unseen(derivative: Pass) -> Pass:
@@ -31,7 +22,7 @@ def unseen(derivative: Pass) -> Pass:
     @wraps(derivative)
     def alone(ctx: Any, *cotangents: Tensor | None) -> Any:
         saved = ctx.saved_tensors
-        with torch._C.DisableTorchFunction():
+        with unwatched():
             return derivative(ctx, saved, *cotangents)
 
     return alone

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ray_glocal.hypergradient.kernels.backward import applied
+from ray_glocal.hypergradient._compat import CUDNN, applied, batch_norm_backward_by_choice, batch_norm_by_choice
 from ray_glocal.hypergradient.kernels.cells import aligned
 from ray_glocal.hypergradient.kernels.normalisation import Grouping, Mask, Normalisation, OfCells, Pass
 
-CUDNN = 1  # what torch calls it
 SMALL = 2**14  # entries up to which torch's passes cost less than calls of ours; the bits are the same
 
 
@@ -29,7 +27,7 @@ class BatchNorm(OfCells):
     def forward(self, x: Tensor, gamma: Tensor | None, beta: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Any]:
         """What `torch.batch_norm` returns the first part of."""
         options = True, self.momentum, self.eps, self.cudnn
-        out, mean, rate, reserve, choice = torch._batch_norm_impl_index(
+        out, mean, rate, reserve, choice = batch_norm_by_choice(
             x, gamma, beta, self.running_mean, self.running_var, *options
         )
         return out, mean, rate, (reserve, choice)
@@ -41,7 +39,7 @@ class BatchNorm(OfCells):
         if choice == CUDNN:  # which takes no other strides, and may write into the reserve
             g, x, reserve = aligned(g, x), aligned(x, x), reserve.clone()
         statistics = self.running_mean, self.running_var, mean, rate
-        found: Sequence[Tensor | None] = torch.ops.aten._batch_norm_impl_index_backward(
+        found: Sequence[Tensor | None] = batch_norm_backward_by_choice(
             choice, x, g, gamma, *statistics, True, self.eps, needed, reserve
         )
         return found

@@ -1,11 +1,12 @@
 """Models as plain torch operations: without compiled code and without cuDNN's recurrent networks."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
+
+from ray_glocal.hypergradient._compat import compiler_is_loaded
 
 
 def differentiable_in_eval(model: nn.Module) -> AbstractContextManager[object]:
@@ -31,7 +32,7 @@ def _without_cudnn() -> Iterator[None]:
 def _uncompiled() -> AbstractContextManager[object]:
     """Skip what `torch.compile` made, which has no double backward and does not see hooks that come later."""
     # Looking before importing: the compiler takes seconds to load, and where nobody loaded it nothing is compiled.
-    if "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"):
+    if not compiler_is_loaded() or not hasattr(torch.compiler, "set_stance"):
         return nullcontext()
     stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
     return stance

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ray_glocal.hypergradient._compat import applied, unwatched
 from ray_glocal.hypergradient.kernels.autocast import active
-from ray_glocal.hypergradient.kernels.backward import Backward, applied, unseen
+from ray_glocal.hypergradient.kernels.backward import Backward, unseen
 from ray_glocal.hypergradient.kernels.blocks import precise
 
 Function = Callable[..., Tensor]
@@ -93,7 +94,7 @@ class Gradient(Backward):
         function: Function, pull_back: PullBack, wanted: Sequence[bool], g: Tensor, *inputs: Tensor
     ) -> tuple[Tensor | None, ...]:
         """Torch's, of the function run once more."""
-        with torch.enable_grad(), torch._C.DisableTorchFunction():
+        with torch.enable_grad(), unwatched():
             leaves = [x.detach().requires_grad_(wants) for x, wants in zip(inputs, wanted, strict=True)]
             return gradient([function(*leaves)], leaves, [g])
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ray_glocal.hypergradient._compat import applied
 from ray_glocal.hypergradient.kernels.autocast import raised
-from ray_glocal.hypergradient.kernels.backward import applied
 from ray_glocal.hypergradient.kernels.cells import aligned
 from ray_glocal.hypergradient.kernels.normalisation import Grouping, Mask, Normalisation, OfCells, Pass
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ray_glocal.hypergradient._compat import applied
 from ray_glocal.hypergradient.kernels.autocast import raised
-from ray_glocal.hypergradient.kernels.backward import applied
 from ray_glocal.hypergradient.kernels.blocks import blockwise, precise
 from ray_glocal.hypergradient.kernels.normalisation import Kernel, Mask, Normalisation, Pass
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ray_glocal.hypergradient.kernels.backward import applied
+from ray_glocal.hypergradient._compat import applied
 from ray_glocal.hypergradient.kernels.cells import aligned, entries, line, sums
 
 

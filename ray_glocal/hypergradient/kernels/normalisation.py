@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ray_glocal.hypergradient.kernels.backward import Backward, applied, unseen
+from ray_glocal.hypergradient._compat import applied
+from ray_glocal.hypergradient.kernels.backward import Backward, unseen
 from ray_glocal.hypergradient.kernels.blocks import precise
 from ray_glocal.hypergradient.kernels.cells import aligned, entries, line, sums, wide
 

@@ -1,9 +1,7 @@
 """Which of torch's functions are replaced, and when."""
 
-import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import torch
@@ -11,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from ray_glocal.hypergradient._compat import entered, transforms_run
+from ray_glocal.hypergradient._compat import weight_norm as named_weight_norm
 from ray_glocal.hypergradient.kernels import (
     activation,
     autocast,
@@ -40,7 +40,7 @@ REPLACED: Mapping[Any, Kernel] = {
     torch.batch_norm: batch_norm.batch_norm,
     torch.group_norm: group_norm.group_norm,
     torch.instance_norm: batch_norm.instance_norm,
-    torch._weight_norm: weight_norm,
+    named_weight_norm: weight_norm,
     torch.cdist: distance.cdist,
     F.pdist: distance.pdist,
     F.hardsigmoid: hardsigmoid,
@@ -103,22 +103,12 @@ class Substitution(TorchFunctionMode):
 
 def differentiated(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     """Whether autograd, and nothing else, records what is done to these arguments."""
-    if not torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+    if not torch.is_grad_enabled() or transforms_run():
         return False
     tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
     if any(t.is_nested or (t.device.type not in autocast.DEVICES and autocast.active(t.device)) for t in tensors):
         return False
     return any(t.requires_grad for t in tensors)
-
-
-@cache
-def entered(function: types.FunctionType) -> types.FunctionType:
-    """A function of torch's whose inner calls a mode sees; by itself, it would be left to the mode as a whole."""
-    seen = dict.fromkeys(("has_torch_function", "has_torch_function_variadic"), lambda *_: False)
-    inside = {**function.__globals__, **seen}
-    copy = types.FunctionType(function.__code__, inside, function.__name__, function.__defaults__)
-    copy.__kwdefaults__ = function.__kwdefaults__
-    return copy
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Functions of torch's without a second derivative, or with a wrong one, that nothing of ours takes the place of.
 
 Seen on torch 2.13; a test looks whether torch still fails there. Autograd functions that torch wrote in Python are not
-among them, for no mode sees those: `hypergradient.graph` finds them.
+among them, for no mode sees those: `hypergradient.gradient.graph` finds them.
 """
 
 import inspect
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient._compat import standard_gamma
 
 MISSING = "torch has no second derivative of it"
 WRONG = "torch's second derivative of it is wrong"
@@ -78,7 +79,7 @@ UNSUPPORTED: Mapping[Any, Sequence[Unsupported]] = {
     ),
     torch.segment_reduce: (Unsupported("segment_reduce", MISSING),),
     torch.as_strided_scatter: (Unsupported("as_strided_scatter", WRONG),),
-    torch._standard_gamma: (Unsupported("Gamma.rsample in its shape", MISSING),),
+    standard_gamma: (Unsupported("Gamma.rsample in its shape", MISSING),),
     # new in torch 2.13; in chunks its gradient is computed ahead, as if it were a constant
     **(
         {F.linear_cross_entropy: (Unsupported("linear_cross_entropy", WRONG, "options", lambda o: o is not None),)}

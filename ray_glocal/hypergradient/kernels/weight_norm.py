@@ -7,9 +7,9 @@ pulled back to g r P(c) in v, and to <c, u> in g.
 from collections.abc import Sequence
 from functools import partial
 
-import torch
 from torch import Tensor
 
+from ray_glocal.hypergradient._compat import weight_norm as plain_weight_norm
 from ray_glocal.hypergradient.kernels.formula import Cotangents, by_pull_back
 
 
@@ -17,7 +17,7 @@ def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor | None:
     """Rows of v along its first or last dimension, each as long as its entry of g says; others are right by torch."""
     if dim not in (0, v.ndim - 1):
         return None
-    return by_pull_back(partial(torch._weight_norm, dim=dim), partial(_pulled_back, dim), v, g)
+    return by_pull_back(partial(plain_weight_norm, dim=dim), partial(_pulled_back, dim), v, g)
 
 
 def _pulled_back(dim: int, saved: Sequence[Tensor], cotangents: Cotangents) -> Cotangents:

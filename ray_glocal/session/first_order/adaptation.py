@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from ray_glocal.forecast import Array
-from ray_glocal.hypergradient.averages import EVERY
-from ray_glocal.hypergradient.batch import owned
-from ray_glocal.hypergradient.first_order import FirstOrder as Measured
-from ray_glocal.hypergradient.first_order import first_order, rates_alone
-from ray_glocal.hypergradient.state import Values
-from ray_glocal.hypergradient.trained import listed
+from ray_glocal.hypergradient.first_order.averages import EVERY
+from ray_glocal.hypergradient.first_order.derivatives import FirstOrder as Measured
+from ray_glocal.hypergradient.first_order.derivatives import first_order, rates_alone
+from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
+from ray_glocal.hypergradient.problem.trained import listed
+from ray_glocal.hypergradient.state.batch import owned
 from ray_glocal.session.answer import Answer
 from ray_glocal.session.course import Course
 from ray_glocal.session.divergence import raised, weight_decays

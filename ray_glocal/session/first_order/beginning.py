@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ray_glocal.hypergradient import Problem
-from ray_glocal.hypergradient.state import Values
+from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.session.divergence import RELIEF, weight_decays
 
 

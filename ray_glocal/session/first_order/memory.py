@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ray_glocal.forecast import Array
 from ray_glocal.hypergradient import Problem
-from ray_glocal.hypergradient.hyperparameter import DECAY_RATES
+from ray_glocal.hypergradient.hyperparameters.hyperparameter import DECAY_RATES
 from ray_glocal.session.divergence import raised
 from ray_glocal.session.first_order.tuning import ABOVE, FAINT, LEVEL, MEAN, SQUARE
 

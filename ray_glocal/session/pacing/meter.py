@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-from ray_glocal.hypergradient.ranks import Ranks
+from ray_glocal.hypergradient.problem.ranks import Ranks
 from ray_glocal.session.pacing.cost import PLAIN, SEARCH, UPKEEP, Cost
 
 WARM_UP = 2  # plain steps at the start that set things up

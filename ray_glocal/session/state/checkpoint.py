@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Randomness
-from ray_glocal.hypergradient.state import InnerState, Slope, Snapshot
+from ray_glocal.hypergradient.state.snapshot import InnerState, Slope, Snapshot
 from ray_glocal.names import SESSION_FILE
 from ray_glocal.session.adapted import Folder
 from ray_glocal.session.state.plain import decoded, encoded

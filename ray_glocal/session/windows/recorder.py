@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray_glocal.hypergradient import Problem, Window
-from ray_glocal.hypergradient.state import Snapshot
+from ray_glocal.hypergradient.state.snapshot import Snapshot
 from ray_glocal.session.pacing.timetable import Timetable
 from ray_glocal.session.settings import Settings
 

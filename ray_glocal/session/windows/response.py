@@ -7,7 +7,7 @@ import torch
 
 from ray_glocal.forecast import Array
 from ray_glocal.hypergradient import Problem
-from ray_glocal.hypergradient.state import Values
+from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.windows.gate import Verdicts, judge
 from ray_glocal.session.windows.heat import tempered

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.hypergradient.graph import once_differentiable, wrong_twice
+from ray_glocal.hypergradient.gradient.graph import once_differentiable, wrong_twice
 from ray_glocal.hypergradient.kernels import activation, batch_norm, twice_differentiable
 from ray_glocal.hypergradient.kernels.substitution import REPLACED
 from ray_glocal.hypergradient.kernels.unsupported import MISSING, REMEDIES, SPARSE, UNSUPPORTED, WRONG

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory, record_window
 from ray_glocal.hypergradient.kernels import batch_norm, substitution, twice_differentiable
-from ray_glocal.hypergradient.tape import Tape
+from ray_glocal.hypergradient.window.tape import Tape
 
 from .test_substitution import DEVICES, cuda, curvature, nodes, step
 

@@ -1,0 +1,1 @@
+"""Hypergradients without Hessian products, at averaged weights."""

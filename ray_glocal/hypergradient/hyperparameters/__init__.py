@@ -1,0 +1,1 @@
+"""What the outer problem adapts: names, values, coordinates, and the options of an optimizer that follow them."""

@@ -1,0 +1,1 @@
+"""The bilevel problem: what trains, the inner step, and the outer loss."""

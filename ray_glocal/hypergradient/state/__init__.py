@@ -1,0 +1,1 @@
+"""What an inner step depends on: copied before it, and put back where the step is run again."""
