@@ -30,6 +30,7 @@ FRESH = 2  # and after no more roll-backs than these
 LEARNED = 0.1  # share of the first loss by which a run that learned anything fell
 SHRUNK = 0.7  # of their length: weights that came from further are being shrunk, by weight decay
 RELIEF = 0.1  # factor on a weight decay that is to blame
+CHECK_EVERY = 8  # inner steps between looks at the training loss, for each look waits for the device
 MOST_ROLLBACKS = 12  # afterwards the run is left to whoever schedules it
 
 
@@ -158,6 +159,13 @@ class Guard:
         told = _numbers(losses)
         return self._jumped("training", sum(told) / len(told), self.first_training_loss, self.first_training_loss)
 
+    def idle(self, losses: Sequence[Tensor]) -> bool:
+        """Whether some training losses in a row are no better than those with which training began."""
+        if self.first_training_loss is None or not losses:
+            return False
+        told = _numbers(losses)
+        return sum(told) / len(told) >= raised(self.first_training_loss, -LEARNED)
+
     def validation_jumped(self, loss: float) -> str:
         """The sentence that says the validation loss has left the range of the last good one, or an empty one."""
         assert self.good is not None
@@ -213,11 +221,12 @@ class Guard:
     def collapsed(self, loss: float, problem: Problem) -> str:
         """The sentence that says a run has gone far for nothing; empty where it has not.
 
-        A run that had learned may overfit, and has not collapsed before it stands where it began.
+        A run that had learned may overfit, and has not collapsed before it stands nearly where it began: a dead network
+        is a little better than an untrained one, for it knows how frequent the answers are.
         """
         assert self.first is not None
         assert self.origin is not None
-        if loss < (self.origin if self.learned else raised(self.origin, -LEARNED)):
+        if loss < raised(self.origin, -(MARGIN if self.learned else LEARNED)):
             return ""
         distance = self.first.distance(problem)
         if distance <= FAR:

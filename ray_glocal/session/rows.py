@@ -93,6 +93,18 @@ def standing_rows(step: int, problem: Problem, values: Values, gate: str, reason
     return [Row(step, label, _norm(entries[part]), nan, nan, nan, gate, reason) for label, part in _shown(problem)]
 
 
+def moved_rows(step: int, problem: Problem, before: Values, after: Values, told: str, otherwise: str) -> list[Row]:
+    """Rows of values that move without a window; `told` says why some do, `otherwise` why others do not."""
+    start, end, nan = flat(before), flat(after), math.nan
+    rows = []
+    for label, part in _shown(problem):
+        moves = not np.array_equal(start[part], end[part])
+        gate = Answer.ACT.value if moves else Answer.HOLD.value
+        reason = f"{told}; moves to {_norm(end[part]):.4g}" if moves else otherwise
+        rows.append(Row(step, label, _norm(start[part]), nan, nan, nan, gate, reason))
+    return rows
+
+
 def entry_metrics(kind: str, problem: Problem, column: Array) -> dict[str, float]:
     """One metric for each entry, its name after `kind`, or the norm of many."""
     return {kind + entry_key(label): _norm(column[part]) for label, part in _shown(problem)}

@@ -43,6 +43,7 @@ from ray_glocal.session.adapted import Adapted, Folder
 from ray_glocal.session.arguments import adapted_of, whole_steps
 from ray_glocal.session.course import Course
 from ray_glocal.session.curve import forecast_final_loss
+from ray_glocal.session.divergence import CHECK_EVERY
 from ray_glocal.session.first_order.adaptation import FirstOrder
 from ray_glocal.session.loop import Loop
 from ray_glocal.session.notices import Notices
@@ -65,7 +66,6 @@ Answer = TypeVar("Answer")
 logger = logging.getLogger(__name__)
 
 AVERAGED = "module."  # before the names of an `AveragedModel`'s weights
-CHECK_EVERY = 8  # inner steps between looks at the training loss, for each look waits for the device
 
 
 class GlocalSession:

@@ -16,9 +16,8 @@ from ray_glocal.hypergradient.first_order.derivatives import first_order, rates_
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.hypergradient.problem.trained import listed
 from ray_glocal.hypergradient.state.batch import owned
-from ray_glocal.session.answer import Answer
 from ray_glocal.session.course import Course
-from ray_glocal.session.divergence import raised, weight_decays
+from ray_glocal.session.divergence import CHECK_EVERY, raised, weight_decays
 from ray_glocal.session.effect import say_cut_off
 from ray_glocal.session.first_order.account import answers, plain_forecast
 from ray_glocal.session.first_order.beginning import Beginning
@@ -28,11 +27,12 @@ from ray_glocal.session.first_order.memory import Kinds, Memory
 from ray_glocal.session.first_order.observation import Observation
 from ray_glocal.session.first_order.probe import Probed, probe
 from ray_glocal.session.first_order.rates import follow
+from ray_glocal.session.first_order.reported import Reported
 from ray_glocal.session.first_order.search import WAITS, search
-from ray_glocal.session.first_order.tuning import ABOVE, CEILING, NEAR, PROBED, SETTLED, STANDS, START, UP
+from ray_glocal.session.first_order.tuning import ABOVE, CEILING, LOSING, NEAR, SETTLED, STANDS, START, UP
 from ray_glocal.session.pacing.cost import PLAIN, REPORT, SEARCH, WINDOW, report_steps
 from ray_glocal.session.pacing.timetable import timetable
-from ray_glocal.session.rows import Seen, standing_rows, window_rows
+from ray_glocal.session.rows import Seen, moved_rows, window_rows
 from ray_glocal.session.windows.outer import potential
 
 FORWARD = 1 / 3  # of a step
@@ -63,6 +63,7 @@ class FirstOrder:
         self._last = 0  # step of the last observation
         self._probed: Probed | None = None  # until the first step is taken
         self._began = Beginning(0, course.values)
+        self._reported = Reported(math.inf, course.values)
         self.count = 0
         course.forget = self._forget
 
@@ -89,25 +90,19 @@ class FirstOrder:
             return
         course = self.course
         self._probed = probe(self.problem, batch, course.values)
-        course.meter.cost.extra_steps += 1 + FORWARD * len(PROBED)
+        course.meter.cost.extra_steps += 1 + FORWARD * self._probed.tried
         if self._probed.rate is not None:
             start = torch.tensor(START * self._probed.rate, dtype=torch.float64)
             values = {**course.values, **{hyper.name: hyper.clip(start) for hyper in self._rates}}
-            self._record_probe(self._probed.rate, values)
-            course.set_values(values)
+            told = f"the first update leads lowest at a rate of {self._probed.rate:g}"
+            self._record(values, f"{told}: the search begins at {START:g} of that", WAITS)
             self._began = Beginning(0, values)
 
-    def _record_probe(self, rate: float, values: Values) -> None:
-        course, rates = self.course, {hyper.name for hyper in self._rates}
-        told = f"the first update leads lowest at a rate of {rate:g}: the search begins at {START:g} of that"
-        rows = standing_rows(course.step_count, self.problem, course.values, Answer.HOLD.value, WAITS)
-        moved = [
-            replace(row, gate=Answer.ACT.value, reason=f"{told}; moves to {float(values[row.hyperparameter]):.4g}")
-            if row.hyperparameter in rates
-            else row
-            for row in rows
-        ]
-        course.trace.append(moved)
+    def _record(self, values: Values, told: str, otherwise: str) -> None:
+        """Put down that some of the present values move, and go over to them."""
+        course = self.course
+        course.trace.append(moved_rows(course.step_count, self.problem, course.values, values, told, otherwise))
+        course.set_values(values)
 
     def _told_unrepeatable(self) -> bool:
         """Whether no step can be run a second time; said once."""
@@ -168,9 +163,24 @@ class FirstOrder:
 
     def review(self, loss: float) -> None:
         """At a report, whose loss is of a whole pass: is training alive, and is there room where nothing is planned?"""
-        if not self._starved(loss) and not self.searching and loss <= raised(self.memory.level, NEAR):
-            self._trust(loss)  # a checkpoint of this step need not hold another state to go back to
+        if not self._starved(loss) and not self.searching:
+            if loss <= raised(self.memory.level, NEAR):
+                self._trust(loss)  # a checkpoint of this step need not hold another state to go back to
+            self._compare(loss)
         self.timetable.review(self.course.step_count)
+
+    def _compare(self, loss: float) -> None:
+        """Take back what was moved since the last report, learning rates apart, where the loss has risen since."""
+        course, before = self.course, self._reported
+        rates = {hyper.name for hyper in self._rates}
+        kept = {name: value for name, value in before.values.items() if name not in rates}
+        moved = any(not torch.equal(course.values[name], value) for name, value in kept.items())
+        if moved and loss > raised(before.loss, LOSING):
+            values = {**course.values, **kept}
+            told = f"the validation loss has risen from {before.loss:.4g} to {loss:.4g} since the last report"
+            self._record(values, f"{told}: back to what it was there", f"{told}: what has moved since is taken back")
+            self.memory = self.memory.unlearn()
+        self._reported = Reported(loss, course.values)
 
     def _starts(self, step: int) -> bool:
         return self.timetable.searches(step) if self.searching else self.timetable.starts(step)
@@ -239,17 +249,24 @@ class FirstOrder:
     def _rise(self, loss: float) -> str:
         """The sentence that says the loss has risen, which a few batches may seem to say by themselves."""
         guard, course, memory = self.course.guard, self.course, self.memory
-        told = guard.rose(loss, memory.best)
+        told = guard.rose(loss, memory.best) or self._died(loss)
         stands = memory.above >= STANDS and not (course.outline.annealed and course.progress >= SETTLED)
         if not (told or stands) or not math.isfinite(loss):
             return told
-        lowest, whole = course.lowest, course.averaged_loss()
-        told = guard.rose(whole, lowest)
+        # The last whole pass may be older than the best of the few batches.
+        lowest, whole = min(course.lowest, raised(memory.best, NEAR)), course.averaged_loss()
+        told = guard.rose(whole, lowest) or self._died(whole)
         if not told and stands and whole > raised(lowest, ABOVE):
             told = f"the validation loss, {whole:.3g}, has stayed above {lowest:.3g} for {memory.above} looks"
         if not told:
             self.memory = replace(memory, above=0)
         return told
+
+    def _died(self, loss: float) -> str:
+        """The sentence that says that training has gone far for nothing, by both losses."""
+        told = self.course.guard.collapsed(loss, self.problem)
+        lately = self.course.train_losses[-CHECK_EVERY:] if told else []
+        return told if self.course.guard.idle(self.problem.ranks.mean(lately)) else ""
 
     def retreat(self, trouble: str, *, to_first: bool) -> bool:
         """Go back to a good state; rates that are to blame are not raised to where training was lost again."""
@@ -307,7 +324,7 @@ class FirstOrder:
         if self.searching:
             return search(seen, self.memory, self.kinds, self._at_the_top())
         rates, known = follow(seen, self.memory.learn(seen.elasticity), self.kinds)
-        move = rates + descend(known, self.kinds, seen.line, seen.weight)
+        move = rates + descend(known, self.kinds, seen.line, seen.weight, seen.progress)
         told = answers(seen, known, move, self.kinds, self.problem)
         return Decision(move, known, [answer for answer, _ in told], [reason for _, reason in told])
 
@@ -351,7 +368,7 @@ class FirstOrder:
         far = np.where(
             self.kinds.rates,
             0.0 if alone else UP * outline.height(step),
-            np.abs(descend(known, self.kinds, self._logarithms(self.course.values))),
+            np.abs(descend(known, self.kinds, self._logarithms(self.course.values), progress=self.course.progress)),
         )
         return potential(self.elasticity, known.deviation, far, loss, left)
 
@@ -370,6 +387,7 @@ class FirstOrder:
         return self.timetable.scarcity()
 
     def _forget(self) -> None:
+        self._reported = Reported(math.inf, self.course.values)  # it was on another path
         self._batch, self._since, self._last = None, None, self.course.step_count
         self.timetable.plan(self.course.step_count)
 
@@ -381,14 +399,14 @@ class FirstOrder:
     def as_plain(self) -> dict[str, Any]:
         """What was seen and planned."""
         told = {"memory": self.memory.as_plain(), "since": self._since, "last": self._last, "count": self.count}
-        told |= {"began": self._began.as_plain()}
+        told |= {"began": self._began.as_plain(), "reported": dict(vars(self._reported))}
         return {**told, "timetable": self.timetable.as_plain()}
 
     def load_plain(self, plain: Mapping[str, Any]) -> None:
         """Inverse of `as_plain`."""
         self.memory, self._since = Memory.from_plain(plain["memory"]), plain["since"]
         self._last, self.count = plain["last"], plain["count"]
-        self._began = Beginning(**plain["began"])
+        self._began, self._reported = Beginning(**plain["began"]), Reported(**plain["reported"])
         self.timetable.load_plain(plain["timetable"])
 
     def open_as_plain(self) -> list[dict[str, Any]]:

@@ -2,29 +2,35 @@
 
 Each entry moves by its mean derivative over the root mean square of the same, the step of Adam (Kingma and Ba 2015,
 arXiv:1412.6980) taken as an outer optimizer: what keeps its sign moves by whole steps however small it is, and what
-drowns in noise hardly moves. Steps are longer where the loss depends strongly on an entry, and where a value is so
-small that nothing depends on it yet: a penalty of a millionth has a small derivative for being small. Only together
-may the entries promise no more than a first-order model can keep.
+drowns in noise hardly moves. Steps are longer where the loss depends strongly on an entry, shorter where it hardly
+does, and long again where a value is so small that nothing depends on it yet: a penalty of a millionth has a small
+derivative for being small. Only together may the entries promise no more than a first-order model can keep.
 """
+
+import math
 
 import numpy as np
 
 from ray_glocal.forecast import Array
 from ray_glocal.session.first_order.memory import Kinds, Memory
 from ray_glocal.session.first_order.tuning import (
+    CERTAIN,
+    EARLY,
     HEAVIEST,
     LONGEST,
     PROMISE,
     PROMISED,
     RAISE,
     RATE,
+    SHORTEST,
     STRIDE,
     STRONG,
     SURE,
+    WEAK,
 )
 
 
-def descend(memory: Memory, kinds: Kinds, line: Array, weight: float = 1.0) -> Array:
+def descend(memory: Memory, kinds: Kinds, line: Array, weight: float = 1.0, progress: float = 1.0) -> Array:
     """Displacements on the line, shape [q]; zero for learning rates and decay rates.
 
     Args:
@@ -32,11 +38,14 @@ def descend(memory: Memory, kinds: Kinds, line: Array, weight: float = 1.0) -> A
         kinds: What the entries are.
         line: Coordinates of the present values, shape [q].
         weight: Twentieths of training that the last observation stands for.
+        progress: Share of training that has passed.
     """
     size = np.abs(memory.average)
-    length = RATE * min(weight, HEAVIEST) * np.clip(size / STRONG, 1.0, LONGEST)
+    # The stretch of an observation is a share of the steps so far, so that early ones show less of what is to come.
+    grown = size * max(1.0, math.sqrt(EARLY / progress))
+    length = RATE * min(weight, HEAVIEST) * np.clip(grown / STRONG, np.clip(grown / WEAK, SHORTEST, 1.0), LONGEST)
     if memory.count >= SURE:
-        faint = kinds.scaled(line) & (memory.average < 0)
+        faint = kinds.scaled(line) & (memory.ratio < -CERTAIN)
         length = np.where(faint, np.maximum(length, _raised(size)), length)
     move = np.where(kinds.others, -memory.ratio * np.minimum(length, STRIDE), 0.0)
     promised = float(np.sum(np.abs(move * memory.average)))

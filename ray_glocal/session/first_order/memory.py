@@ -11,7 +11,7 @@ from ray_glocal.forecast import Array
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import DECAY_RATES
 from ray_glocal.session.divergence import raised
-from ray_glocal.session.first_order.tuning import ABOVE, FAINT, LEVEL, MEAN, SQUARE
+from ray_glocal.session.first_order.tuning import ABOVE, DOUBT, FAINT, LEVEL, MEAN, SQUARE
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,14 @@ class Memory:
         unknown = np.full_like(self.felt, np.nan)
         return replace(self, searching=False, felt=unknown, level=min(self.level, self.best), above=0)
 
+    def unlearn(self) -> "Memory":
+        """Without the observations of all entries: what they led to has done harm."""
+        return replace(self, mean=np.zeros_like(self.mean), square=np.zeros_like(self.square), count=0)
+
     @property
     def average(self) -> Array:
-        """Mean of the elasticities; zero before the first."""
-        return self.mean / (1 - MEAN**self.count) if self.count else self.mean
+        """Mean of the elasticities and of some zeros, for one or two observations say little; zero before the first."""
+        return self.mean / (1 - MEAN ** (self.count + DOUBT)) if self.count else self.mean
 
     @property
     def spread(self) -> Array:

@@ -23,10 +23,12 @@ class Probed:
     Args:
         rate: At which the first update leads lowest on its own batch; None where none leads down.
         loss: Training loss before it.
+        tried: Rates that were tried.
     """
 
     rate: float | None
     loss: float
+    tried: int
 
 
 def probe(problem: Problem, batch: Any, values: Values) -> Probed:
@@ -46,7 +48,10 @@ def probe(problem: Problem, batch: Any, values: Values) -> Probed:
         loss, gradients = _gradients(problem, part, leaves)
         update = _update(problem, gradients)
 
+        tried: list[float] = []
+
         def at(rate: float) -> float:
+            tried.append(rate)
             with torch.no_grad():
                 write(list(problem.parameters), torch._foreach_add(state.parameters, update, alpha=rate))
             start.restore()
@@ -56,7 +61,7 @@ def probe(problem: Problem, batch: Any, values: Values) -> Probed:
 
         rate, lowest = _lowest(at)
         first = _finite(problem.ranks.mean([loss])[0])
-    return Probed(rate if lowest < first else None, float(loss))
+    return Probed(rate if lowest < first else None, float(loss), len(tried))
 
 
 def _lowest(at: Callable[[float], float]) -> tuple[float, float]:

@@ -36,17 +36,23 @@ MEAN, SQUARE = 0.7, 0.9  # weights of the earlier derivatives in their mean and 
 # On 29 November 2026, in whole sessions at a budget of a tenth: with all of the following suite 1.046, without 1.094.
 STRONG = 0.04  # elasticity from which moves grow in proportion; .03: suite 1.060, .01: 1.078
 LONGEST = 8.0  # times the length of a move of a weak one; 5: suite 1.057
+WEAK = 0.001  # elasticity below which moves shrink in proportion: nothing is learned yet, and all is noise
+SHORTEST = 0.1  # times the length of a move, at which they end to shrink; .3: suite the same
+EARLY = 0.5  # share of training before which elasticities count for more, by the root of how much earlier they come
+DOUBT = 1  # observations of zero that count in a mean; none: single observations lead two tasks far astray
 STRIDE = 3.0  # coordinates that one move may be long; 2: suite the same
 PROMISE = 3.0  # relative change of the loss that a step may promise, all entries together; 1 with shorter moves: 1.082
 # Penalties and labels that noise spoils, from too little (six small problems, budget .15): with these .95 of the loss.
 RAISE = 1.5  # coordinates by which a value too small to matter is raised at most
 PROMISED = 0.03  # relative change of the loss that is hoped for of it
 SURE = 4  # observations before it is; 1: suite 1.077
+CERTAIN = 0.7  # mean over root mean square before it is: noise would raise a dozen strengths of noise for nothing
 FAINT = -2.0  # logit below which a coordinate scales its value as a logarithm does
 CLEAR = 0.5  # mean over root mean square from which the trace calls a move an act and not a small one
 
 # ---- losses ----
 
 LEVEL = 0.5  # weight of the earlier losses in their level; untested
+LOSING = 0.1  # share by which a report may be above the one before; beyond it the moves between them are taken back
 NEAR = 0.1  # share of the level above it, up to which a state is worth going back to; untested
 ABOVE, STANDS = 0.3, 3  # share of the best level above it, and so many observations in a row: training has got stuck
