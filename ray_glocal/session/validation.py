@@ -46,9 +46,12 @@ class Validation:
 
     def next_few(self) -> list[Any]:
         """The batches of the next window; over the windows all batches take their turn."""
-        start = self.cursor
+        start, self.cursor = self.cursor, (self.cursor + self.per_window) % self.count
+        return self.few(start)
+
+    def few(self, start: int) -> list[Any]:
+        """As many, from a place on; of a loader that shuffles any others."""
         end = start + self.per_window
-        self.cursor = end % self.count
         if end <= self.count:
             return self._take(start, end)
         return self._take(start, None) + self._take(0, end - self.count)

@@ -1,5 +1,7 @@
 """Training batches and validation batches: what is drawn, in which order, and what it disturbs."""
 
+from statistics import fmean
+
 import numpy as np
 import pytest
 import torch
@@ -170,4 +172,4 @@ def test_the_mean_runs_over_all_batches_one_at_a_time():
         assert alive == [batch]
         return float(batch)
 
-    assert Validation(Loader(), 2).mean(loss) == 2.0
+    assert Validation(Loader(), 2).mean(lambda batches: fmean(loss(batch) for batch in batches)) == 2.0

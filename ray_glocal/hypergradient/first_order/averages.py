@@ -47,11 +47,13 @@ class Averages:
         self.near, self.far = _started(self._own), _started(self._own)
         self._group()
 
-    @torch.no_grad()
     def update(self, step: int) -> None:
         """Take the weights after `step` inner steps in, if it is their turn."""
-        if step % EVERY:
-            return
+        if step % EVERY == 0:  # ahead of all else, for this is asked at every step
+            self._take(step)
+
+    @torch.no_grad()
+    def _take(self, step: int) -> None:
         if not self._still():
             self._follow()
         near, far = weight(NEAR, step), weight(FAR, step)

@@ -16,7 +16,7 @@ from ray_glocal.hypergradient.problem.clipping import Clipping
 from ray_glocal.hypergradient.problem.losses import Loss, check_graph, check_loss, own_gradients, takes_hyper
 from ray_glocal.hypergradient.problem.ranks import Ranks
 from ray_glocal.hypergradient.problem.statistics import Exploration, tracked
-from ray_glocal.hypergradient.problem.trained import check_trained, named, trained
+from ray_glocal.hypergradient.problem.trained import check_trained, named, trained, training_now
 from ray_glocal.hypergradient.state.batch import owned
 from ray_glocal.hypergradient.state.buffers import Buffers
 from ray_glocal.hypergradient.state.copies import copied, write
@@ -55,6 +55,7 @@ class InnerProblem(OuterVariables):
         self.val_loss, self._val_reads = val_loss, takes_hyper(val_loss)
         self.model, self.ranks = model, Ranks(model)
         parameters, self.group_of = trained(optimizer)
+        self._training = training_now(optimizer)
         super().__init__(hyperparameters, optimizer, parameters, read=self.train_reads or self._val_reads)
         self.clipping, self.accumulate, self.averaged = clipping, accumulate, averaged
         self.scaler = scaler if scaler is not None and scaler.is_enabled() else None
@@ -81,11 +82,11 @@ class InnerProblem(OuterVariables):
         Raises:
             ArgumentError: See the class; the model may have changed in the meantime.
         """
-        found, groups = trained(self.optimizer)
-        if len(found) == len(self.parameters) and all(a is b for a, b in zip(found, self.parameters, strict=True)):
+        training = training_now(self.optimizer)
+        if training == self._training:
             return False
         check_trained(self.model, self.optimizer)
-        self.parameters, self.group_of = found, groups
+        self._training, (self.parameters, self.group_of) = training, trained(self.optimizer)
         self.surroundings = self._surroundings()
         return True
 

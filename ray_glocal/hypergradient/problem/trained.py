@@ -17,6 +17,11 @@ def trained(optimizer: torch.optim.Optimizer) -> tuple[tuple[Tensor, ...], tuple
     return tuple(p for p, _ in found), tuple(g for _, g in found)
 
 
+def training_now(optimizer: torch.optim.Optimizer) -> list[bool]:
+    """Which of an optimizer's parameters require gradients; as quick as can be, for it is asked every few steps."""
+    return [parameter.requires_grad for group in optimizer.param_groups for parameter in group["params"]]
+
+
 def named(model: nn.Module, parameter: Tensor) -> str:
     """A parameter's name in its model."""
     names = (name for name, other in model.named_parameters() if other is parameter)

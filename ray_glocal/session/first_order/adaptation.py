@@ -64,6 +64,7 @@ class FirstOrder:
         self._probed: Probed | None = None  # until the first step is taken
         self._began = Beginning(0, course.values)
         self._reported = Reported(math.inf, course.values)
+        self._good_batches: int | None = None  # see `_trust`
         self.count = 0
         course.forget = self._forget
 
@@ -196,10 +197,11 @@ class FirstOrder:
 
     def _observe(self) -> None:
         course = self.course
+        batches = course.validation.cursor
         found = self._measured()
         course.meter.cost.extra_steps += self._counted(searching=self.searching)
         self.count += 1
-        if self._lost(found.loss, found.derivatives):
+        if self._lost(found.loss, found.derivatives, batches):
             return
         seen = self._seen(found.derivatives, found.loss)
         searching, lowest = self.searching, self.memory.lowest
@@ -224,7 +226,7 @@ class FirstOrder:
             say_cut_off(self.problem, course.notices, found.derivatives[None].numpy())
         return found
 
-    def _lost(self, loss: float, derivatives: Tensor) -> bool:
+    def _lost(self, loss: float, derivatives: Tensor, batches: int) -> bool:
         """Retreat from what is no number, or from a rise; remember the state otherwise."""
         memory = self.memory
         trouble = "" if bool(torch.isfinite(derivatives).all()) else "a hypergradient is not finite"
@@ -235,13 +237,18 @@ class FirstOrder:
         if trouble:  # nowhere to go
             return True
         if loss <= (memory.lowest if self.searching else raised(memory.level, NEAR)):
-            self._trust(loss)
+            self._trust(loss, batches)
         self.memory = self.memory.judge(loss)
         return False
 
-    def _trust(self, loss: float) -> None:
-        """Remember this state, and the first no more where training will not begin anew."""
-        guard = self.course.guard
+    def _trust(self, loss: float, batches: int | None = None) -> None:
+        """Remember this state, and the first no more where training will not begin anew.
+
+        Args:
+            loss: Its validation loss.
+            batches: Where in the validation part those lie that it was measured on; None for the whole of it.
+        """
+        guard, self._good_batches = self.course.guard, batches
         self.course.trust(loss)
         if not self.searching and (guard.learned or not weight_decays(self.problem, self.course.ran)):
             guard.settle()
@@ -253,14 +260,23 @@ class FirstOrder:
         stands = memory.above >= STANDS and not (course.outline.annealed and course.progress >= SETTLED)
         if not (told or stands) or not math.isfinite(loss):
             return told
-        # The last whole pass may be older than the best of the few batches.
-        lowest, whole = min(course.lowest, raised(memory.best, NEAR)), course.averaged_loss()
-        told = guard.rose(whole, lowest) or self._died(whole)
+        lowest, whole = course.lowest, course.averaged_loss()
+        told = guard.rose(whole, lowest) or self._rose_since() or self._died(whole)
         if not told and stands and whole > raised(lowest, ABOVE):
             told = f"the validation loss, {whole:.3g}, has stayed above {lowest:.3g} for {memory.above} looks"
         if not told:
             self.memory = replace(memory, above=0)
         return told
+
+    def _rose_since(self) -> str:
+        """The sentence that says the loss has risen on the batches of the last good state: whole passes are rarer."""
+        course, place = self.course, self._good_batches
+        assert course.guard.good is not None
+        if place is None:
+            return ""
+        with course.averages.applied():
+            loss = self.problem.mean_val_loss(course.validation.few(place), course.values)
+        return course.guard.rose(loss, course.guard.good.loss)
 
     def _died(self, loss: float) -> str:
         """The sentence that says that training has gone far for nothing, by both losses."""
@@ -400,12 +416,14 @@ class FirstOrder:
         """What was seen and planned."""
         told = {"memory": self.memory.as_plain(), "since": self._since, "last": self._last, "count": self.count}
         told |= {"began": self._began.as_plain(), "reported": dict(vars(self._reported))}
+        told |= {"good_batches": self._good_batches}
         return {**told, "timetable": self.timetable.as_plain()}
 
     def load_plain(self, plain: Mapping[str, Any]) -> None:
         """Inverse of `as_plain`."""
         self.memory, self._since = Memory.from_plain(plain["memory"]), plain["since"]
         self._last, self.count = plain["last"], plain["count"]
+        self._good_batches = plain["good_batches"]
         self._began, self._reported = Beginning(**plain["began"]), Reported(**plain["reported"])
         self.timetable.load_plain(plain["timetable"])
 

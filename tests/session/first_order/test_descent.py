@@ -10,6 +10,8 @@ from hypothesis.extra.numpy import arrays
 
 from ray_glocal.session.first_order.descent import descend
 from ray_glocal.session.first_order.tuning import (
+    DOUBT,
+    EARLY,
     FAINT,
     HEAVIEST,
     LONGEST,
@@ -18,10 +20,12 @@ from ray_glocal.session.first_order.tuning import (
     PROMISED,
     RAISE,
     RATE,
+    SHORTEST,
     SQUARE,
     STRIDE,
     STRONG,
     SURE,
+    WEAK,
 )
 
 from .cases import kinds_of, memory
@@ -36,16 +40,22 @@ def taught(series):
     return known
 
 
+def doubted(count):
+    """Mean over root mean square of so many equal observations, zeros being counted in."""
+    return (1 - MEAN**count) / (1 - MEAN ** (count + DOUBT))
+
+
 def naive(series, weight):
-    """Adam's step in plain loops, a number at a time, longer where the mean is large."""
+    """Adam's step in plain loops, a number at a time: longer where the mean is large, shorter where it is tiny."""
     moves, means = [], []
     for place in range(len(series[0])):
         first = second = 0.0
         for row in series:
             first = MEAN * first + (1 - MEAN) * row[place]
             second = SQUARE * second + (1 - SQUARE) * row[place] * row[place]
-        mean, square = first / (1 - MEAN ** len(series)), second / (1 - SQUARE ** len(series))
-        length = min(STRIDE, RATE * min(weight, HEAVIEST) * min(LONGEST, max(1.0, abs(mean) / STRONG)))
+        mean, square = first / (1 - MEAN ** (len(series) + DOUBT)), second / (1 - SQUARE ** len(series))
+        least = min(1.0, max(SHORTEST, abs(mean) / WEAK))
+        length = min(STRIDE, RATE * min(weight, HEAVIEST) * min(LONGEST, max(least, abs(mean) / STRONG)))
         moves.append(-length * mean / math.sqrt(square) if square else 0.0)
         means.append(mean)
     promised = sum(abs(move * mean) for move, mean in zip(moves, means, strict=True))
@@ -53,16 +63,30 @@ def naive(series, weight):
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 30])
-@pytest.mark.parametrize("size", [1e-3, 0.1, 30.0])
+@pytest.mark.parametrize("size", [1e-5, 1e-3, 0.1, 30.0])
 @pytest.mark.parametrize("weight", [0.3, 1.0, 9.0])
 def test_it_is_the_step_of_adam_and_longer_where_the_loss_depends_strongly_on_an_entry(count, size, weight):
     series = (size * np.random.default_rng(count).normal(0.3, 1.0, (count, 4))).tolist()
     np.testing.assert_allclose(descend(taught(series), OTHERS, LINE, weight), naive(series, weight), rtol=1e-10)
 
 
-def test_what_keeps_its_size_and_sign_moves_by_whole_steps_however_small_it_is():
-    move = descend(taught([[1e-9, -1e-9, 1e-3, 0.0]] * 5), OTHERS, LINE)
-    assert move == pytest.approx([-RATE, RATE, -RATE, 0])
+def test_what_keeps_its_size_and_sign_moves_by_whole_steps_and_by_short_ones_where_nothing_depends_on_it():
+    move = descend(taught([[1e-9, -1e-9, 1e-2, 0.0]] * 5), OTHERS, LINE)
+    assert move == pytest.approx(doubted(5) * RATE * np.array([-SHORTEST, SHORTEST, -1, 0]))
+
+
+def test_one_observation_says_less_than_several_of_its_like():
+    moves = [descend(taught([[1e-2] * 4] * count), OTHERS, LINE)[0] for count in (1, 2, 3, 9, 60)]
+    assert moves == sorted(moves, reverse=True)
+    assert moves[0] == pytest.approx(-RATE / (1 + MEAN))
+    assert moves[-1] == pytest.approx(-RATE)
+
+
+def test_early_on_elasticities_count_for_more_as_the_stretches_are_shorter():
+    known, line = taught([[3 * WEAK] * 4] * 60), LINE
+    late, half, early = (descend(known, OTHERS, line, progress=share)[0] for share in (0.9, EARLY, EARLY / 10_000))
+    assert late == half == pytest.approx(-RATE)
+    assert early == pytest.approx(-RATE * min(LONGEST, 100 * 3 * WEAK / STRONG))
 
 
 def test_what_drowns_in_noise_hardly_moves():
@@ -75,20 +99,21 @@ def test_together_the_entries_promise_no_more_than_a_first_order_model_can_keep(
         known = taught([[size, -size, size, 1e-3]] * 3)
         move = descend(known, OTHERS, LINE)
         promised = np.sum(np.abs(move * known.average))
-        long = min(STRIDE, RATE * LONGEST)
-        assert promised == pytest.approx(min(PROMISE, long * 3 * size + RATE * 1e-3))
+        long, small = min(STRIDE, RATE * LONGEST), 1e-3 * doubted(3)
+        whole = long * 3 * size * doubted(3) + RATE * min(1.0, small / WEAK) * small
+        assert promised == pytest.approx(min(PROMISE, whole * doubted(3)))
         assert np.ptp(np.abs(move[:3])) < 1e-9, "all of them are shortened alike"
 
 
 def test_decay_rates_and_learning_rates_stay():
     move = descend(taught([[0.1, 0.1, 0.01, -0.01]] * 3), kinds_of(1, 1, 2), LINE)
-    assert move == pytest.approx([0, 0, -RATE, RATE])
+    assert move == pytest.approx(doubted(3) * RATE * np.array([0, 0, -1, 1]))
 
 
 def test_what_does_not_move_promises_nothing():
     """A rate's elasticity, however large, does not shorten the steps of the others."""
     move = descend(taught([[1e6, 1e6, 0.01, -0.01]] * 3), kinds_of(1, 1, 2), LINE)
-    assert move == pytest.approx([0, 0, -RATE, RATE])
+    assert move == pytest.approx(doubted(3) * RATE * np.array([0, 0, -1, 1]))
 
 
 def test_nothing_moves_before_anything_is_known():
@@ -111,17 +136,24 @@ def test_no_step_is_longer_than_a_stride_and_each_leads_down_its_mean(series, we
 def test_a_value_too_small_to_matter_is_raised_until_it_has_bought_what_is_hoped_for(size):
     """Its elasticity grows in proportion to it: raised by d, it has bought size * (exp(d) - 1)."""
     (move,) = descend(taught([[-size]] * SURE), kinds_of(0, 0, 1, logs=True), np.array([-10.0]))
-    assert move == pytest.approx(max(RATE, min(RAISE, math.log(1 + PROMISED / size))))
-    if move < RAISE:
-        assert size * math.expm1(move) == pytest.approx(PROMISED)
+    doubt = doubted(SURE)
+    raised = min(RAISE, math.log(1 + PROMISED / (size * doubt)))
+    assert move == pytest.approx(doubt * max(RATE, raised))
+    if raised < RAISE:
+        assert size * doubt * math.expm1(move / doubt) == pytest.approx(PROMISED)
 
 
 def test_it_is_not_raised_by_long_steps_before_several_observations_agree_nor_lowered_so():
     kinds, line = kinds_of(0, 0, 1, logs=True), np.array([-10.0])
-    assert descend(taught([[-1e-6]] * (SURE - 1)), kinds, line) == pytest.approx([RATE])
-    assert descend(taught([[1e-6]] * SURE), kinds, line) == pytest.approx([-RATE])
+    assert descend(taught([[-1e-6]] * (SURE - 1)), kinds, line) == pytest.approx([doubted(SURE - 1) * RATE * SHORTEST])
+    assert descend(taught([[1e-6]] * SURE), kinds, line) == pytest.approx([-doubted(SURE) * RATE * SHORTEST])
+    disagreeing = taught([[-1e-6], [5e-7], [-1e-6], [5e-7], [-1e-6]])
+    assert disagreeing.average < 0
+    assert 0 < descend(disagreeing, kinds, line) < RATE * SHORTEST
 
 
 def test_of_logits_only_those_near_the_lower_bound_are_raised_so():
     known, kinds = taught([[-1e-6, -1e-6]] * SURE), kinds_of(0, 0, 2, logits=True)
-    assert descend(known, kinds, np.array([FAINT - 1, FAINT + 1])) == pytest.approx([RAISE, RATE])
+    assert descend(known, kinds, np.array([FAINT - 1, FAINT + 1])) == pytest.approx(
+        doubted(SURE) * np.array([RAISE, RATE * SHORTEST])
+    )

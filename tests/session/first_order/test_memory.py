@@ -9,7 +9,7 @@ from torch import nn
 
 from ray_glocal.hypergradient import Hyperparameter, Problem
 from ray_glocal.session.first_order.memory import Kinds, Memory
-from ray_glocal.session.first_order.tuning import ABOVE, LEVEL, MEAN, SQUARE
+from ray_glocal.session.first_order.tuning import ABOVE, DOUBT, LEVEL, MEAN, SQUARE
 from ray_glocal.session.state.plain import check_plain
 
 from .cases import memory
@@ -26,11 +26,12 @@ def taught(series):
 
 @pytest.mark.parametrize("count", [1, 2, 9])
 def test_means_are_weighted_sums_whose_weights_add_up_to_one(count):
+    """Those of the elasticities, not of their squares, after a zero that nobody has observed."""
     known = taught(SERIES[:count])
-    ages = np.arange(count)[::-1]
-    for decay, found, power in ((MEAN, known.average, 1), (SQUARE, known.spread**2, 2)):
-        weights = decay**ages / np.sum(decay**ages)
-        np.testing.assert_allclose(found, weights @ SERIES[:count] ** power)
+    doubted = np.concatenate([np.zeros((DOUBT, 3)), SERIES[:count]])
+    for decay, found, series in ((MEAN, known.average, doubted), (SQUARE, known.spread**2, SERIES[:count] ** 2)):
+        ages = np.arange(len(series))[::-1]
+        np.testing.assert_allclose(found, decay**ages / np.sum(decay**ages) @ series)
     np.testing.assert_allclose(known.ratio, known.average / known.spread)
 
 
@@ -54,7 +55,15 @@ def test_the_deviation_of_the_mean_is_that_of_many_series():
 
 
 def test_a_series_that_keeps_its_value_has_no_deviation():
-    np.testing.assert_allclose(taught([np.ones(3)] * 9).deviation, 0, atol=1e-7)
+    np.testing.assert_allclose(taught([np.ones(3)] * 60).deviation, 0, atol=1e-4)
+
+
+def test_what_has_done_harm_is_unlearned_and_the_losses_stay():
+    known = taught(SERIES).judge(1.0)
+    clean = known.unlearn()
+    assert clean.count == 0
+    assert not clean.average.any()
+    assert (clean.level, clean.best, clean.searching) == (known.level, known.best, known.searching)
 
 
 def test_the_level_is_smoothed_and_its_lowest_kept():

@@ -5,11 +5,12 @@ from itertools import pairwise
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session.first_order.tuning import CEILING
 
-from .sessions import CALM, CLASSES, GATES, TOTAL, clouds, plain_loss, rate, session, train_on
+from .sessions import CALM, CLASSES, GATES, SOURCES, TOTAL, by_source, clouds, plain_loss, rate, session, train_on
 
 AT = 150  # between two observations
 
@@ -161,3 +162,59 @@ def ordered(hard):
 def test_validation_batches_that_differ_do_not_look_like_a_loss_that_rises(hard):
     trained = train_on(session(val_batches=ordered(hard)))
     assert trained.metrics()["rollbacks"] == 0
+
+
+def test_a_network_that_dies_after_it_has_learned_a_little_is_brought_back():
+    """Its loss has not jumped, for it never was far below that of knowing nothing."""
+
+    def faint(model, batch):
+        return 0.5 * plain_loss(model, batch) + 0.5 * math.log(CLASSES)
+
+    def dies(step, batch, trained):
+        if step == AT:
+            with torch.no_grad():
+                trained.problem.model.first.bias.fill_(-1e3)
+                trained.problem.model.last.bias.fill_(0)
+                trained.problem.model.last.weight.fill_(0)
+        return batch
+
+    trained = lost(dies, train=faint, val=faint)
+    back = [row for row in trained.trace.rows if row.gate == "roll back"]
+    assert back
+    assert "is no better for it" in back[0].reason
+    assert trained.metrics()["val_loss"] < 0.9 * math.log(CLASSES)
+
+
+def test_a_validation_loss_that_is_no_better_is_no_death_where_training_learns():
+    """Labels of the validation part have nothing to do with the points."""
+
+    def unrelated(model, batch):
+        return 0.2 * F.cross_entropy(model(batch[0]), (batch[1] + batch[2]) % CLASSES) + math.log(CLASSES)
+
+    trained = train_on(session(val=unrelated))
+    assert trained.metrics()["rollbacks"] == 0
+
+
+WEIGHTS = Hyperparameter("weights", torch.full((SOURCES,), 0.5), 0.01, 1.0, "log")
+
+
+@pytest.mark.parametrize("worse", [1.0, 1.6])
+def test_what_was_moved_between_two_reports_is_taken_back_where_the_loss_has_risen(worse):
+    """Validation becomes harder at step 160; what then is at fault nobody can tell."""
+    harder, seen = {"factor": 1.0}, {}
+
+    def loss(model, batch):
+        return plain_loss(model, batch) * harder["factor"]
+
+    def change(step, batch):
+        seen[step] = trained.values["weights"].clone()
+        harder["factor"] = worse if step >= 160 else 1.0
+        return batch
+
+    trained = session((rate(), WEIGHTS), train=by_source, val=loss)
+    train_on(trained, noisy=True, change=change)
+    told = [row for row in trained.trace.rows if row.step == 200 and "has risen" in row.reason]
+    moved = not torch.equal(seen[199], seen[150])
+    assert moved, "or there is nothing to take back"
+    assert torch.equal(seen[200], seen[150]) == bool(told) == (worse > 1)
+    assert not [row for row in trained.trace.rows if row.gate == "roll back" and row.step <= 200], "weights stay"
