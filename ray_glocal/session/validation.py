@@ -57,5 +57,7 @@ class Validation:
         return self._take(start, None) + self._take(0, end - self.count)
 
     def _take(self, start: int, end: int | None) -> list[Any]:
+        if isinstance(self._batches, list | tuple):  # which draw nothing
+            return list(self._batches[start:end])
         with undisturbed(self._batches):
             return list(islice(self._batches, start, end))
