@@ -54,7 +54,7 @@ PROMISE = 3.0  # relative change of the loss that a step may promise, all entrie
 RAISE = 1.5  # coordinates by which a value too small to matter is raised at most
 PROMISED = 0.03  # relative change of the loss that is hoped for of it
 SURE = 4  # observations before it is; 1: suite 1.077
-# Mean over root mean square before it is, or noise raises a dozen strengths of noise. At a budget of a quarter, letters:
+# Mean over root mean square before it is, or noise raises a dozen strengths of noise. At a budget of .25, letters:
 # 1.45 with 0, 1.26 with it; penalties (examples/studies/penalties.py, two seeds): .518, .522, and .559 if it never is.
 CERTAIN = 0.7
 FAINT = -2.0  # logit below which a coordinate scales its value as a logarithm does
