@@ -176,7 +176,7 @@ class Schedule:
         """Check that what a step of the scheduler has changed, beside rates, is nothing that is adapted."""
         groups = self._problem.optimizer.param_groups
         olds = [
-            {**group, **dict(zip(_names(group), values, strict=True))}
+            {**group, **dict(zip(_names(group), values, strict=False))}
             for group, values in zip(groups, before, strict=True)
         ]
         then, now = self._adapted_options(olds), self._adapted_options(groups)
@@ -209,10 +209,10 @@ class Schedule:
 
 
 def _names(group: Mapping[str, Any]) -> list[str]:
-    """Options of a group that no schedule of rates sets."""
-    return [name for name in group if name not in ("params", *RATES)]
+    """What a group holds that no schedule of rates sets: its parameters, at least."""
+    return [name for name in group if name not in RATES]
 
 
 def _others(group: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
     """Their values, which are read twice at every step: by one call."""
-    return itemgetter(*_names(group), "params")
+    return itemgetter(*_names(group), "params")  # twice, so that there are two at least, and a tuple

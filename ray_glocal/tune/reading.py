@@ -99,7 +99,8 @@ class Reading:
             return None
         mean, deviation = self._forecast(result)
         hyper = {k.removeprefix(HYPER): x for k, v in result.items() if (x := _hyper(k, v)) is not None}
-        potential, cost = finite(result.get(POTENTIAL)), finite(result.get(COST_STEPS))
+        potential = finite(result.get(POTENTIAL)) if self.metric == self.forecast_of else None  # it is of that loss
+        cost = finite(result.get(COST_STEPS))
         loss = self.sign * value
         mean = mean if mean is None else self.possible(mean, loss)
         slopes = self._slopes(result, loss if mean is None else mean)

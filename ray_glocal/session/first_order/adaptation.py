@@ -17,7 +17,7 @@ from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.hypergradient.problem.trained import listed
 from ray_glocal.hypergradient.state.batch import owned
 from ray_glocal.session.course import Course
-from ray_glocal.session.divergence import CHECK_EVERY, raised, weight_decays
+from ray_glocal.session.divergence import raised, weight_decays
 from ray_glocal.session.effect import say_cut_off
 from ray_glocal.session.first_order.account import answers, plain_forecast
 from ray_glocal.session.first_order.beginning import Beginning
@@ -29,7 +29,8 @@ from ray_glocal.session.first_order.probe import Probed, probe
 from ray_glocal.session.first_order.rates import follow
 from ray_glocal.session.first_order.reported import Reported
 from ray_glocal.session.first_order.search import WAITS, search
-from ray_glocal.session.first_order.tuning import ABOVE, CEILING, LOSING, NEAR, SETTLED, STANDS, START, UP
+from ray_glocal.session.first_order.trouble import Look, confirmed, suspected
+from ray_glocal.session.first_order.tuning import CEILING, LOSING, NEAR, SETTLED, START, UP
 from ray_glocal.session.pacing.cost import PLAIN, REPORT, SEARCH, WINDOW, report_steps
 from ray_glocal.session.pacing.timetable import timetable
 from ray_glocal.session.rows import Seen, moved_rows, window_rows
@@ -254,35 +255,15 @@ class FirstOrder:
             guard.settle()
 
     def _rise(self, loss: float) -> str:
-        """The sentence that says the loss has risen, which a few batches may seem to say by themselves."""
-        guard, course, memory = self.course.guard, self.course, self.memory
-        told = guard.rose(loss, memory.best) or self._died(loss)
-        stands = memory.above >= STANDS and not (course.outline.annealed and course.progress >= SETTLED)
-        if not (told or stands) or not math.isfinite(loss):
+        """The sentence that says that training is lost, and not only seems to be."""
+        look = Look(self.course, self.memory, loss, self._good_batches)
+        told = suspected(look)
+        if not told or not math.isfinite(loss):
             return told
-        lowest, whole = course.lowest, course.averaged_loss()
-        told = guard.rose(whole, lowest) or self._rose_since() or self._died(whole)
-        if not told and stands and whole > raised(lowest, ABOVE):
-            told = f"the validation loss, {whole:.3g}, has stayed above {lowest:.3g} for {memory.above} looks"
+        told = confirmed(look)
         if not told:
-            self.memory = replace(memory, above=0)
+            self.memory = replace(self.memory, above=0)
         return told
-
-    def _rose_since(self) -> str:
-        """The sentence that says the loss has risen on the batches of the last good state: whole passes are rarer."""
-        course, place = self.course, self._good_batches
-        assert course.guard.good is not None
-        if place is None:
-            return ""
-        with course.averages.applied():
-            loss = self.problem.mean_val_loss(course.validation.few(place), course.values)
-        return course.guard.rose(loss, course.guard.good.loss)
-
-    def _died(self, loss: float) -> str:
-        """The sentence that says that training has gone far for nothing, by both losses."""
-        told = self.course.guard.collapsed(loss, self.problem)
-        lately = self.course.train_losses[-CHECK_EVERY:] if told else []
-        return told if self.course.guard.idle(self.problem.ranks.mean(lately)) else ""
 
     def retreat(self, trouble: str, *, to_first: bool) -> bool:
         """Go back to a good state; rates that are to blame are not raised to where training was lost again."""

@@ -42,7 +42,7 @@ def descend(memory: Memory, kinds: Kinds, line: Array, weight: float = 1.0, prog
     """
     size = np.abs(memory.average)
     # The stretch of an observation is a share of the steps so far, so that early ones show less of what is to come.
-    grown = size * max(1.0, math.sqrt(EARLY / progress))
+    grown = size * max(1.0, math.sqrt(EARLY / max(progress, EARLY / LONGEST**2)))
     length = RATE * min(weight, HEAVIEST) * np.clip(grown / STRONG, np.clip(grown / WEAK, SHORTEST, 1.0), LONGEST)
     if memory.count >= SURE:
         faint = kinds.scaled(line) & (memory.ratio < -CERTAIN)

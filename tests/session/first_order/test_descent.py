@@ -83,10 +83,10 @@ def test_one_observation_says_less_than_several_of_its_like():
 
 
 def test_early_on_elasticities_count_for_more_as_the_stretches_are_shorter():
-    known, line = taught([[3 * WEAK] * 4] * 60), LINE
-    late, half, early = (descend(known, OTHERS, line, progress=share)[0] for share in (0.9, EARLY, EARLY / 10_000))
+    known = taught([[20 * WEAK] * 4] * 60)
+    late, half, early = (descend(known, OTHERS, LINE, progress=share)[0] for share in (0.9, EARLY, 0.0))
     assert late == half == pytest.approx(-RATE)
-    assert early == pytest.approx(-RATE * min(LONGEST, 100 * 3 * WEAK / STRONG))
+    assert early == pytest.approx(-RATE * max(1, 20 * LONGEST * WEAK / STRONG)), "by no more than the longest steps"
 
 
 def test_what_drowns_in_noise_hardly_moves():
