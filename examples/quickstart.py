@@ -1,4 +1,4 @@
-"""Two optimizers, three widths, a momentum that is drawn, and a learning rate and weight decay that adapt themselves."""
+"""Two optimizers, three widths, a momentum that is drawn, and a learning rate and weight decay that are adapted."""
 
 import os
 

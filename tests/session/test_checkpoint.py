@@ -78,7 +78,8 @@ def test_a_sessions_own_average_is_what_it_reports_on(tmp_path, settings):
     with session.averaged_weights():
         assert differences(dict(run.model.state_dict()), told) == []
     run.model.load_state_dict(told)
-    assert session.validation.mean(lambda batches: session.problem.mean_val_loss(batches, session.values)) == report["val_loss"]
+    whole = session.validation.mean(lambda batches: session.problem.mean_val_loss(batches, session.values))
+    assert whole == report["val_loss"]
 
 
 def test_averaged_weights_that_are_not_there(tmp_path):
