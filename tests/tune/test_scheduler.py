@@ -501,6 +501,9 @@ def test_a_sessions_own_forecast_counts_for_its_own_metric_only():
     result = {"val_loss": 2.0, "acc": 0.5, "forecast/final_loss": 1.0, "forecast/deviation": 0.1, "step": 7}
     assert Reading("val_loss", "min").report("a", result).mean == 1.0
     assert Reading("acc", "max").report("a", result) == Reported("a", 7, -0.5)
+    promising = {**result, "potential": 0.25}
+    assert Reading("val_loss", "min").report("a", promising).potential == 0.25
+    assert Reading("acc", "max").report("a", promising).potential is None, "it is of another metric"
     refused = {**result, "forecast/final_loss": math.nan}
     assert Reading("val_loss", "min").report("a", refused).final == 2.0
 
