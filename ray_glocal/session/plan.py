@@ -7,10 +7,7 @@ from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 from ray_glocal.forecast import Array
-
-FAR = 4  # times the steps that a schedule was planned for, from which training must have been planned otherwise
-FAINT = 1e-3  # share of the largest rate below which next to nothing trains
-HALF = 0.5  # share of training that may pass below it
+from ray_glocal.session.tuning import FAINT, HALF, OUTLASTED
 
 
 def planned(scheduler: Any) -> int | None:
@@ -44,7 +41,7 @@ def mismatch(scheduler: LRScheduler, factors: Array) -> str:
     """
     kind, total, steps = type(scheduler).__name__, len(factors), planned(scheduler)
     remedy = "The session steps it after every inner step, not after every epoch: build it for all steps of training."
-    if steps is not None and FAR * steps <= total:
+    if steps is not None and OUTLASTED * steps <= total:
         return f"{kind} was planned for {steps} steps, and training has {total}. {remedy}"
     heights = factors.mean(1)
     faint = np.flatnonzero(heights >= FAINT * heights.max(initial=0.0))

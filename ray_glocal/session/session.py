@@ -43,7 +43,6 @@ from ray_glocal.session.adapted import Adapted, Folder
 from ray_glocal.session.arguments import adapted_of, whole_steps
 from ray_glocal.session.course import Course
 from ray_glocal.session.curve import forecast_final_loss
-from ray_glocal.session.divergence import CHECK_EVERY
 from ray_glocal.session.first_order.adaptation import FirstOrder
 from ray_glocal.session.loop import Loop
 from ray_glocal.session.notices import Notices
@@ -58,6 +57,7 @@ from ray_glocal.session.state.buffers import set_transient_buffers, transient_bu
 from ray_glocal.session.state.plain import check_plain, decoded, encoded
 from ray_glocal.session.state.stream import Stream
 from ray_glocal.session.state.trace import Trace
+from ray_glocal.session.tuning import CHECK_EVERY
 from ray_glocal.session.validation import Validation
 from ray_glocal.session.windows.adaptation import ByWindows
 

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from ray_glocal.forecast import Array
-from ray_glocal.hypergradient.first_order.averages import EVERY
 from ray_glocal.hypergradient.first_order.derivatives import FirstOrder as Measured
 from ray_glocal.hypergradient.first_order.derivatives import first_order, rates_alone
+from ray_glocal.hypergradient.first_order.tuning import EVERY
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.hypergradient.problem.trained import listed
 from ray_glocal.hypergradient.state.batch import owned
 from ray_glocal.session.course import Course
-from ray_glocal.session.divergence import CHECK_EVERY, raised, weight_decays
+from ray_glocal.session.divergence import raised, weight_decays
 from ray_glocal.session.effect import say_cut_off
 from ray_glocal.session.first_order.account import answers, plain_forecast
 from ray_glocal.session.first_order.beginning import Beginning
@@ -33,6 +33,7 @@ from ray_glocal.session.first_order.tuning import ABOVE, CEILING, LOSING, NEAR, 
 from ray_glocal.session.pacing.cost import PLAIN, REPORT, SEARCH, WINDOW, report_steps
 from ray_glocal.session.pacing.timetable import timetable
 from ray_glocal.session.rows import Seen, moved_rows, window_rows
+from ray_glocal.session.tuning import CHECK_EVERY
 from ray_glocal.session.windows.outer import potential
 
 FORWARD = 1 / 3  # of a step
