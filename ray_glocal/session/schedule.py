@@ -209,10 +209,10 @@ class Schedule:
 
 
 def _names(group: Mapping[str, Any]) -> list[str]:
-    """Options of a group that no schedule of rates sets."""
-    return [name for name in group if name not in ("params", *RATES)]
+    """What a group holds that no schedule of rates sets; its parameters among it, so that there are two at least."""
+    return [name for name in group if name not in RATES]
 
 
 def _others(group: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
     """Their values, which are read twice at every step: by one call."""
-    return itemgetter(*_names(group), "params")
+    return itemgetter(*_names(group))
