@@ -7,6 +7,7 @@ from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 from ray_glocal.forecast import Array
+from ray_glocal.lr_schedulers import held, turns
 from ray_glocal.session.tuning import FAINT, HALF, OUTLASTED
 
 
@@ -14,10 +15,10 @@ def planned(scheduler: Any) -> int | None:
     """Steps after which a scheduler has come to its end; None for one that goes on, or whose plan cannot be read."""
     match scheduler:
         case lr_scheduler.SequentialLR():
-            last = planned(scheduler._schedulers[-1])
-            return None if last is None else int([0, *scheduler._milestones][-1]) + last
+            last = planned(held(scheduler)[-1])
+            return None if last is None else [0, *turns(scheduler)][-1] + last
         case lr_scheduler.ChainedScheduler():
-            return max((told for part in scheduler._schedulers if (told := planned(part)) is not None), default=None)
+            return max((told for part in held(scheduler) if (told := planned(part)) is not None), default=None)
         case lr_scheduler.CosineAnnealingLR():
             return int(scheduler.T_max)
         case lr_scheduler.OneCycleLR():
