@@ -1,7 +1,15 @@
-"""The shape that every complaint about an argument takes, and the one about a cluster."""
+"""What the library raises, by what its caller can do about it; all of it is a `GlocalError`.
+
+`ArgumentError`: change what was passed. `CheckpointError`: take the weights alone, or start afresh. `HangError`: try
+once more, as Tune does. `ClusterError`: mend the cluster. Each is also the built-in error of such trouble in Python.
+"""
 
 
-class ArgumentError(ValueError):
+class GlocalError(Exception):
+    """Whatever the library itself raises."""
+
+
+class ArgumentError(GlocalError, ValueError):
     """An argument breaks a rule: names the argument, the rule, the value got and the way out.
 
     Args:
@@ -27,5 +35,20 @@ class UnreadError(ArgumentError):
     """
 
 
-class ClusterError(RuntimeError):
+class AbsentError(ArgumentError, KeyError):
+    """A loss reads a hyperparameter that is not there; a `KeyError`, for it asks a mapping."""
+
+
+class CheckpointError(ArgumentError):
+    """A checkpoint cannot be gone on from: it is missing, damaged, of another version, or of another run.
+
+    An `ArgumentError` too, for it was passed to somebody; catch this one to start from its weights, or afresh.
+    """
+
+
+class HangError(GlocalError, TimeoutError):
+    """A step took longer than it may. Where it never comes back its worker ends instead, with the same sentence."""
+
+
+class ClusterError(GlocalError, RuntimeError):
     """A cluster on which an experiment would fail: what is wrong, on which nodes, and the way out."""

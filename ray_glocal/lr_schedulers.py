@@ -1,4 +1,8 @@
-"""Learning-rate schedulers of torch as they stand: their parts, their clock, and the rates that they lead up to."""
+"""Learning-rate schedulers of torch as they stand: their parts, their clock, and the rates that they lead up to.
+
+What a sequence or a chain is made of has no public name. The private ones stand here alone, and
+`tests/test_lr_schedulers.py` pins each fact: a torch that changes one fails there first, by name.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,21 @@ from typing import Any
 from torch.optim import lr_scheduler
 
 
+def held(scheduler: Any) -> Sequence[Any]:
+    """The schedulers that a sequence or a chain was built of, in their order; none of another."""
+    inner: Sequence[Any] = getattr(scheduler, "_schedulers", ())
+    return inner
+
+
+def turns(sequence: lr_scheduler.SequentialLR) -> list[int]:
+    """Steps after which a sequence goes over from one of its schedulers to the next."""
+    return [int(step) for step in sequence._milestones]
+
+
 def parts(scheduler: Any) -> Iterator[Any]:
     """A scheduler and all that it holds, in a sequence or a chain."""
     yield scheduler
-    for inner in getattr(scheduler, "_schedulers", ()):
+    for inner in held(scheduler):
         yield from parts(inner)
 
 

@@ -1,7 +1,9 @@
 """Why a window cannot be differentiated: raised inside of an engine, whose trajectory then carries the sentence."""
 
+from ray_glocal.errors import GlocalError
 
-class WindowError(RuntimeError):
+
+class WindowError(GlocalError, RuntimeError):
     """What would be differentiated is not what was trained."""
 
 

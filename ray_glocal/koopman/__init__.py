@@ -13,12 +13,13 @@ from ray_glocal.koopman.disk import Disk, damped_disk
 from ray_glocal.koopman.dmd import DMD, fit_dmd
 from ray_glocal.koopman.flow import flow_horizon
 from ray_glocal.koopman.forecasters import FORECASTERS, forecaster
-from ray_glocal.koopman.pooling import KEPT, pooled
+from ray_glocal.koopman.pooling import pooled
 from ray_glocal.koopman.prediction import Prediction, predict
 from ray_glocal.koopman.rank import EnergyRank, FixedRank, FullRank, OptimalRank, Rank
 from ray_glocal.koopman.selection import Every, NearOne
 from ray_glocal.koopman.sighting import Sighting, sight
 from ray_glocal.koopman.spectrum import Mode, Spectrum, spectrum
+from ray_glocal.koopman.tuning import KEPT
 
 __all__ = [
     "DMD",

@@ -11,10 +11,9 @@ from functools import lru_cache
 import numpy as np
 
 from ray_glocal.forecast import Array
+from ray_glocal.koopman.tuning import BLOCKS, STRIDES
 
 FARTHEST = 1000.0  # windows; beyond them nothing more is known to be unknown, so that the limit's deviation is finite
-_BLOCKS = 4
-_STRIDES = 5
 
 
 def noise_variance(series: Array) -> Array:
@@ -47,7 +46,7 @@ def drift_variance(series: Array) -> Array:
     means = np.add.reduceat(series, starts) / sizes
     steps = means[1:] - means[:-1]
     # Centres of the outer blocks are three quarters of a window apart.
-    stretch = _BLOCKS / (_BLOCKS - 1)
+    stretch = BLOCKS / (BLOCKS - 1)
     trend: Array = (stretch * steps.sum(axis=0)) ** 2
     wandering: Array = stretch * np.sum(steps**2, axis=0)
     return np.maximum(trend, wandering)
@@ -65,20 +64,20 @@ def walk_variance(series: Array) -> Array:
     Returns:
         Shape [channel]. White noise of the snapshots themselves is counted too, about seventeen times.
     """
-    places = np.linspace(0, len(series) - 1, _STRIDES + 1)
+    places = np.linspace(0, len(series) - 1, STRIDES + 1)
     before = np.minimum(places.astype(np.intp), len(series) - 2)
     # Between snapshots, so that strides are of one length whatever the window's.
     at = series[before] + (places - before)[:, None] * (series[before + 1] - series[before])
     strides = at[1:] - at[:-1]
     bends = strides[2:] - 2 * strides[1:-1] + strides[:-2]
-    variance: Array = _STRIDES * np.sum(bends**2, axis=0) / (6 * len(bends))
+    variance: Array = STRIDES * np.sum(bends**2, axis=0) / (6 * len(bends))
     return variance
 
 
 @lru_cache(maxsize=256)
 def _blocks(length: int) -> tuple[list[int], Array]:
     """First snapshots of the blocks, and their sizes [block, 1]."""
-    edges = [block * length // _BLOCKS for block in range(_BLOCKS + 1)]
+    edges = [block * length // BLOCKS for block in range(BLOCKS + 1)]
     return edges[:-1], np.diff(edges)[:, None].astype(np.float64)
 
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array
-
-_START = 10.0  # innovations: how far from zero a random walk may have started
+from ray_glocal.koopman.tuning import WALK_START
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Noise:
     @property
     def first(self) -> float:
         """Factor that gives the first value the variance of an innovation."""
-        return math.sqrt(1 - self.memory**2) if self.memory < 1 else 1 / _START
+        return math.sqrt(1 - self.memory**2) if self.memory < 1 else 1 / WALK_START
 
     def whiten(self, values: Array) -> Array:
         """Innovations of columns [..., time, column]; of this noise they are independent and of one variance."""

@@ -11,13 +11,8 @@ import numpy as np
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array, Forecast, Kind, Outcome
 from ray_glocal.koopman.sighting import Sighting
+from ray_glocal.koopman.tuning import AGING, AHEAD, CARRY, LAW_SHARE
 
-# Chosen on the tuning half of recorded trainings (`examples/studies/bed.py`); errors change little around them.
-KEPT = 4  # windows worth keeping; older ones weigh next to nothing
-_SHARE = 0.5  # of the law in a window's estimate; its forecast has the rest
-_CARRY = 0.5  # power of the flow that is left by which an older estimate shrinks
-_AGING = 1.0  # variance, in squares of the windows' size, for each unit of log-time that a window lies back
-_AHEAD = 0.25  # relative variance for each squared unit of log-time to the end of training
 _TINY = 1e-24  # relative variance below which windows count as equally exact
 
 
@@ -59,23 +54,23 @@ def pooled(sightings: Sequence[Sighting]) -> Forecast:
 def _estimates(known: Sequence[Sighting]) -> tuple[Array, Array]:
     """Each window's estimate for what is left now, and its deviation; shape [window, q]."""
     left = known[-1].reach
-    shares = [min(1.0, left / each.reach) ** _CARRY if each.reach > 0 else 1.0 for each in known]
+    shares = [min(1.0, left / each.reach) ** CARRY if each.reach > 0 else 1.0 for each in known]
     carried = np.array(shares)[:, None]
     forecasts, laws = np.stack([each.forecast.mean for each in known]), np.stack([each.law for each in known])
-    between = np.sqrt(_SHARE * (1 - _SHARE)) * np.abs(forecasts - laws)
+    between = np.sqrt(LAW_SHARE * (1 - LAW_SHARE)) * np.abs(forecasts - laws)
     deviations: Array = np.hypot(np.stack([each.forecast.deviation for each in known]), between)
-    return carried * ((1 - _SHARE) * forecasts + _SHARE * laws), carried * deviations
+    return carried * ((1 - LAW_SHARE) * forecasts + LAW_SHARE * laws), carried * deviations
 
 
 def _fused(known: Sequence[Sighting], means: Array, deviations: Array) -> tuple[Array, Array]:
     """Mean and variance of the windows' estimates [window, q] together, shape [q] each."""
     now, variances = known[-1], deviations**2
     size = np.mean(means**2, axis=0)  # common to all, lest a window weighs more for saying less
-    precision = 1 / (variances + _AGING * _ages(known)[:, None] * size + _TINY)
+    precision = 1 / (variances + AGING * _ages(known)[:, None] * size + _TINY)
     weights = precision / precision.sum(axis=0)
     mean: Array = np.sum(weights * means, axis=0)
     ahead = float(np.log1p(now.reach / now.end)) if now.end > 0 else 0.0
-    variance: Array = np.sum(weights * (variances + (means - mean) ** 2), axis=0) + _AHEAD * (ahead * mean) ** 2
+    variance: Array = np.sum(weights * (variances + (means - mean) ** 2), axis=0) + AHEAD * (ahead * mean) ** 2
     return mean, variance
 
 

@@ -11,16 +11,20 @@ from ray_glocal.koopman.disk import Complex, Disk, damped_disk
 from ray_glocal.koopman.dmd import Form, eigenvalue_sets
 from ray_glocal.koopman.rank import FixedRank, OptimalRank, Rank
 from ray_glocal.koopman.regression import Designs
+from ray_glocal.koopman.tuning import (
+    CONSTANT_DEVIATION,
+    DECAY_DEVIATION,
+    FEWEST_DECOMPOSED,
+    GONE,
+    LASTING,
+    MOST,
+    QUICK,
+    SLOW,
+    WIDTH,
+)
 
-LASTING = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4)  # windows that a single decay of the grid takes to fall to 1/e
-QUICK, SLOW = (1 / 16, 1 / 8, 1 / 4), (1.0, 2.0, 4.0)  # and those of the grid's pairs
-MOST = 4  # columns beside the constant; an oscillation takes two
 RULES: tuple[Rank, ...] = (FixedRank(1), FixedRank(2), FixedRank(3), OptimalRank())
 FORMS: tuple[Form, ...] = ("affine", "plain")
-CONSTANT_DEVIATION, DECAY_DEVIATION = 3.0, 2.0  # prior, in deviations of the window
-_GONE = math.exp(-3)  # a mode that decays faster has left no trace but in the first snapshots
-_WIDTH = 12  # columns of the wider delay vector
-_FEWEST = 5  # snapshots that a decomposition needs to be worth a try
 _TURN = 1e-9  # angles below it are rounding error
 
 
@@ -65,11 +69,11 @@ def _decomposed(values: Array, offset: Array) -> Complex:
     """Decays found by DMD, affine and plain, at two delays and several ranks; shape [proposal, `MOST`]."""
     length, directions = values.shape
     found: list[Complex] = []
-    if length >= _FEWEST:
+    if length >= FEWEST_DECOMPOSED:
         most = max(1, length // 3)
         for form in FORMS:
             moving = values if form == "affine" else values + offset
-            for delays in sorted({min(2, most), min(-(-_WIDTH // directions), most)}):
+            for delays in sorted({min(2, most), min(-(-WIDTH // directions), most)}):
                 found += _tried(moving, delays, form)
     believed = _believed(found, damped_disk(length))
     some: Complex = believed[believed[:, 0] != 0]
@@ -89,7 +93,7 @@ def _believed(sets: Sequence[Complex], disk: Disk) -> Complex:
     for row, each in enumerate(sets):
         padded[row, : len(each)] = each
     # One of each conjugate pair, by falling modulus; ties are broken by the angle, as LAPACK may order them anyhow.
-    sizes = np.where((padded.imag >= 0) & (np.abs(padded) > _GONE), np.round(np.abs(padded), 12), 0.0)
+    sizes = np.where((padded.imag >= 0) & (np.abs(padded) > GONE), np.round(np.abs(padded), 12), 0.0)
     slowest = np.take_along_axis(padded, np.lexsort((padded.imag, -sizes)), axis=1)
     sizes = np.take_along_axis(sizes, np.lexsort((padded.imag, -sizes)), axis=1)
     turns = slowest.imag > _TURN * np.abs(slowest)

@@ -3,8 +3,7 @@
 import numpy as np
 
 from ray_glocal.forecast import Array
-
-BEYOND = 10.0  # ranges of the window; the damped disk carries a straight trend no further
+from ray_glocal.koopman.tuning import BEYOND
 
 
 def within_reach(values: Array, series: Array) -> Array:

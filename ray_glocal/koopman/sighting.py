@@ -8,9 +8,8 @@ from numpy.typing import ArrayLike
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array, Forecast, Forecaster, Kind
 from ray_glocal.koopman.flow import checked_flow, flow_horizon, lag_flow
-from ray_glocal.koopman.window import FEWEST, checked_series
-
-_YOUNG = 0.25  # of the flow since the start of training: how long contributions take to fade to a half
+from ray_glocal.koopman.tuning import FEWEST, YOUNG
+from ray_glocal.koopman.window import checked_series
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +39,7 @@ class Sighting:
         local + slope * (tau + span) * log((tau + reach) / (tau + span)), tau a quarter of the training so far: what
         training runs do beyond the lags that a window sees, whichever the hyperparameter.
         """
-        young = _YOUNG * self.end
+        young = YOUNG * self.end
         passed = young + self.span
         if passed == 0:
             return self.local

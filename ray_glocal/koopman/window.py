@@ -9,15 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array, Kind, Outcome
+from ray_glocal.koopman.tuning import FEW, FEWEST, NEIGHBOURS, SPIKE_RANGES, SPIKE_STEPS
 
-FEWEST = 4  # snapshots; fewer leave no step to check a fit against
-FEW = 8  # snapshots; below that an answer is given, and called weak
 LARGEST = 1e150  # squares beyond it overflow, here and wherever a deviation or a ratio is squared later
 SMALLEST = 1e-305  # below it numbers lose digits: such a channel is read as standing still
 _STILL = 1e-14  # a channel that moves less than this share of its size moves by rounding error only
-_SPIKE_RANGES = 2.5  # ranges of the neighbours that a snapshot may lie outside of them
-_SPIKE_STEPS = 6.3  # median steps of the channel that it may: six deviations of white noise
-_NEIGHBOURS = 3  # on each side
 
 
 def checked_series(series: ArrayLike) -> Array:
@@ -144,7 +140,7 @@ def without_spikes(series: Array) -> tuple[Array, int]:
     if series.shape[0] < FEW:
         return series, 0
     low, high = _neighbour_bounds(series)
-    slack = _SPIKE_RANGES * (high - low)
+    slack = SPIKE_RANGES * (high - low)
     suspects = np.argwhere((series > high + slack) | (series < low - slack))
     if not len(suspects):
         return series, 0
@@ -152,7 +148,7 @@ def without_spikes(series: Array) -> tuple[Array, int]:
     calm, count = series.copy(), 0
     for time, channel in suspects:
         step = np.median(np.abs(np.diff(series[:, channel])))
-        if 0 < _SPIKE_STEPS * step < excess[time, channel]:
+        if 0 < SPIKE_STEPS * step < excess[time, channel]:
             calm[time, channel] = _neighbour_median(series[:, channel], int(time))
             count += 1
     return (calm, count) if count else (series, 0)
@@ -161,7 +157,7 @@ def without_spikes(series: Array) -> tuple[Array, int]:
 def _neighbour_bounds(series: Array) -> tuple[Array, Array]:
     """Smallest and largest neighbour of every value, by shifted copies: no gather, so 10,000 channels stay cheap."""
     low, high = np.full_like(series, math.inf), np.full_like(series, -math.inf)
-    for shift in range(1, _NEIGHBOURS + 1):
+    for shift in range(1, NEIGHBOURS + 1):
         for here, there in ((slice(shift, None), slice(None, -shift)), (slice(None, -shift), slice(shift, None))):
             np.minimum(low[here], series[there], out=low[here])
             np.maximum(high[here], series[there], out=high[here])
@@ -169,7 +165,7 @@ def _neighbour_bounds(series: Array) -> tuple[Array, Array]:
 
 
 def _neighbour_median(channel: Array, time: int) -> float:
-    neighbours = np.concatenate([channel[max(0, time - _NEIGHBOURS) : time], channel[time + 1 :][:_NEIGHBOURS]])
+    neighbours = np.concatenate([channel[max(0, time - NEIGHBOURS) : time], channel[time + 1 :][:NEIGHBOURS]])
     return float(np.median(neighbours))
 
 

@@ -73,7 +73,7 @@ def saved(folder: Path, trial: str = "") -> tuple[Recorded, Mapping[str, Any]]:
     """What the session in a checkpoint left behind, and its weights.
 
     Raises:
-        ArgumentError: There is no readable session.
+        CheckpointError: There is no readable session.
     """
     import pyarrow.parquet as pq
 

@@ -38,7 +38,7 @@ def handed_down(line: Sequence[Generation]) -> list[tuple[Recorded, Generation]]
         line: The eldest first; the last has a session's checkpoint.
 
     Raises:
-        ArgumentError: A checkpoint cannot be read.
+        CheckpointError: One of them cannot be read.
     """
     recorded, weights = _saved(line[-1])
     found = [(recorded, line[-1])]

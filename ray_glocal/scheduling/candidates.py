@@ -7,10 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from ray_glocal.scheduling.factor import Array, Levels, Space
-
-ENUMERABLE = 512  # configurations that are all asked about
-_PARENTS = 6  # best configurations whose neighbours are asked about in a larger space
-_STRANGERS = 192  # and configurations drawn at random
+from ray_glocal.scheduling.tuning import ENUMERABLE, PARENTS, STRANGERS
 
 
 def candidates(space: Space, tried: Levels, means: Array, rng: np.random.Generator) -> Levels:
@@ -24,9 +21,9 @@ def candidates(space: Space, tried: Levels, means: Array, rng: np.random.Generat
     """
     if space.configurations <= ENUMERABLE:
         return _every(space)
-    best = tried[np.argsort(means, kind="stable")[:_PARENTS]]
+    best = tried[np.argsort(means, kind="stable")[:PARENTS]]
     sizes = np.array(space.sizes)
-    strangers = rng.integers(0, sizes, (_STRANGERS, len(sizes)))
+    strangers = rng.integers(0, sizes, (STRANGERS, len(sizes)))
     near = [_neighbours(space, parent) for parent in best]
     return np.unique(np.concatenate([best, *near, strangers]), axis=0)
 

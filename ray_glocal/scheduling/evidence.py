@@ -9,12 +9,8 @@ from numpy.typing import NDArray
 
 from ray_glocal.scheduling.factor import Array, Levels, Space
 from ray_glocal.scheduling.kinship import Kin
+from ray_glocal.scheduling.tuning import COARSE, FAILURE, HELD, NOISES, STEPS
 
-FAILURE = 3.0  # what a failed or diverged trial counts as, in spreads of all losses above their median
-NOISES = (0.1, 0.3, 0.6)  # deviations of one trial's loss around its configuration's, in the same units
-HELD = 96  # configurations that the surrogate looks at: half of them the best, half spread over the others
-_COARSE = 0.1  # deviation of a step that a slope foretells, beside half of its length: a slope is no difference
-_STEPS = 48  # such steps that are looked at
 _LEAST = 1e-100  # spread, so that no quotient overflows
 
 
@@ -82,7 +78,7 @@ def evidence(space: Space, kin: Kin) -> Evidence:
     operator[np.arange(len(operator)), np.arange(len(operator))] = 1.0
     operator[len(numbers) + np.arange(count), [begin for begin, _ in ends]] = -1.0
     mean = np.hstack([mean, np.tile(differences, (len(NOISES), 1))])
-    variance = np.hstack([variance, np.tile(_COARSE**2 + (differences / 2) ** 2, (len(NOISES), 1))])
+    variance = np.hstack([variance, np.tile(COARSE**2 + (differences / 2) ** 2, (len(NOISES), 1))])
     levels = np.concatenate([tried, np.array([end for _, end in ends], np.int64).reshape(count, tried.shape[1])])
     return Evidence(tried, levels, operator, mean, variance, scatter, units)
 
@@ -101,7 +97,7 @@ def _differences(
             for level, distance in factor.neighbours(own[column]):
                 ends.append((place, (*own[:column], level, *own[column + 1 :])))
                 differences.append(min(max(slope * distance / units.spread, -FAILURE), FAILURE))
-    return ends[:_STEPS], np.array(differences[:_STEPS])
+    return ends[:STEPS], np.array(differences[:STEPS])
 
 
 def _units(known: Array) -> Units:

@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_glocal.scheduling.axis import Axis
+from ray_glocal.scheduling.tuning import KINDRED, REACH
 
 Array = NDArray[np.float64]
 Levels = NDArray[np.int64]  # [configuration, factor]: index of each factor's value
-
-REACH = 0.5  # share of an ordinal factor's range within which its levels resemble each other
-KINDRED = 0.4  # how much the joint effects of configurations resemble each other that differ in one category
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from ray_glocal.scheduling.decision import Decision
 from ray_glocal.scheduling.event import Added, Completed, Errored, Reported, Settled
 from ray_glocal.scheduling.factor import Array, Levels, Space
 from ray_glocal.scheduling.ledger import Event
+from ray_glocal.scheduling.tuning import LIGHT
 
 Flags = NDArray[np.bool_]
 
@@ -31,8 +32,6 @@ _COLUMNS: dict[str, Any] = {
     "pruned": np.bool_,
 }
 _WORST = 1e100  # what a loss counts as at most
-
-_LIGHT = 0.3  # weight of a kin's loss against its distance: less than any category's, for losses count up to 3 spreads
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ class Kin:
             return None
         losses = self.final[able]
         behind = np.minimum((losses - losses.min()) / spread, 3.0)
-        return self.trials[int(able[np.argmin(apart[self.configuration[able]] + _LIGHT * behind)])]
+        return self.trials[int(able[np.argmin(apart[self.configuration[able]] + LIGHT * behind)])]
 
     def hopeless(self, certainty: float) -> Flags:
         """Which configurations have only pruned or failed trials, all of them surely worse than the best trial.

@@ -18,11 +18,8 @@ from ray_glocal.scheduling.factor import Factor, Levels, Space
 from ray_glocal.scheduling.kinship import Kin, Kinship
 from ray_glocal.scheduling.ledger import Ledger, Record
 from ray_glocal.scheduling.surrogate import surrogate
+from ray_glocal.scheduling.tuning import AWAITED, CERTAINTY, EXPLORE, VARIATION
 
-EXPLORE = 0.1  # share of the seeded proposals whose start values come from the domains instead of from kin
-VARIATION = 0.2  # standard deviation of the variation of handed-down values, in coordinates (e-folds for "log")
-CERTAINTY = 2.0  # deviations by which a configuration's trials end above the best before it is given up
-_AWAITED = 64  # trials under way that are taken into account, the latest
 _DIGITS = 9  # to which improvements are compared: processors differ in the last ones
 
 
@@ -172,7 +169,7 @@ def chosen(space: Space, kin: Kin, rng: np.random.Generator) -> Choice:
 
 
 def _under_way(kin: Kin) -> Levels:
-    return kin.levels[kin.configuration[np.flatnonzero(kin.waiting)[-_AWAITED:]]]
+    return kin.levels[kin.configuration[np.flatnonzero(kin.waiting)[-AWAITED:]]]
 
 
 def _levels(row: Levels) -> tuple[int, ...]:

@@ -13,10 +13,10 @@ from math import erfc, exp, pi, sqrt
 
 import numpy as np
 
-from ray_glocal.scheduling.evidence import NOISES, Evidence
+from ray_glocal.scheduling.evidence import Evidence
 from ray_glocal.scheduling.factor import Array, Levels, Space
+from ray_glocal.scheduling.tuning import JOINT, NOISES
 
-JOINT = (0.0, 0.25, 1.0)  # variances of the joint effects that are tried; each factor's effects have variance 1
 _EPSILON = 1e-12
 _HUGE = 1e12  # larger than any squared length of whitened losses
 _DIGITS = 6  # to which likelihoods are compared: processors differ in the last ones

@@ -16,22 +16,22 @@ from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.hypergradient.state.preservation import duplicated
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.state.buffers import set_transient_buffers, transient_buffers
-
-EXPLOSION = 3.0  # relative change of the loss per coordinate unit, within one window
-FAR = 0.5  # distance from the first weights, relative to their length, that counts as having travelled
-MARGIN = 0.02  # share of the first loss that a jump must exceed as well
-STALL = 0.3  # share of the good loss by which a window may end above it, but not
-STRIKES = 3  # so many times in a row
-NEAR = 0.1  # share of the good loss within which a state replaces the good one
-EARLY = 0.15  # share of training in which a run may turn out to have been thrown away at its start,
-ASTRAY = 3.0  # further than so many lengths of its first weights,
-LITTLE = 0.5  # its loss having fallen by less than this share,
-FRESH = 2  # and after no more roll-backs than these
-LEARNED = 0.1  # share of the first loss by which a run that learned anything fell
-SHRUNK = 0.7  # of their length: weights that came from further are being shrunk, by weight decay
-RELIEF = 0.1  # factor on a weight decay that is to blame
-CHECK_EVERY = 8  # inner steps between looks at the training loss, for each look waits for the device
-MOST_ROLLBACKS = 12  # afterwards the run is left to whoever schedules it
+from ray_glocal.session.tuning import (
+    ASTRAY,
+    EARLY,
+    EXPLOSION,
+    FRESH,
+    LEARNED,
+    LITTLE,
+    MARGIN,
+    MOST_ROLLBACKS,
+    NEAR,
+    RELIEF,
+    SHRUNK,
+    STALL,
+    STRIKES,
+    TRAVELLED,
+)
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ class Guard:
         if loss < raised(self.origin, -(MARGIN if self.learned else LEARNED)):
             return ""
         distance = self.first.distance(problem)
-        if distance <= FAR:
+        if distance <= TRAVELLED:
             return ""
         return f"the weights moved by {distance:.2g} of their length, and the loss, {loss:.3g}, is no better for it"
 

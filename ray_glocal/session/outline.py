@@ -3,10 +3,7 @@
 import numpy as np
 
 from ray_glocal.forecast import Array
-
-ANNEALED = 0.2  # of the mean factor: where a schedule ends below that, it takes the noise out at the end
-END = 0.05  # share of training that is its end
-HIGHER = 1.05  # than now: a schedule that comes to so much more rises yet
+from ray_glocal.session.tuning import ANNEALED, END, HIGHER
 
 
 class Outline:

@@ -7,20 +7,18 @@ from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 from ray_glocal.forecast import Array
-
-FAR = 4  # times the steps that a schedule was planned for, from which training must have been planned otherwise
-FAINT = 1e-3  # share of the largest rate below which next to nothing trains
-HALF = 0.5  # share of training that may pass below it
+from ray_glocal.lr_schedulers import held, turns
+from ray_glocal.session.tuning import FAINT, HALF, OUTLASTED
 
 
 def planned(scheduler: Any) -> int | None:
     """Steps after which a scheduler has come to its end; None for one that goes on, or whose plan cannot be read."""
     match scheduler:
         case lr_scheduler.SequentialLR():
-            last = planned(scheduler._schedulers[-1])
-            return None if last is None else int([0, *scheduler._milestones][-1]) + last
+            last = planned(held(scheduler)[-1])
+            return None if last is None else [0, *turns(scheduler)][-1] + last
         case lr_scheduler.ChainedScheduler():
-            return max((told for part in scheduler._schedulers if (told := planned(part)) is not None), default=None)
+            return max((told for part in held(scheduler) if (told := planned(part)) is not None), default=None)
         case lr_scheduler.CosineAnnealingLR():
             return int(scheduler.T_max)
         case lr_scheduler.OneCycleLR():
@@ -44,7 +42,7 @@ def mismatch(scheduler: LRScheduler, factors: Array) -> str:
     """
     kind, total, steps = type(scheduler).__name__, len(factors), planned(scheduler)
     remedy = "The session steps it after every inner step, not after every epoch: build it for all steps of training."
-    if steps is not None and FAR * steps <= total:
+    if steps is not None and OUTLASTED * steps <= total:
         return f"{kind} was planned for {steps} steps, and training has {total}. {remedy}"
     heights = factors.mean(1)
     faint = np.flatnonzero(heights >= FAINT * heights.max(initial=0.0))

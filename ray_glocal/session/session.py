@@ -16,7 +16,7 @@ from pyarrow import ArrowException
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from ray_glocal.errors import ArgumentError, UnreadError
+from ray_glocal.errors import ArgumentError, CheckpointError, UnreadError
 from ray_glocal.hypergradient import Clipping, Hyperparameter, Problem, Randomness
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.hypergradient.problem.losses import Loss
@@ -43,7 +43,6 @@ from ray_glocal.session.adapted import Adapted, Folder
 from ray_glocal.session.arguments import adapted_of, whole_steps
 from ray_glocal.session.course import Course
 from ray_glocal.session.curve import forecast_final_loss
-from ray_glocal.session.divergence import CHECK_EVERY
 from ray_glocal.session.first_order.adaptation import FirstOrder
 from ray_glocal.session.loop import Loop
 from ray_glocal.session.notices import Notices
@@ -58,6 +57,7 @@ from ray_glocal.session.state.buffers import set_transient_buffers, transient_bu
 from ray_glocal.session.state.plain import check_plain, decoded, encoded
 from ray_glocal.session.state.stream import Stream
 from ray_glocal.session.state.trace import Trace
+from ray_glocal.session.tuning import CHECK_EVERY
 from ray_glocal.session.validation import Validation
 from ray_glocal.session.windows.adaptation import ByWindows
 
@@ -497,7 +497,7 @@ class GlocalSession:
             source: A folder, an object with `as_directory()` such as `ray.tune.Checkpoint`, or `None`.
 
         Raises:
-            ArgumentError: The folder holds no readable session, or one of another version, length, optimizer or
+            CheckpointError: The folder holds no readable session, or one of another version, length, optimizer or
                 schedule, or of other hyperparameters; or its trial had ended, and only the weights were kept.
         """
         if source is None:
@@ -505,7 +505,7 @@ class GlocalSession:
                 try:
                     with checkpoint.opened(self.adapted.ancestor) as folder:
                         self._inherit(folder)
-                except (ArgumentError, OSError, ArrowException) as error:  # `as_directory` may reach over a network
+                except (CheckpointError, OSError, ArrowException) as error:  # `as_directory` may reach over a network
                     text = f"The ancestor's checkpoint cannot be read: starting afresh. {error}"
                     self.notices.say("ancestor", text)
             return
@@ -513,8 +513,9 @@ class GlocalSession:
         with held as folder:
             plain = checkpoint.read(Path(folder))
             checkpoint.check_same(plain["identity"], self._identity())
-            self._load_plain({**plain, **checkpoint.read_resume(Path(folder), plain)})
-            self.trace.load(Path(folder) / TRACE_FILE, self.step_count)
+            resume = checkpoint.read_resume(Path(folder), plain)
+            self.trace.load(Path(folder) / TRACE_FILE, plain["step"])  # ahead of the weights, for it may be damaged
+            self._load_plain({**plain, **resume})
 
     def _inherit(self, folder: Path) -> None:
         """Take an ancestor's weights if every one fits; a half-inherited network is worse than a fresh one.

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ray_glocal.errors import ArgumentError
-
-NOMINAL = 1 / 8  # duty cycle that a budget leads to, roughly
-VAL_BATCHES = {"first-order": 1, "windows": 4}  # of a hypergradient
+from ray_glocal.session.tuning import NOMINAL, VAL_BATCHES
 
 
 @dataclass(frozen=True)

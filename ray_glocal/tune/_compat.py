@@ -6,17 +6,14 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-import weakref
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
-from pyarrow.fs import FileSystem, LocalFileSystem
+from pyarrow.fs import FileSystem
 from ray.train._internal.session import get_session
 from ray.train._internal.storage import StorageContext
 from ray.tune import Checkpoint, PlacementGroupFactory
@@ -32,15 +29,11 @@ from ray.tune.search.sample import Categorical, Domain, Float, Function, Integer
 from ray.tune.search.variant_generator import assign_value, generate_variants
 from ray.tune.utils import flatten_dict  # DeveloperAPI: what Tune flattens results by before schedulers see them
 
-from ray_glocal.tune.storage import UNREADABLE
-
 SNAPSHOT = "experiment_state-*.json"  # what Tune knows of an experiment's trials, in its folder
 TUNER = "tuner.pkl"  # the `Tuner` that began the experiment
 Bundles = tuple[Mapping[str, float], ...]
 
 _HANDED = "glocal_ancestor"  # attribute of a trial's storage context: plain text, for workers without our code
-
-_PART = 1 << 20  # bytes at a time of files that are compared
 
 
 def resolved(config: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
@@ -123,8 +116,12 @@ def drop_superseded(trial: Trial) -> list[Checkpoint]:
     return [held.checkpoint for held in old]
 
 
-class _Driver(NamedTuple):
-    """What a controller saves its experiment with, and where: on the driver, and in the storage."""
+class Driver(NamedTuple):
+    """What a controller saves its experiment with, and where: on the driver, and in the storage.
+
+    Tune saves a snapshot to a folder of the driver's, then lets a thread copy that, unless an earlier copy is under
+    way, and tells nobody of either.
+    """
 
     manager: Any
     syncer: Any
@@ -132,113 +129,46 @@ class _Driver(NamedTuple):
     here: str
     there: str
 
-
-@dataclass(frozen=True)
-class Moment:
-    """A moment in the life of a driver, between its snapshots.
-
-    Args:
-        copies: Copies of snapshots to the storage that had begun.
-        saved: Tune's time of the last snapshot that had been saved, of which it may have begun none.
-    """
-
-    copies: int
-    saved: float
-
-
-class Snapshots:
-    """What a driver has saved of its experiment, and what of it has reached the storage.
-
-    Tune saves a snapshot to a folder of the driver's, then lets a thread copy that, unless an earlier copy is under
-    way, and tells nobody of either. Snapshots are saved and copies begun by the thread that calls hooks, in one go.
-
-    Args:
-        controller: Tune's controller, or what hooks get of it.
-    """
-
-    def __init__(self, controller: Any) -> None:
-        self._controller = weakref.ref(getattr(controller, "_tune_controller", controller))
-        self._lock = threading.Lock()  # hooks and threads look
-        self._copy: Any = None  # Tune's record of the last that was seen
-        self._copies = 0  # that were seen to have begun
-        self._arrived = 0  # the number of the last that is known to have been completed
-        self._known = float("-inf")  # Tune's time of a snapshot that was found in the storage
-        self._compared: tuple[Any, ...] = ()
-
-    @cached_property
-    def _driver(self) -> _Driver:
-        """First asked for in a hook, while there is a controller."""
-        whole: Any = self._controller()
-        storage, state = whole._storage, PurePosixPath(whole.experiment_path, whole.experiment_state_file_name)
-        parts = whole._checkpoint_manager, storage.syncer, storage.storage_filesystem
-        return _Driver(*parts, here=whole.experiment_state_path, there=str(state))
+    @property
+    def period(self) -> float:
+        """Seconds between snapshots; infinite where none come."""
+        return float(self.manager._checkpoint_period)
 
     @property
-    def over(self) -> bool:
-        """Whether the controller is no more."""
-        return self._controller() is None
+    def saved(self) -> float:
+        """Tune's time of the last snapshot that was saved."""
+        return float(self.manager._last_save_time)
 
     @property
-    def come(self) -> bool:
-        """Whether there will be any; a simulated experiment saves none, nor does one that is told never to."""
-        return bool(self._driver.manager._checkpoint_period < float("inf"))
+    def synced(self) -> float | None:
+        """Tune's time of the last copy that has begun; None before the first."""
+        began: float | None = self.manager._last_sync_time
+        return began
 
-    def now(self) -> Moment:
-        """The present moment, in a hook."""
-        self._watch()
-        return Moment(self._copies, self._driver.manager._last_save_time)
-
-    def hold(self, moment: Moment) -> bool:
-        """Whether a snapshot that was saved after a moment is known to be in the storage."""
-        return moment.copies < self._arrived or moment.saved < self._known
-
-    def look(self) -> None:
-        """Find out what has reached the storage; not in a hook, for files are read at times."""
-        self._watch()
-        manager, syncer = self._driver.manager, self._driver.syncer
-        state = manager._last_save_time, manager._last_sync_time
-        if syncer._sync_process is None and state != self._compared:
-            # At the end of an experiment Tune waits for a copy that nobody may have seen, and forgets it.
-            if self._same() and state[0] == manager._last_save_time:
-                self._known = state[0]
-            self._compared = state
-
-    def _watch(self) -> None:
-        with self._lock:
-            copy = self._driver.syncer._sync_process
-            self._settle()
-            if copy is not None and copy is not self._copy:
-                self._copies, self._copy = self._copies + 1, copy
-                self._settle()
-
-    def _settle(self) -> None:
-        """Note whether the last copy is complete; after a while Tune waits for one no longer, and lets it go on."""
-        copy = self._copy
-        if copy is None or copy.is_running or "exception" in copy._result:
-            return
-        if time.time() - copy.start_time < self._driver.syncer.sync_timeout:  # minus infinity before it starts
-            self._arrived = self._copies
-
-    def _same(self) -> bool:
-        """Whether the storage holds what was saved last."""
-        driver = self._driver
-        try:
-            with (
-                LocalFileSystem().open_input_stream(driver.here) as here,
-                driver.filesystem.open_input_stream(driver.there) as there,
-            ):
-                return _equal(here, there)
-        except UNREADABLE:
-            return False
+    @property
+    def copy(self) -> Any:
+        """Tune's record of the last copy; None before the first, and where Tune has waited for it."""
+        return self.syncer._sync_process
 
 
-def _equal(one: Any, other: Any) -> bool:
-    while True:
-        part = one.read(_PART)
-        if part != other.read(_PART):
-            return False
-        if not part:
-            return True
+def whole(controller: Any) -> Any:
+    """The controller itself: hooks get a wrapper that warns of names it does not list."""
+    return getattr(controller, "_tune_controller", controller)
+
+
+def driver_of(controller: Any) -> Driver:
+    """The driver of a whole controller; none of this is public."""
+    storage = controller._storage
+    there = PurePosixPath(controller.experiment_path, controller.experiment_state_file_name)
+    parts = controller._checkpoint_manager, storage.syncer, storage.storage_filesystem
+    return Driver(*parts, here=controller.experiment_state_path, there=str(there))
+
+
+def arrived(copy: Any, timeout: float) -> bool:
+    """Whether a copy is complete; after `timeout` seconds Tune waits for one no longer, and lets it go on."""
+    if copy.is_running or "exception" in copy._result:
+        return False
+    return bool(time.time() - copy.start_time < timeout)  # minus infinity before it starts
 
 
 @dataclass(frozen=True)
@@ -368,9 +298,9 @@ def waiting(controller: object) -> Collection[Trial] | None:
     """Trials that wait for a worker, else those that are paused, in no order; None where nobody can tell.
 
     Public is only the list of all trials: to look through ten thousand of them, twice before each result, takes longer
-    than all the rest. The choose hook gets a wrapper that warns of names it does not list, so the controller is asked.
+    than all the rest.
     """
-    inner = getattr(controller, "_tune_controller", controller)
+    inner = whole(controller)
     pending: Collection[Trial] | None = getattr(inner, "_pending_trials", None)
     paused: Collection[Trial] | None = getattr(inner, "_paused_trials", None)
     return None if pending is None or paused is None else pending or paused
@@ -389,18 +319,19 @@ __all__ = [
     "Bundles",
     "Categorical",
     "Domain",
+    "Driver",
     "Float",
     "Ground",
     "Integer",
     "LogUniform",
-    "Moment",
     "Normal",
-    "Snapshots",
     "Trial",
     "Uniform",
+    "arrived",
     "bundles",
     "checkpoints_kept",
     "checkpoints_scored",
+    "driver_of",
     "drop_superseded",
     "error_file",
     "experiment_folder",
@@ -417,5 +348,6 @@ __all__ = [
     "trial_bundles",
     "trial_storage",
     "waiting",
+    "whole",
     "wrapped_searcher",
 ]

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from ray_glocal.errors import ArgumentError
+from ray_glocal.errors import ArgumentError, HangError
 
 _STDERR = 2  # the file itself: Ray puts an object of its own in the place of `sys.stderr`
+_SENTENCE = "A step took longer than {:g} s: this worker ends. Tune retries the trial if it may fail again."
 _MARGIN = 1.0  # seconds in which the sentence is written, before the process ends
 
 T = TypeVar("T")
@@ -23,19 +24,22 @@ def deadline(seconds: float | None) -> Iterator[None]:
     """End this process where the block takes longer than `seconds`, with a sentence and every thread's stack on stderr.
 
     Tune takes that for the failure of a worker and retries the trial from its last checkpoint as often as
-    `max_failures` allows. Works in a call that never returns to Python too. One deadline at a time per process.
+    `max_failures` allows. Works in a call that never returns to Python too. One deadline at a time per process. A block
+    that is over between the sentence and the end fails its trial alone, not the process.
 
     Args:
         seconds: How long the block may take; None for as long as it likes.
 
     Raises:
         ArgumentError: `seconds` is not a positive number.
+        HangError: The block took longer, and came back before the process ended.
     """
     if seconds is None:
         yield
         return
     check_seconds(seconds)
-    sentence = threading.Timer(seconds, _say, [seconds])
+    said = threading.Event()
+    sentence = threading.Timer(seconds, _say, [seconds, said])
     sentence.daemon = True
     sentence.start()
     faulthandler.dump_traceback_later(seconds + _MARGIN, exit=True, file=_STDERR)
@@ -44,6 +48,9 @@ def deadline(seconds: float | None) -> Iterator[None]:
     finally:
         faulthandler.cancel_dump_traceback_later()
         sentence.cancel()
+        sentence.join()  # it may be speaking
+    if said.is_set():
+        raise HangError(_SENTENCE.format(seconds))
 
 
 def watched(batches: Iterable[T], seconds: float | None) -> Iterator[T]:
@@ -58,6 +65,7 @@ def watched(batches: Iterable[T], seconds: float | None) -> Iterator[T]:
 
     Raises:
         ArgumentError: `seconds` is not a positive number.
+        HangError: A batch took longer, and came back before the process ended.
     """
     iterator = iter(batches)
     while True:
@@ -79,6 +87,6 @@ def check_seconds(seconds: float) -> None:
         raise ArgumentError("seconds", "be a positive number", seconds, "Pass None for no limit.")
 
 
-def _say(seconds: float) -> None:
-    sentence = f"A step took longer than {seconds:g} s: this worker ends. Tune retries the trial if it may fail again."
-    os.write(_STDERR, f"{sentence}\n".encode())
+def _say(seconds: float, said: threading.Event) -> None:
+    said.set()
+    os.write(_STDERR, f"{_SENTENCE.format(seconds)}\n".encode())

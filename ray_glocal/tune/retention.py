@@ -29,7 +29,8 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.names import SESSION_FILE
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.session.state.checkpoint import RESUME
-from ray_glocal.tune._compat import Moment, Snapshots, Trial, drop_superseded, last_checkpoint, latest_of
+from ray_glocal.tune._compat import Trial, drop_superseded, last_checkpoint, latest_of
+from ray_glocal.tune.snapshots import Moment, Snapshots
 from ray_glocal.tune.storage import UNREADABLE
 
 KINDS = ("needed", "all")

@@ -50,10 +50,10 @@ from ray_glocal.tune.reading import Reading, agreed, check_mode, finite, flat_co
 from ray_glocal.tune.retention import Retention, check_kind, resumable
 from ray_glocal.tune.rulebook import Rulebook
 from ray_glocal.tune.search import GlocalSearch
+from ray_glocal.tune.tuning import RUNGS_BELOW_TOP
 from ray_glocal.tune.unread import check_read
 
 SIGN = "sign/"  # settings that tell which metric is optimised, and what turns it into a loss: 1 or -1
-_RUNGS_BELOW_TOP = 2  # rungs below the end of training, where nobody says how long the grace period shall be
 
 logger = logging.getLogger(__name__)
 
@@ -404,7 +404,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         """Fix the rulebook at the first result: it may depend on `total_steps`, and must outlive a restore."""
         parts = PARTS if self._grace is None and finite(result.get(TOTAL_STEPS)) is not None else 0
         end = parts or self._end_of_training(result) or 0
-        grace = self._grace or max(1, int(end // self._factor**_RUNGS_BELOW_TOP))
+        grace = self._grace or max(1, int(end // self._factor**RUNGS_BELOW_TOP))
         wanted = Rulebook.of(grace, self._factor, self._max_t, self._rule_names, parts)
         for setting in wanted.settings():
             self._record(setting)

@@ -33,8 +33,8 @@ from ray_glocal.tune.proposer import Proposer, Suggestion
 from ray_glocal.tune.reading import Reading, agreed, check_mode, flat_config
 from ray_glocal.tune.space import Split, split
 from ray_glocal.tune.storage import fetch
+from ray_glocal.tune.tuning import UNCOUNTED
 
-_UNCOUNTED = 64  # samples to reckon with where their number is not known
 _SAMPLES = "num_samples"  # the setting under which the ledger knows it
 
 _BESIDE = ".discrete"  # ending of the file beside ours into which another searcher saves its state
@@ -309,7 +309,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         reason, weights = proposal.reason, self._checkpoint(proposal)
         if proposal.ancestor is not None:
             reason += " Its weights too." if weights else " Not its weights: it runs on, or has none to hand down."
-        self.ledger.record(Settled(_SAMPLES, self._samples or _UNCOUNTED))  # the first time only
+        self.ledger.record(Settled(_SAMPLES, self._samples or UNCOUNTED))  # the first time only
         told = proposal.ancestor, proposal.levels, proposal.start, proposal.origin, reason, weights
         self.ledger.record(Added(trial, flat_config(config), 0, *told))
         return config
@@ -356,7 +356,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         The number of samples is the one that the experiment began with, as it is for Tune: `Tuner.restore` tells a
         searcher nothing, or that it is 1.
         """
-        samples = self.ledger.settled(_SAMPLES) or self._samples or _UNCOUNTED
+        samples = self.ledger.settled(_SAMPLES) or self._samples or UNCOUNTED
         return first_coverage(self._issued.space, int(samples))
 
     def _checkpoint(self, proposal: Proposal) -> str | None:

@@ -32,14 +32,13 @@ from ray_glocal.tune._compat import (
     resolved,
 )
 from ray_glocal.tune.reading import finite
+from ray_glocal.tune.tuning import BINS, DRAWS
 
 Path = tuple[str, ...]
 
 # Under another optimizer the same learning rate means something else: values are not handed down across these.
 _DECISIVE = frozenset({"optimizer", "optim", "opt"})
-_BINS = 8  # levels into which a numeric domain with more values than this is stratified
 _ORDER = 3  # different numbers that make an order
-_DRAWS = 512  # draws from which its strata are read
 
 
 @dataclass(frozen=True)
@@ -245,11 +244,11 @@ def _listed(value: Any) -> bool:
 def _strata(domain: Domain) -> tuple[tuple[Any, ...], ...]:
     """The values of a numeric domain, each a level, or equally likely strata of them where they are many."""
     rng = np.random.default_rng(0)  # a fixed seed: the strata are part of the space, not of a search
-    draws = sorted(domain.sample(random_state=rng) for _ in range(_DRAWS))
+    draws = sorted(domain.sample(random_state=rng) for _ in range(DRAWS))
     values = sorted(set(draws))
-    if len(values) <= _BINS:
+    if len(values) <= BINS:
         return tuple((value,) for value in values)
-    parts = [tuple(draws[i * _DRAWS // _BINS : (i + 1) * _DRAWS // _BINS]) for i in range(_BINS)]
+    parts = [tuple(draws[i * DRAWS // BINS : (i + 1) * DRAWS // BINS]) for i in range(BINS)]
     return tuple(dict.fromkeys(parts))
 
 

@@ -35,9 +35,10 @@ class GlocalTrainable(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
     def build(self, config: dict[str, Any]) -> tuple[GlocalSession, Iterable[Any]]:
         """The session of a trial, not restored, and its training batches.
 
+        Further arguments, by name, are what `tune.with_parameters` gives.
+
         Args:
             config: The trial's configuration.
-            Further arguments, by name: what `tune.with_parameters` gives.
         """
 
     def setup(self, config: dict[str, Any], **parameters: Any) -> None:

@@ -12,10 +12,8 @@ import numpy as np
 
 from ray_glocal.forecast import Array
 from ray_glocal.validation.case import Case
+from ray_glocal.validation.tuning import EXPLODED, SIGNS, SIZES
 
-SIGNS = 0.9  # share of checks whose signs must agree
-SIZES = 0.3  # median relative disagreement that is still agreement
-EXPLODED = 100.0  # elasticity from which a step of one hundredth would change the whole loss
 ROUNDING = 8.0  # units of rounding that two losses must lie apart for their difference to mean anything
 
 

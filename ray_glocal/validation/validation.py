@@ -25,8 +25,8 @@ from ray_glocal.validation.estimates import Estimates, Estimator, OnWindow, Pool
 from ray_glocal.validation.recording import Course, Plan, record_cases
 from ray_glocal.validation.scores import Score, ceiling, score
 from ray_glocal.validation.trust import Trust, judge_trust
+from ray_glocal.validation.tuning import FIRST, LAST
 
-FIRST, LAST = 0.05, 0.85  # of training: where windows are spread
 YARDSTICKS = ("last", "mean")
 
 

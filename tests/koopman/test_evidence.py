@@ -10,11 +10,12 @@ from scipy.stats import multivariate_normal
 from ray_glocal.errors import ArgumentError
 from ray_glocal.koopman import forecaster
 from ray_glocal.koopman.dmd import FORMS, eigenvalue_sets, fit_dynamics
-from ray_glocal.koopman.forecasters.evidence import LEVELS, NOISES, mixture
+from ray_glocal.koopman.forecasters.evidence import NOISES, mixture
 from ray_glocal.koopman.noise import Noise
-from ray_glocal.koopman.proposals import LASTING, MOST, QUICK, SLOW, designs, proposals
+from ray_glocal.koopman.proposals import designs, proposals
 from ray_glocal.koopman.rank import FixedRank, FullRank
 from ray_glocal.koopman.regression import regress
+from ray_glocal.koopman.tuning import LASTING, LEVELS, MOST, QUICK, SLOW
 
 
 def centred(series):

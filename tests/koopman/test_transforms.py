@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.koopman import forecaster
-from ray_glocal.koopman.forecasters.trend import FADES, damped_lines
+from ray_glocal.koopman.forecasters.trend import damped_lines
 from ray_glocal.koopman.reach import within_reach
 from ray_glocal.koopman.shrinkage import shrunk
+from ray_glocal.koopman.tuning import FADES
 
 
 def aitken(sequence):

@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal, norm
 
-from ray_glocal.scheduling.candidates import ENUMERABLE, candidates
+from ray_glocal.scheduling.candidates import candidates
 from ray_glocal.scheduling.event import Added, Errored, Reported
-from ray_glocal.scheduling.evidence import FAILURE, HELD, NOISES, evidence
-from ray_glocal.scheduling.factor import KINDRED, REACH, Factor, Space
+from ray_glocal.scheduling.evidence import evidence
+from ray_glocal.scheduling.factor import Factor, Space
 from ray_glocal.scheduling.kinship import Kinship
 from ray_glocal.scheduling.ledger import Ledger
-from ray_glocal.scheduling.surrogate import JOINT, Belief, surrogate
+from ray_glocal.scheduling.surrogate import Belief, surrogate
+from ray_glocal.scheduling.tuning import ENUMERABLE, FAILURE, HELD, JOINT, KINDRED, NOISES, REACH
 
 PLACES = (0.0, 0.25, 1.0)
 SPACE = Space((Factor("width", 3, places=PLACES), Factor("optimizer", 2)), ())

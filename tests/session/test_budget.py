@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from ray_glocal.session import Settings
 from ray_glocal.session.notices import Notices
-from ray_glocal.session.pacing.budget import FRONT, REPORTS, SEARCH, Budget, Prices, reports_every
+from ray_glocal.session.pacing.budget import Budget, Prices, reports_every
 from ray_glocal.session.pacing.cost import PLAIN, REPORT, UPKEEP, WINDOW, Cost, window_steps
 from ray_glocal.session.pacing.cost import SEARCH as SEARCHED
-from ray_glocal.session.pacing.meter import LEARN, WARM_UP, Meter
+from ray_glocal.session.pacing.meter import Meter
 from ray_glocal.session.pacing.timetable import Earned
+from ray_glocal.session.pacing.tuning import FRONT, LEARN, REPORTS, SEARCH, WARM_UP
 from ray_glocal.session.windows.recorder import Recorder
 
 from .cases import Run, drive, windows

@@ -3,15 +3,17 @@
 import os
 from dataclasses import replace
 
+import pyarrow as pa
 import pyarrow.fs
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch.optim.swa_utils import AveragedModel
 
 import ray_glocal
-from ray_glocal.errors import ArgumentError
+from ray_glocal.errors import ArgumentError, CheckpointError
 from ray_glocal.hypergradient import Hyperparameter
-from ray_glocal.names import SESSION_FILE
+from ray_glocal.names import SESSION_FILE, TRACE_FILE
 from ray_glocal.session import Adapted, GlocalSession
 
 from .cases import QUIET, WAYS, Run, differences, drive
@@ -116,7 +118,7 @@ def test_an_ended_trial_is_not_resumed_and_the_way_out_is_said(tmp_path, setting
     run = Run(settings=settings)
     session = run.session()
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
-    with pytest.raises(ArgumentError, match=text):
+    with pytest.raises(CheckpointError, match=text):
         session.restore(tmp_path)
     assert differences(before, dict(run.model.state_dict())) == []
 
@@ -125,14 +127,33 @@ def test_a_damaged_part_is_named(tmp_path):
     saved(tmp_path)
     (resume,) = resumes(tmp_path)
     resume.write_bytes(resume.read_bytes()[:-100])
-    with pytest.raises(ArgumentError, match=f"`source` must hold a readable file '{resume.name}'; got") as caught:
+    with pytest.raises(CheckpointError, match=f"`source` must hold a readable file '{resume.name}'; got") as caught:
         Run().session().restore(tmp_path)
     assert caught.value.__cause__ is not None
 
 
+@pytest.mark.parametrize("damage", ["gone", "cut off", "another table"])
+def test_a_damaged_trace_is_named_and_the_weights_stay(tmp_path, damage):
+    saved(tmp_path)
+    trace = tmp_path / TRACE_FILE
+    if damage == "gone":
+        trace.unlink()
+    elif damage == "cut off":
+        trace.write_bytes(trace.read_bytes()[:-10])
+    else:
+        pq.write_table(pa.table({"another": [1]}), trace)
+    run = Run()
+    session = run.session()
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    with pytest.raises(CheckpointError, match=f"`source` must hold a readable file '{TRACE_FILE}'; got '{tmp_path}'"):
+        session.restore(tmp_path)
+    assert differences(before, dict(run.model.state_dict())) == []
+    assert session.step_count == 0
+
+
 def test_a_session_of_the_other_way_is_not_gone_on_with(tmp_path):
     saved(tmp_path, settings=WAYS["windows"])
-    with pytest.raises(ArgumentError, match="hypergradients"):
+    with pytest.raises(CheckpointError, match="hypergradients"):
         Run(settings=WAYS["first-order"]).session().restore(tmp_path)
 
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from ray_glocal.hypergradient import Hyperparameter, Problem
 from ray_glocal.session import GlocalSession, Settings
-from ray_glocal.session.divergence import EXPLOSION, FRESH, MOST_ROLLBACKS, Guard, RestorePoint
+from ray_glocal.session.divergence import Guard, RestorePoint
+from ray_glocal.session.tuning import EXPLOSION, FRESH, MOST_ROLLBACKS
 
 from .cases import LIVELY, QUIET, WAYS, Run, differences, drive, rows_of, windows
 

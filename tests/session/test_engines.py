@@ -14,8 +14,9 @@ from ray_glocal.hypergradient.gradient.products import EXACT
 from ray_glocal.session.pacing.cost import CONTEST, PLAIN, SEARCH, WINDOW, Cost
 from ray_glocal.session.pacing.meter import Meter
 from ray_glocal.session.windows import differentiation
-from ray_glocal.session.windows.differentiation import TRIED, Differentiation
-from ray_glocal.session.windows.engines import MOST, WORTH, Engines
+from ray_glocal.session.windows.differentiation import Differentiation
+from ray_glocal.session.windows.engines import Engines
+from ray_glocal.session.windows.tuning import MOST, TRIED, WORTH
 
 from .cases import LIVELY, differences, drive, rows_of, windows
 from .test_losses import plain_val, smooth_run

@@ -8,8 +8,9 @@ import pytest
 
 from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session.windows.gate import CAUSES, Cause, Verdicts
-from ray_glocal.session.windows.heat import DOWN, POWER, UP, WILD, afforded, tempered, warmed
-from ray_glocal.session.windows.outer import MARGIN, SETTLED, Axes, OuterState, Plan, restrain
+from ray_glocal.session.windows.heat import afforded, tempered, warmed
+from ray_glocal.session.windows.outer import Axes, OuterState, Plan, restrain
+from ray_glocal.session.windows.tuning import DOWN, MARGIN, POWER, SETTLED, UP, WILD
 
 from .cases import LIVELY, Run, drive, windows
 

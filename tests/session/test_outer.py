@@ -17,27 +17,19 @@ from ray_glocal.session.curve import forecast_final_loss
 from ray_glocal.session.pacing.cost import Cost, window_steps
 from ray_glocal.session.pacing.timetable import DutyCycle
 from ray_glocal.session.windows.gate import CAUSES, Answer, Cause, Verdicts, judge
-from ray_glocal.session.windows.outer import (
+from ray_glocal.session.windows.outer import Axes, OuterState, Plan, learn, move, potential, quickened, restrain, search
+from ray_glocal.session.windows.recorder import Recorder
+from ray_glocal.session.windows.tuning import (
     COLD,
     DECAY_SHARE,
     GROW,
+    HEADING_MEMORY,
     IDLE,
     LONG,
     MARGIN,
-    MEMORY,
     PENALTY_SHARE,
     SHRINK,
-    Axes,
-    OuterState,
-    Plan,
-    learn,
-    move,
-    potential,
-    quickened,
-    restrain,
-    search,
 )
-from ray_glocal.session.windows.recorder import Recorder
 
 from .cases import windows
 
@@ -229,7 +221,9 @@ def test_a_vector_goes_down_its_hypergradient_and_not_its_signs():
     assert ratio == pytest.approx(-4 / 3)
     assert displacement[0] == pytest.approx(DEFAULT.trust_region), "an entry of its own keeps its sign step"
     size = np.sqrt(np.mean(displacement[1:] ** 2))
-    assert size == pytest.approx((1 - MEMORY) * DEFAULT.trust_region), "the first window is one of several to come"
+    assert size == pytest.approx((1 - HEADING_MEMORY) * DEFAULT.trust_region), (
+        "the first window is one of several to come"
+    )
     for _ in range(60):
         displacement, after = stepped(after, [-0.1, -0.3, 0.4])
     assert np.sqrt(np.mean(displacement[1:] ** 2)) == pytest.approx(DEFAULT.trust_limits[1], rel=1e-6)

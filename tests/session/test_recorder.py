@@ -2,7 +2,8 @@
 
 import pytest
 
-from ray_glocal.session.windows.recorder import NEVER, TRIES, Recorder
+from ray_glocal.session.windows.recorder import NEVER, Recorder
+from ray_glocal.session.windows.tuning import TRIES
 
 from .cases import windows
 

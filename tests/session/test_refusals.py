@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ray_glocal.errors import ArgumentError
+from ray_glocal.errors import ArgumentError, CheckpointError
 from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.names import SESSION_FILE
 from ray_glocal.session import Adapted, GlocalSession, Settings
@@ -168,7 +168,7 @@ def saved(folder, at=20, **arguments):
 
 
 def test_a_folder_without_a_session(tmp_path):
-    with pytest.raises(ArgumentError, match=r"`source` must hold a file 'session.pt'; got .* Pass a folder that `Gl"):
+    with pytest.raises(CheckpointError, match=r"`source` must hold a file 'session.pt'; got .* Pass a folder that `Gl"):
         Run().session().restore(tmp_path)
 
 
@@ -180,7 +180,7 @@ def test_a_checkpoint_that_cannot_be_read(tmp_path, kind):
     else:
         content = {"text": b"some text", "half": whole[: len(whole) // 2], "empty": b""}[kind]
         (tmp_path / SESSION_FILE).write_bytes(content)
-    with pytest.raises(ArgumentError, match=r"`source` must hold a readable file 'session.pt'; got") as caught:
+    with pytest.raises(CheckpointError, match=r"`source` must hold a readable file 'session.pt'; got") as caught:
         read(tmp_path)
     assert caught.value.__cause__ is not None
 
@@ -189,13 +189,13 @@ def test_a_checkpoint_that_cannot_be_read(tmp_path, kind):
 def test_a_checkpoint_of_another_version(tmp_path, content, got):
     torch.save(content, tmp_path / SESSION_FILE)
     text = f"`source` must be a checkpoint of version 9; got {got}. Resume it with the release of ray_glocal that wrote"
-    with pytest.raises(ArgumentError, match=text):
+    with pytest.raises(CheckpointError, match=text):
         Run().session().restore(tmp_path)
 
 
 def test_a_checkpoint_of_other_hyperparameters(tmp_path):
     text = "`source` must adapt the same hyperparameters, lr; got 'lr, momentum, weight_decay'."
-    with pytest.raises(ArgumentError, match=text):
+    with pytest.raises(CheckpointError, match=text):
         Run().session(hyper=[LR]).restore(saved(tmp_path))
 
 
@@ -207,12 +207,14 @@ def test_a_checkpoint_of_other_shapes(tmp_path):
 
     session(3).save(tmp_path)
     text = r"must adapt the same hyperparameters, weights \(2,\); got 'weights \(3,\)'."
-    with pytest.raises(ArgumentError, match=text):
+    with pytest.raises(CheckpointError, match=text):
         session(2).restore(tmp_path)
 
 
 def test_a_checkpoint_of_another_length(tmp_path):
-    with pytest.raises(ArgumentError, match=r"`source` must plan 50 steps in all; got 100. A forecast to another end"):
+    with pytest.raises(
+        CheckpointError, match=r"`source` must plan 50 steps in all; got 100. A forecast to another end"
+    ):
         Run(total=50).session().restore(saved(tmp_path))
 
 
@@ -221,20 +223,22 @@ def test_a_checkpoint_of_another_optimizer(tmp_path):
     session = run.session(hyper=[LR])
     drive(session, session.batches(run.loader), 5)
     session.save(tmp_path)
-    with pytest.raises(ArgumentError, match=r"`source` must be trained by SGD; got 'AdamW'. Build the session as the"):
+    with pytest.raises(
+        CheckpointError, match=r"`source` must be trained by SGD; got 'AdamW'. Build the session as the"
+    ):
         Run("sgd").session(hyper=[LR]).restore(tmp_path)
 
 
 def test_a_checkpoint_of_another_schedule(tmp_path):
     text = "`source` must have the lr_scheduler None; got 'CosineAnnealingLR'. Build the session as the one"
-    with pytest.raises(ArgumentError, match=text):
+    with pytest.raises(CheckpointError, match=text):
         Run().session().restore(saved(tmp_path, schedule="cosine"))
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_checkpoint_of_a_session_that_adapts_in_the_other_way(tmp_path, way):
     (other,) = WAYS.keys() - {way}
-    with pytest.raises(ArgumentError, match=rf"`source` must .*{way}.*; got '{other}'"):
+    with pytest.raises(CheckpointError, match=rf"`source` must .*{way}.*; got '{other}'"):
         Run(settings=WAYS[way]).session().restore(saved(tmp_path, settings=WAYS[other]))
 
 

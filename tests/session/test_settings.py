@@ -111,6 +111,7 @@ def test_memory_decides_what_is_kept_and_products_where_they_come_from():
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 def test_beside_a_gpu_states_go_to_the_host_as_far_as_its_memory_goes():
     model = torch.nn.Linear(FEATURES, 3).cuda()
     batch = torch.randn(8, FEATURES, device="cuda")

@@ -187,11 +187,13 @@ def test_a_checkpoint_that_is_gone_is_left_for_the_newest_that_is_there(tmp_path
 
 
 def test_snapshots_are_saved_and_copied_as_we_expect():
-    """`_compat.Snapshots` reads Tune's records of both, which have no public names."""
+    """`_compat.Driver` reads Tune's records of both, which have no public names."""
     saves = inspect.getsource(_ExperimentCheckpointManager.sync_up_experiment_state)
     order = [saves.index(part) for part in ("save_fn()", ".sync_up(", "_last_sync_time = ", "_last_save_time = ")]
     assert order == sorted(order)
-    assert _ExperimentCheckpointManager(storage=None, checkpoint_period="inf")._checkpoint_period == math.inf
+    manager = _ExperimentCheckpointManager(storage=None, checkpoint_period="inf")
+    assert manager._checkpoint_period == math.inf
+    assert (manager._last_save_time, manager._last_sync_time) == (-math.inf, None)
     begins = inspect.getsource(syncer._BackgroundSyncer.retry)
     assert begins.index("_sync_process = _BackgroundProcess(") < begins.index(".start(")
     copy = syncer._BackgroundProcess(lambda: None)

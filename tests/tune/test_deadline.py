@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 
-from ray_glocal.errors import ArgumentError
+from ray_glocal.errors import ArgumentError, HangError
 from ray_glocal.tune.deadline import deadline, watched
 
 
@@ -83,3 +84,18 @@ trainable.train()
     status, out, err = run(body)
     assert (status, out) == (1, "reported\n")
     assert "A step took longer than 0.5 s: this worker ends." in err
+
+
+def test_a_step_that_comes_back_after_its_deadline_fails_its_trial_and_not_the_process():
+    with pytest.raises(HangError, match=r"^A step took longer than 0.01 s: this worker ends. Tune retries the trial"):
+        list(watched(map(time.sleep, [0.2]), 0.01))
+
+
+def test_a_step_that_fails_after_its_deadline_says_why_it_failed():
+    def late():
+        time.sleep(0.2)
+        raise RuntimeError("the loader raises")
+        yield
+
+    with pytest.raises(RuntimeError, match="the loader raises"):
+        list(watched(late(), 0.01))

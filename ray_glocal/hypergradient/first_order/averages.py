@@ -13,13 +13,11 @@ import torch
 from torch import Tensor
 
 from ray_glocal.hypergradient._compat import foreach_lerp_, foreach_sub
+from ray_glocal.hypergradient.first_order.tuning import EVERY, FAR, NEAR, SHORTEST
 from ray_glocal.hypergradient.problem.problem import Problem
 from ray_glocal.hypergradient.state.copies import copied, write
 
-EVERY = 4  # steps from one update to the next: a percent of a step's time
-FAR, NEAR = 6, 24  # over which part of the steps so far an average reaches back
 HALVES = (torch.bfloat16, torch.float16)
-SHORTEST = {FAR: 8, NEAR: 4}  # steps that it reaches back at least
 
 
 def weight(part: int, step: int) -> float:

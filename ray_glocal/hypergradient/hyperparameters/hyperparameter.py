@@ -9,7 +9,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from ray_glocal.errors import ArgumentError
+from ray_glocal.errors import AbsentError, ArgumentError
 from ray_glocal.hypergradient.hyperparameters.coordinates import Coordinate, Scale, coordinate
 
 Values = Mapping[str, Tensor]  # float64 on the CPU, by name of the hyperparameter
@@ -139,9 +139,8 @@ class HyperValues(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._values:
-            raise KeyError(
-                f"{name!r} is no hyperparameter of the losses; they have {', '.join(self._values) or 'none'}"
-            )
+            rule = f"be read by the names that losses have, {', '.join(self._values) or 'none'}"
+            raise AbsentError("hyper", rule, name, "Options of the optimizer are read by the optimizer alone.")
         self.read.add(name)
         return self._values[name]
 

@@ -12,10 +12,7 @@ from ray_glocal.koopman.dmd import FORMS, Dynamics, Form, fit_dynamics
 from ray_glocal.koopman.prediction import trajectory
 from ray_glocal.koopman.rank import FullRank, OptimalRank, Rank
 from ray_glocal.koopman.reach import within_reach
-
-_DIRECTIONS = 12  # strongest directions, decomposed jointly; what lies outside them stays at the window's mean
-_WIDTH = 12  # columns of the wider delay vector
-_FEWEST = 5  # snapshots that a decomposition needs to be worth a try
+from ray_glocal.koopman.tuning import DIRECTIONS, FEWEST_DECOMPOSED, WIDTH
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +41,7 @@ class Setting:
 
 def framed(series: Array) -> Frame:
     """Choose the coordinates for a window [time, channel]."""
-    chosen = coordinates(series, centered=True, most=_DIRECTIONS)
+    chosen = coordinates(series, centered=True, most=DIRECTIONS)
     offset = chosen.origin / chosen.scale
     if chosen.directions is not None:
         offset = chosen.directions @ offset
@@ -63,10 +60,10 @@ def settings(length: int, directions: int) -> tuple[Setting, ...]:
     Returns:
         The settings; none where the stretch is too short for a decomposition.
     """
-    if length < _FEWEST:
+    if length < FEWEST_DECOMPOSED:
         return ()
     most = max(1, length // 3)
-    pairs = ((min(2, most), FullRank()), (min(-(-_WIDTH // directions), most), OptimalRank()))
+    pairs = ((min(2, most), FullRank()), (min(-(-WIDTH // directions), most), OptimalRank()))
     return tuple(Setting(form, delays, rank) for form in FORMS for delays, rank in pairs)
 
 

@@ -19,9 +19,8 @@ from ray_glocal.koopman.prediction import Prediction, predict
 from ray_glocal.koopman.rank import OptimalRank, Rank, as_rank
 from ray_glocal.koopman.selection import EVERY, Selection
 from ray_glocal.koopman.spectrum import Spectrum, spectrum
+from ray_glocal.koopman.tuning import WIDTH
 from ray_glocal.koopman.window import Window, checked_series, noted, window
-
-WIDTH = 12  # columns of a delay vector to aim at: enough noise directions for a threshold, cheap to decompose
 
 
 def check_settings(rank: Rank | int | None, delays: int | None) -> None:

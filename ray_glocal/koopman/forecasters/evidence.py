@@ -13,12 +13,11 @@ from ray_glocal.koopman.noise import Noise
 from ray_glocal.koopman.proposals import designs, proposals
 from ray_glocal.koopman.reach import within_reach
 from ray_glocal.koopman.regression import Regressions, regress
+from ray_glocal.koopman.tuning import DIRECTIONS, LEVELS, MEMORIES
 from ray_glocal.koopman.window import Window
 
-NOISES = tuple(Noise(memory) for memory in (0.0, 0.6, 0.9, 1.0))
-LEVELS = np.array([1e-10, 1e-7, 1e-5, 1e-3, 1e-2, 0.05, 0.2, 1.0])  # of the window's variance
+NOISES = tuple(Noise(memory) for memory in MEMORIES)
 _FAR = 1e4  # windows; every clipped mode is gone by then, so the limit is this horizon
-_DIRECTIONS = 12  # strongest directions, regressed one by one; what lies outside them stays at the window's mean
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Evidence(WindowForecaster):
 
     def _answer(self, window: Window, horizon: float) -> Answer:
         series, length = window.series, window.length
-        frame = coordinates(series, centered=True, most=_DIRECTIONS)
+        frame = coordinates(series, centered=True, most=DIRECTIONS)
         values = frame.enter(series)
         sizes = _sizes(values)
         tried, prior = proposals(values, _offset(frame))

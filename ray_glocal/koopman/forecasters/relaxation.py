@@ -10,12 +10,9 @@ from ray_glocal.forecast import Array
 from ray_glocal.koopman.deviation import FARTHEST, log_time, noise_variance
 from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
 from ray_glocal.koopman.reach import within_reach
+from ray_glocal.koopman.tuning import AMPLITUDE, FLAT, POWERS, SHORTEST, TIMES
 from ray_glocal.koopman.window import Window
 
-_SHORTEST, _TIMES = 0.7, 16  # time constants of the exponentials: from here, in steps, to the end of training
-_POWERS = (0.3, 0.6, 1.0, 2.0)  # of the power laws in time since the beginning
-_FLAT = 1 / 6  # prior share of curves that do not move; exponentials and power laws share the rest
-_AMPLITUDE = 100.0  # prior variance of an amplitude, in those of the curve and its noise
 _EXACT = 1e-6  # prior variance of the noise, in that of the curve
 
 
@@ -76,19 +73,19 @@ def _shapes(length: int, horizon: float) -> tuple[Array, Array, Array]:
     The first is flat: zero throughout.
     """
     times, end = np.arange(1.0, length + 1), length + horizon
-    constants, powers = np.geomspace(_SHORTEST, end, _TIMES)[:, None], np.array(_POWERS)[:, None]
+    constants, powers = np.geomspace(SHORTEST, end, TIMES)[:, None], np.array(POWERS)[:, None]
     found = np.vstack([np.exp(-times / constants), times**-powers])
     last = np.concatenate([np.exp(-end / constants[:, 0]), end ** -powers[:, 0]])
     center, size = found.mean(axis=1), found.std(axis=1)
     shapes, ends = (found - center[:, None]) / size[:, None], (last - center) / size
-    half = (1 - _FLAT) / 2
-    prior = np.concatenate([[_FLAT], np.full(_TIMES, half / _TIMES), np.full(len(_POWERS), half / len(_POWERS))])
+    half = (1 - FLAT) / 2
+    prior = np.concatenate([[FLAT], np.full(TIMES, half / TIMES), np.full(len(POWERS), half / len(POWERS))])
     return np.vstack([np.zeros(length), shapes]), np.concatenate([[0.0], ends]), prior
 
 
 def _shrunk(length: int) -> float:
     """What the prior leaves of a slope."""
-    return length * _AMPLITUDE / (length * _AMPLITUDE + 1)
+    return length * AMPLITUDE / (length * AMPLITUDE + 1)
 
 
 def _squares(slopes: Array, length: int) -> Array:
@@ -100,7 +97,7 @@ def _squares(slopes: Array, length: int) -> Array:
 def _log_evidence(slopes: Array, length: int) -> Array:
     """Student's evidence of each shape, for unknown level, amplitude and noise, up to a constant; [shape, channel]."""
     logs: Array = -(1 + 0.5 * (length - 1)) * np.log(_squares(slopes, length))
-    logs[1:] -= 0.5 * np.log(1 + length * _AMPLITUDE)  # the flat one has no amplitude
+    logs[1:] -= 0.5 * np.log(1 + length * AMPLITUDE)  # the flat one has no amplitude
     return logs
 
 

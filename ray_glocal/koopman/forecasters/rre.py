@@ -11,10 +11,10 @@ from ray_glocal.forecast import Array
 from ray_glocal.koopman.coordinates import coordinates
 from ray_glocal.koopman.deviation import mean_variance, window_variance
 from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
-from ray_glocal.koopman.reach import BEYOND, within_reach
+from ray_glocal.koopman.reach import within_reach
+from ray_glocal.koopman.tuning import BEYOND, DIRECTIONS
 from ray_glocal.koopman.window import Window
 
-_DIRECTIONS = 12  # strongest directions that the weights are fitted to
 _ROUNDING = 1e-10  # singular values below this share of the largest are rounding error
 
 
@@ -52,7 +52,7 @@ class ReducedRank(WindowForecaster):
 
 
 def _scaled(series: Array) -> Array:
-    frame = coordinates(series, centered=True, most=_DIRECTIONS)
+    frame = coordinates(series, centered=True, most=DIRECTIONS)
     return frame.enter(series)
 
 

@@ -8,10 +8,9 @@ from ray_glocal.forecast import Array
 from ray_glocal.koopman.deviation import noise_variance, window_variance
 from ray_glocal.koopman.disk import damped_disk
 from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
-from ray_glocal.koopman.reach import BEYOND, within_reach
+from ray_glocal.koopman.reach import within_reach
+from ray_glocal.koopman.tuning import BEYOND, SEEN
 from ray_glocal.koopman.window import Window
-
-_SEEN = 2.0  # deviations that the first step must stand out from noise by before a ratio is made of it
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,6 @@ class Shanks(WindowForecaster):
 def _ratios(blocks: Array, noise: Array, largest: float) -> Array:
     """Ratios of the second step between blocks [3, channel] to the first, believed ones only; else zero."""
     first, second = blocks[1] - blocks[0], blocks[2] - blocks[1]
-    seen = first**2 > 2 * _SEEN**2 * noise
+    seen = first**2 > 2 * SEEN**2 * noise
     ratios: Array = np.clip(second / np.where(seen, first, np.inf), 0.0, largest)
     return ratios

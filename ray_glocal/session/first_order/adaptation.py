@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ray_glocal.forecast import Array
-from ray_glocal.hypergradient.first_order.averages import EVERY
 from ray_glocal.hypergradient.first_order.derivatives import FirstOrder as Measured
 from ray_glocal.hypergradient.first_order.derivatives import first_order, rates_alone
+from ray_glocal.hypergradient.first_order.tuning import EVERY
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.hypergradient.problem.trained import listed
 from ray_glocal.hypergradient.state.batch import owned
@@ -34,6 +34,7 @@ from ray_glocal.session.first_order.tuning import CEILING, LOSING, NEAR, SETTLED
 from ray_glocal.session.pacing.cost import PLAIN, REPORT, SEARCH, WINDOW, report_steps
 from ray_glocal.session.pacing.timetable import timetable
 from ray_glocal.session.rows import Seen, moved_rows, window_rows
+from ray_glocal.session.tuning import CHECK_EVERY
 from ray_glocal.session.windows.outer import potential
 
 FORWARD = 1 / 3  # of a step

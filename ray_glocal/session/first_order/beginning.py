@@ -6,7 +6,8 @@ from typing import Any
 
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
-from ray_glocal.session.divergence import RELIEF, weight_decays
+from ray_glocal.session.divergence import weight_decays
+from ray_glocal.session.tuning import RELIEF
 
 
 @dataclass(frozen=True)

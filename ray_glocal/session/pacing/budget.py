@@ -3,10 +3,7 @@
 import math
 from dataclasses import dataclass
 
-SEARCH = 0.6  # share of the whole run's budget that the search at its start may spend, ahead of what was earned
-FRONT = 2.0  # how much denser than evenly spaced windows lie: what is learned early is worth more
-REPORTS = 0.2  # share of the budget that reports may take, by their counted cost
-LATE = 0.02  # share of training, its end, in which no window pays off
+from ray_glocal.session.pacing.tuning import FRONT, LATE, REPORTS, SEARCH
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from ray_glocal.names import COST_SECONDS, COST_SHARE, COST_STEPS
+from ray_glocal.session.pacing.tuning import RECENT
 
 # One plain step (forward and backward pass) is one. A differentiated step repeats it, unless its graph was kept, and
 # adds Hessian products of about two plain steps each.
@@ -16,7 +17,6 @@ PLAIN, SEARCH, WINDOW, REPORT = "plain", "search", "window", "report"  # kinds o
 PROBE = "probe"  # what comes before the first step
 UPKEEP = "upkeep"  # what bookkeeping takes beside a plain step
 CONTEST = "contest"  # of the two engines
-RECENT = 7  # measurements that a typical one is the median of
 
 
 @dataclass

@@ -7,10 +7,7 @@ import torch
 
 from ray_glocal.hypergradient.problem.ranks import Ranks
 from ray_glocal.session.pacing.cost import PLAIN, SEARCH, UPKEEP, Cost
-
-WARM_UP = 2  # plain steps at the start that set things up
-LEARN = 8  # plain steps after which it is known what one takes
-STRETCH = 32  # longest stretch of plain steps, so that there is something to take a median of
+from ray_glocal.session.pacing.tuning import LEARN, STRETCH, WARM_UP
 
 Clock = Callable[[], float]
 

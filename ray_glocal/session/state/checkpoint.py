@@ -21,7 +21,7 @@ import torch
 from pyarrow.fs import copy_files
 from torch import Tensor
 
-from ray_glocal.errors import ArgumentError
+from ray_glocal.errors import ArgumentError, CheckpointError
 from ray_glocal.hypergradient import Randomness
 from ray_glocal.hypergradient.state.snapshot import InnerState, Slope, Snapshot
 from ray_glocal.names import SESSION_FILE
@@ -60,15 +60,15 @@ def read(folder: Path) -> dict[str, Any]:
     """Read what everybody needs of what `write` wrote.
 
     Raises:
-        ArgumentError: The folder holds no session, one that cannot be read, or one of another version.
+        CheckpointError: The folder holds no session, one that cannot be read, or one of another version.
     """
     if not (folder / SESSION_FILE).is_file():
-        raise ArgumentError("source", f"hold a file {SESSION_FILE!r}", str(folder), _REMEDY)
+        raise CheckpointError("source", f"hold a file {SESSION_FILE!r}", str(folder), _REMEDY)
     plain = _load(folder / SESSION_FILE)
     if not isinstance(plain, dict) or plain.get("version") != VERSION:
         version = plain.get("version") if isinstance(plain, dict) else None
         remedy = "Resume it with the release of ray_glocal that wrote it."
-        raise ArgumentError("source", f"be a checkpoint of version {VERSION}", version, remedy)
+        raise CheckpointError("source", f"be a checkpoint of version {VERSION}", version, remedy)
     return plain
 
 
@@ -80,7 +80,7 @@ def read_resume(folder: Path, plain: Mapping[str, Any]) -> dict[str, Any]:
         plain: What `read` made of it.
 
     Raises:
-        ArgumentError: That was removed when the trial had ended, or cannot be read.
+        CheckpointError: That was removed when the trial had ended, or cannot be read.
     """
     file = folder / plain["resume"]
     if not file.is_file():
@@ -89,7 +89,7 @@ def read_resume(folder: Path, plain: Mapping[str, Any]) -> dict[str, Any]:
             "Its trial had ended, and of ended trials the weights alone are kept (GlocalScheduler(checkpoints='all') "
             "keeps the rest): load them by `model.load_state_dict(ray_glocal.weights(source))`."
         )
-        raise ArgumentError("source", rule, str(folder), remedy)
+        raise CheckpointError("source", rule, str(folder), remedy)
     resume: dict[str, Any] = _load(file)
     return resume
 
@@ -105,7 +105,8 @@ def weights(source: str | Path | Folder, *, averaged: bool = False) -> dict[str,
         A state dictionary on the CPU.
 
     Raises:
-        ArgumentError: The folder holds no readable session, or one of another version; or no averaged weights.
+        CheckpointError: The folder holds no readable session, or one of another version.
+        ArgumentError: It holds no averaged weights.
     """
     with opened(source) as folder:
         plain = read(folder)
@@ -138,7 +139,7 @@ def _load(file: Path) -> Any:
         return _loaded(file)
     except (RuntimeError, OSError, pickle.UnpicklingError) as error:  # what torch raises on a damaged file
         rule = f"hold a readable file {file.name!r}"
-        raise ArgumentError("source", rule, str(file.parent), _REMEDY) from error
+        raise CheckpointError("source", rule, str(file.parent), _REMEDY) from error
 
 
 def _loaded(file: Path) -> Any:
@@ -155,7 +156,7 @@ def check_same(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
         ours: The same of the session.
 
     Raises:
-        ArgumentError: They differ.
+        CheckpointError: They differ.
     """
     build = "Build the session as the one that was saved."
     rules = {
@@ -170,7 +171,7 @@ def check_same(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
     }
     for name, (rule, remedy) in rules.items():
         if theirs[name] != ours[name]:
-            raise ArgumentError("source", rule.format(ours[name]), theirs[name], remedy)
+            raise CheckpointError("source", rule.format(ours[name]), theirs[name], remedy)
 
 
 def shapes(values: Mapping[str, Tensor]) -> str:

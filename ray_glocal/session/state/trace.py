@@ -8,7 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import ArrowException
 
+from ray_glocal.errors import CheckpointError
 from ray_glocal.names import BACK_TO, DEVIATION, FORECAST, GATE, HYPERPARAMETER, LOCAL, REASON, STEP, TRAJECTORY, VALUE
 
 SCHEMA = pa.schema(
@@ -82,8 +84,12 @@ class Trace:
         _write(self.rows, file)
 
     def load(self, file: Path, step: int) -> None:
-        """Continue after `step` from a saved trace; what a lost run wrote later is removed."""
-        self.rows = [Row(**row) for row in pq.read_table(file).to_pylist() if row[STEP] <= step]
+        """Continue after `step` from a saved trace; what a lost run wrote later is removed.
+
+        Raises:
+            CheckpointError: There is none, or it cannot be read.
+        """
+        self.rows = [row for row in _read(file) if row.step <= step]
         self._rewrite()
 
     def _rewrite(self) -> None:
@@ -98,6 +104,14 @@ class Trace:
     def _write_part(self, step: int, rows: list[Row]) -> None:
         if self._folder:
             _write(rows, self._folder / f"step-{step:012d}.parquet")
+
+
+def _read(file: Path) -> list[Row]:
+    try:
+        return [Row(**row) for row in pq.read_table(file).to_pylist()]
+    except (OSError, ArrowException, TypeError) as error:  # TypeError: other columns than ours
+        remedy = "Pass a folder that `GlocalSession.save` or `checkpoint` wrote."
+        raise CheckpointError("source", f"hold a readable file {file.name!r}", str(file.parent), remedy) from error
 
 
 def _table(rows: list[Row]) -> Any:

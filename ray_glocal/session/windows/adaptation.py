@@ -14,19 +14,20 @@ from ray_glocal.hypergradient import Window
 from ray_glocal.hypergradient.window.tape import Tape
 from ray_glocal.koopman import forecaster
 from ray_glocal.session.course import Course
-from ray_glocal.session.divergence import EARLY
 from ray_glocal.session.effect import say_cut_off
 from ray_glocal.session.pacing.cost import PLAIN, REPORT, SEARCH, WINDOW, report_steps
 from ray_glocal.session.pacing.timetable import timetable
 from ray_glocal.session.rows import Seen, window_rows
 from ray_glocal.session.state import checkpoint
+from ray_glocal.session.tuning import EARLY
 from ray_glocal.session.windows.differentiation import Differentiation
 from ray_glocal.session.windows.engines import Engines
 from ray_glocal.session.windows.foresight import Foresight
 from ray_glocal.session.windows.heat import afforded, warmed
-from ray_glocal.session.windows.outer import BACK, Axes, OuterState, Plan, learn, potential, settled
+from ray_glocal.session.windows.outer import Axes, OuterState, Plan, learn, potential, settled
 from ray_glocal.session.windows.recorder import Recorder
 from ray_glocal.session.windows.response import Ending, respond
+from ray_glocal.session.windows.tuning import BACK
 
 
 class ByWindows:

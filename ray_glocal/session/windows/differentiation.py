@@ -11,8 +11,7 @@ from ray_glocal.hypergradient.window.tape import Tape
 from ray_glocal.session.pacing.cost import CONTEST, window_steps
 from ray_glocal.session.pacing.meter import Meter
 from ray_glocal.session.windows.engines import Engine, Engines, worthwhile
-
-TRIED = 4  # steps of a window that the forward engine is timed over, after one that sets things up
+from ray_glocal.session.windows.tuning import TRIED
 
 
 class Differentiation:

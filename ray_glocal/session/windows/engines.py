@@ -9,13 +9,9 @@ from typing import Any, Literal
 
 from ray_glocal.session.pacing.cost import SEARCH, WINDOW
 from ray_glocal.session.settings import Settings
+from ray_glocal.session.windows.tuning import MOST, WORTH
 
 Engine = Literal["adjoint", "forward"]
-
-# Windows at twice the price cost a session 8 % of its loss, and no better forecast has won back a measurable part of
-# one so far: the forward engine may cost a tenth more, for which a session pays about a percent.
-WORTH = 1.1
-MOST = 3  # entries beyond which that cannot be: each takes a product, of which the adjoint engine takes one for all
 
 
 class Engines:

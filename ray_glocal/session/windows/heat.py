@@ -12,11 +12,7 @@ import numpy as np
 
 from ray_glocal.forecast import Array
 from ray_glocal.session.windows.outer import Axes, OuterState, Plan
-
-POWER = 1.4  # exponent of the rate that heat grows with
-WILD = 0.5  # size from which the sign says nothing: a descent so steep is one across a narrow valley
-MEMORY = 0.5  # weight of the earlier windows
-UP, DOWN = 0.8, 1.0  # longest steps, in e-folds: too small a rate costs time, too large a one the network
+from ray_glocal.session.windows.tuning import DOWN, HEAT_MEMORY, POWER, UP, WILD
 
 
 def afforded(heat: float, height: float) -> float:
@@ -36,7 +32,9 @@ def warmed(state: OuterState, local: Array, loss: float) -> OuterState:
         return state
     felt = local / loss
     felt = np.where(np.abs(felt) > WILD, np.abs(felt), felt)
-    return replace(state, heat=np.where(np.isnan(state.heat), felt, MEMORY * state.heat + (1 - MEMORY) * felt))
+    return replace(
+        state, heat=np.where(np.isnan(state.heat), felt, HEAT_MEMORY * state.heat + (1 - HEAT_MEMORY) * felt)
+    )
 
 
 def tempered(state: OuterState, axes: Axes, line: Array, plan: Plan) -> tuple[Array, OuterState]:

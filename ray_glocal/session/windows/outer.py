@@ -24,20 +24,21 @@ from ray_glocal.hypergradient.hyperparameters.hyperparameter import DECAY_RATES
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.vectors import agreements, magnitudes, normalised
 from ray_glocal.session.windows.gate import Cause, Verdicts
-
-GROW, SHRINK = 1.3, 0.5  # of the trust region when a coordinate keeps or turns its heading
-DECAY_SHARE = 0.3  # of the trust region for decay rates: momentum and learning rate amplify each other
-PENALTY_SHARE = 2.5  # for weight decay: its effect is proportional to it, so that an e-fold down gains little
-LONG = 0.25  # of the search region: below that, the order of magnitude is found
-COLD = 1e-3  # relative change of the loss within a window of the search, below which a rate is too small
-BACK = 0.5  # of the rate that the search ends with: it was the first that did no better
-IDLE = 2  # windows without a long step onward that end the search
-LAG = 2  # windows that a loss is averaged over before it is compared with as many before
-RISE = 1.1  # ratio of the two from which the loss rises
-TAIL = 0.3  # share of training, its end, in which a cut need not wait
-SETTLED = 0.5  # share of training after which a rate beneath a schedule that anneals is left alone
-MARGIN = 0.2  # in coordinates, that a rate keeps from where training was lost
-MEMORY = 0.7  # weight of the earlier windows in the heading of a vector
+from ray_glocal.session.windows.tuning import (
+    COLD,
+    DECAY_SHARE,
+    GROW,
+    HEADING_MEMORY,
+    IDLE,
+    LAG,
+    LONG,
+    MARGIN,
+    PENALTY_SHARE,
+    RISE,
+    SETTLED,
+    SHRINK,
+    TAIL,
+)
 
 
 @dataclass(frozen=True)
@@ -255,8 +256,8 @@ def quickened(
 
 def _averaged(before: Array, down: Array) -> Array:
     """Heading of a vector: where it went before and the way down now, averaged; it goes down."""
-    fresh = (1 - MEMORY) * normalised(down)
-    average: Array = MEMORY * before + fresh
+    fresh = (1 - HEADING_MEMORY) * normalised(down)
+    average: Array = HEADING_MEMORY * before + fresh
     return average if np.mean(average * fresh) > 0 else fresh  # a way that now leads up is forgotten
 
 

@@ -7,8 +7,8 @@ from ray_glocal.hypergradient import Problem, Window
 from ray_glocal.hypergradient.state.snapshot import Snapshot
 from ray_glocal.session.pacing.timetable import Timetable
 from ray_glocal.session.settings import Settings
+from ray_glocal.session.windows.tuning import TRIES
 
-TRIES = 3  # windows in a row that may fail before the next one waits; untested
 NEVER = 2**62  # a step
 
 

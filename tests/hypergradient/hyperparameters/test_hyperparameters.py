@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
 
-from ray_glocal.errors import ArgumentError
+from ray_glocal.errors import AbsentError, ArgumentError
 from ray_glocal.hypergradient import (
     Hyperparameter,
     HyperValues,
@@ -228,9 +228,12 @@ def test_a_loss_is_told_which_values_it_may_read():
     assert values.get("b") is None
     assert list(values.under("net")) == ["w"]
     assert values.read == {"a", "net/w"}
-    with pytest.raises(KeyError, match="'lr' is no hyperparameter of the losses; they have a, net/w"):
+    text = (
+        r"^`hyper` must be read by the names that losses have, a, net/w; got 'lr'\. Options of the optimizer are read"
+    )
+    with pytest.raises(AbsentError, match=text):
         values["lr"]
-    with pytest.raises(KeyError, match="they have none"):
+    with pytest.raises(KeyError, match="losses have, none; got 'a'"):
         HyperValues({})["a"]
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.hypergradient.first_order.averages import EVERY, FAR, SHORTEST
+from ray_glocal.hypergradient.first_order.tuning import EVERY, FAR, SHORTEST
 from ray_glocal.session import weights
 
 from ..cases import differences, state_of

@@ -9,8 +9,9 @@ from torch import nn
 
 from ray_glocal.hypergradient import Hyperparameter, Problem
 from ray_glocal.session.notices import Notices
-from ray_glocal.session.outline import ANNEALED, HIGHER, Outline
+from ray_glocal.session.outline import Outline
 from ray_glocal.session.schedule import Schedule
+from ray_glocal.session.tuning import ANNEALED, HIGHER
 
 TOTAL = 200
 EVERY = range(1, TOTAL + 1)

@@ -8,8 +8,9 @@ import torch
 
 from ray_glocal import GlocalSession
 from ray_glocal.hypergradient import Hyperparameter
-from ray_glocal.session.divergence import LEARNED, RELIEF, SHRUNK, Guard, RestorePoint
+from ray_glocal.session.divergence import Guard, RestorePoint
 from ray_glocal.session.first_order.beginning import Beginning
+from ray_glocal.session.tuning import LEARNED, RELIEF, SHRUNK
 
 from ..cases import differences
 from .sessions import CALM, CLASSES, TOTAL, rate, session, train_on

@@ -1,0 +1,60 @@
+"""The constants of forecasts, and what chose them.
+
+Evidence: "bed" is `examples/studies/bed.py`, windows of recorded trainings beside their exact hypergradients at the
+end; half of its first 88 runs served to choose (23 November 2026). "Whole": the forecaster was judged there with it,
+and no other value tried. "Curves": the same on 120 small trainings and simulated learning curves (24 November 2026).
+What says "untested" was set by judgement on 23 November 2026.
+"""
+
+import math
+
+import numpy as np
+
+# ---- windows ----
+
+FEWEST = 4  # snapshots; fewer leave no step to check a fit against
+FEW = 8  # snapshots; below that an answer is given, and called weak; 616 windows of a prototype
+SPIKE_RANGES = 2.5  # ranges of the neighbours that a snapshot may lie outside of them; untested
+SPIKE_STEPS = 6.3  # median steps of the channel that it may: six deviations of white noise, by the normal distribution
+NEIGHBOURS = 3  # on each side, of a snapshot that may be a spike; untested
+BEYOND = 10.0  # ranges of the window; the damped disk carries a straight trend no further; untested
+BLOCKS = 4  # whose means tell the drift of a window; untested
+STRIDES = 5  # distances, in snapshots, at which increments tell walking noise from white; untested
+
+# ---- decompositions, in `ensemble` and `evidence` ----
+
+DIRECTIONS = 12  # strongest directions that are fitted; what lies outside them stays at the window's mean; whole
+WIDTH = 12  # columns of a delay vector to aim at: enough noise directions for a threshold, cheap to decompose; whole
+FEWEST_DECOMPOSED = 5  # snapshots that a decomposition needs to be worth a try; untested
+
+# ---- `evidence`: proposals of decays, noises and their priors ----
+
+LASTING = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4)  # windows that a single decay of the grid takes to fall to 1/e; whole
+QUICK, SLOW = (1 / 16, 1 / 8, 1 / 4), (1.0, 2.0, 4.0)  # windows that those of the grid's pairs take; whole
+MOST = 4  # columns beside the constant; an oscillation takes two; untested
+CONSTANT_DEVIATION, DECAY_DEVIATION = 3.0, 2.0  # prior, in deviations of the window; whole
+GONE = math.exp(-3)  # of an eigenvalue's powers at a window's first snapshots; faster modes leave no trace; untested
+MEMORIES = (0.0, 0.6, 0.9, 1.0)  # of one value of noise in the next: white to a random walk; whole
+LEVELS = np.array([1e-10, 1e-7, 1e-5, 1e-3, 1e-2, 0.05, 0.2, 1.0])  # of noise, in the window's variance; whole
+WALK_START = 10.0  # innovations: how far from zero a random walk may have started; untested
+
+# ---- `relaxation`, of learning curves ----
+
+SHORTEST, TIMES = 0.7, 16  # time constants of the exponentials: from here, in steps, to the end of training; curves
+POWERS = (0.3, 0.6, 1.0, 2.0)  # of the power laws in time since the beginning; curves
+FLAT = 1 / 6  # prior share of curves that do not move; exponentials and power laws share the rest; curves
+AMPLITUDE = 100.0  # prior variance of an amplitude, in those of the curve and its noise; curves
+
+# ---- others, to compare with ----
+
+SEEN = 2.0  # deviations that the first step must stand out from noise by before `shanks` makes a ratio of it; untested
+FADES = (0.0, 0.25, 1.0, 4.0)  # windows in which a slope of `trend` falls to 1/e; zero: a level without one; untested
+
+# ---- several windows pooled; errors change little around these ----
+
+KEPT = 4  # windows worth keeping; older ones weigh next to nothing; bed
+LAW_SHARE = 0.5  # of the law in a window's estimate; its forecast has the rest; bed
+CARRY = 0.5  # power of the flow that is left by which an older estimate shrinks; bed
+AGING = 1.0  # variance, in squares of the windows' size, for each unit of log-time that a window lies back; bed
+AHEAD = 0.25  # relative variance for each squared unit of log-time to the end of training; bed
+YOUNG = 0.25  # of the flow since the start of training: how long contributions take to fade to a half; whole

@@ -1,0 +1,34 @@
+"""The constants of seeding, and what chose them.
+
+Evidence: `examples/studies/seeding.py` measures the searcher as a whole, in three worlds beside random draws, TPE and
+its own predecessor, 32 seeds (24 November 2026). Single values were not varied in it: "whole" marks those that it
+measured together, set by judgement on the two days before it ran.
+"""
+
+# ---- what trials say ----
+
+FAILURE = 3.0  # what a failed or diverged trial counts as, in spreads of all losses above their median; whole
+NOISES = (0.1, 0.3, 0.6)  # deviations of one trial's loss around its configuration's, in the same units; whole
+HELD = 96  # configurations that the surrogate looks at: half of them the best, half spread over the others; whole
+COARSE = 0.1  # deviation of a step that a slope foretells, beside half of its length: no difference; untested
+STEPS = 48  # such steps that are looked at; untested
+
+# ---- how configurations resemble each other ----
+
+REACH = 0.5  # share of an ordinal factor's range within which its levels resemble each other; whole
+KINDRED = 0.4  # how much the joint effects of configurations resemble each other that differ in one category; whole
+JOINT = (0.0, 0.25, 1.0)  # variances of the joint effects that are tried; each factor's effects have variance 1; whole
+
+# ---- which are asked about ----
+
+ENUMERABLE = 512  # configurations that are all asked about; untested: the study's worlds are larger
+PARENTS = 6  # best configurations whose neighbours are asked about in a larger space; whole
+STRANGERS = 192  # and configurations drawn at random; whole
+
+# ---- proposals ----
+
+EXPLORE = 0.1  # share of the seeded proposals whose start values come from the domains instead of from kin; whole
+VARIATION = 0.2  # deviation of the variation of handed-down values, in coordinates (e-folds for "log"); whole
+CERTAINTY = 2.0  # deviations by which a configuration's trials end above the best before it is given up; whole
+AWAITED = 64  # trials under way that are taken into account, the latest; the study has 8 at a time; untested
+LIGHT = 0.3  # weight of a kin's loss against its distance: less than any category's, losses count to 3 spreads; whole
