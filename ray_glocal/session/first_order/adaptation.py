@@ -34,7 +34,6 @@ from ray_glocal.session.first_order.tuning import CEILING, LOSING, NEAR, SETTLED
 from ray_glocal.session.pacing.cost import PLAIN, REPORT, SEARCH, WINDOW, report_steps
 from ray_glocal.session.pacing.timetable import timetable
 from ray_glocal.session.rows import Seen, moved_rows, window_rows
-from ray_glocal.session.tuning import CHECK_EVERY
 from ray_glocal.session.windows.outer import potential
 
 FORWARD = 1 / 3  # of a step

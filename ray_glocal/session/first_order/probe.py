@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ray_glocal.hypergradient import Problem, Randomness
+from ray_glocal.hypergradient._compat import foreach_add
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.hypergradient.problem.losses import check_graph
 from ray_glocal.hypergradient.state.batch import owned
@@ -53,7 +54,7 @@ def probe(problem: Problem, batch: Any, values: Values) -> Probed:
         def at(rate: float) -> float:
             tried.append(rate)
             with torch.no_grad():
-                write(list(problem.parameters), torch._foreach_add(state.parameters, update, alpha=rate))
+                write(list(problem.parameters), foreach_add(state.parameters, update, alpha=rate))
             start.restore()
             with problem.unnoticed():
                 found = problem.train(owned(part), leaves).detach().reshape(())

@@ -10,9 +10,10 @@ from functools import cached_property
 
 from ray_glocal.hypergradient import Randomness
 from ray_glocal.session.course import Course
-from ray_glocal.session.divergence import CHECK_EVERY, raised
+from ray_glocal.session.divergence import raised
 from ray_glocal.session.first_order.memory import Memory
 from ray_glocal.session.first_order.tuning import ABOVE, SETTLED, STANDS
+from ray_glocal.session.tuning import CHECK_EVERY
 
 
 class Look:
