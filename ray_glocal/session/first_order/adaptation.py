@@ -177,7 +177,7 @@ class FirstOrder:
         rates = {hyper.name for hyper in self._rates}
         kept = {name: value for name, value in before.values.items() if name not in rates}
         moved = any(not torch.equal(course.values[name], value) for name, value in kept.items())
-        if moved and loss > raised(before.loss, LOSING):
+        if moved and loss > before.loss + LOSING * course.guard.scale(before.loss):
             values = {**course.values, **kept}
             told = f"the validation loss has risen from {before.loss:.4g} to {loss:.4g} since the last report"
             self._record(values, f"{told}: back to what it was there", f"{told}: what has moved since is taken back")
