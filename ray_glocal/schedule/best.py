@@ -120,7 +120,7 @@ class BestConfig:
             '  schedule = ray_glocal.LearnedSchedule.read("schedule.json")',
             f"  scheduler = schedule.scheduler(optimizer{beneath}){built}",
             f"  for step in range({self.trained}):",
-            "      ...  # zero_grad, loss, backward, optimizer.step()",
+            "      ...  # zero_grad, loss (what it reads: schedule.values(step)), backward, optimizer.step()",
             "      scheduler.step()",
         ]
         return "\n".join(lines)

@@ -147,7 +147,7 @@ def test_its_text_is_a_page(family):
         '  schedule = ray_glocal.LearnedSchedule.read("schedule.json")',
         "  scheduler = schedule.scheduler(optimizer)",
         f"  for step in range({best.trained}):",
-        "      ...  # zero_grad, loss, backward, optimizer.step()",
+        "      ...  # zero_grad, loss (what it reads: schedule.values(step)), backward, optimizer.step()",
         "      scheduler.step()",
     ]
 
