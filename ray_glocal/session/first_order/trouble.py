@@ -4,15 +4,14 @@ A few validation batches raise a suspicion, at no cost; whatever they cannot kno
 or by the very batches on which the last good state was seen, for whole passes are rarer.
 """
 
-import math
 from collections.abc import Callable
 from functools import cached_property
 
-from ray_glocal.hypergradient import Randomness
 from ray_glocal.session.course import Course
 from ray_glocal.session.divergence import raised
 from ray_glocal.session.first_order.memory import Memory
 from ray_glocal.session.first_order.tuning import ABOVE, SETTLED, STANDS
+from ray_glocal.session.state.generators import undisturbed
 from ray_glocal.session.tuning import CHECK_EVERY
 
 
@@ -36,17 +35,14 @@ class Look:
         return self.course.averaged_loss()
 
     @cached_property
-    def there(self) -> float:
-        """That of the batches on which the last good state was seen; nothing can be below it where that was on all."""
+    def there(self) -> float | None:
+        """That of the batches on which the last good state was seen; None where that was on all."""
         course, place = self.course, self._good_batches
         if place is None:
-            return -math.inf
-        start = Randomness.capture()
-        try:
-            with course.averages.applied():
-                return course.problem.mean_val_loss(course.validation.few(place), course.values)
-        finally:
-            start.restore()
+            return None
+        batches = course.validation.few(place)
+        with undisturbed(batches), course.averages.applied():
+            return course.problem.mean_val_loss(batches, course.values)
 
     @property
     def idle(self) -> bool:
@@ -72,16 +68,19 @@ def _jumped_in_whole(look: Look) -> str:
 def _jumped_there(look: Look) -> str:
     good = look.course.guard.good
     assert good is not None
-    return look.course.guard.rose(look.there, good.loss) if look.there > -math.inf else ""
+    return "" if look.there is None else look.course.guard.rose(look.there, good.loss)
 
 
 def _died(look: Look) -> str:
-    told = look.course.guard.collapsed(look.loss, look.course.problem)
-    return told if told and look.idle else ""
+    return _dead(look, look.loss)
 
 
 def _died_in_whole(look: Look) -> str:
-    told = look.course.guard.collapsed(look.whole, look.course.problem)
+    return _dead(look, look.whole)
+
+
+def _dead(look: Look, loss: float) -> str:
+    told = look.course.guard.collapsed(loss, look.course.problem)
     return told if told and look.idle else ""
 
 
