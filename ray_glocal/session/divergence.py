@@ -13,7 +13,7 @@ from torch import Tensor
 from ray_glocal.forecast import Array
 from ray_glocal.hypergradient import Hyperparameter, Problem
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
-from ray_glocal.hypergradient.state.preservation import duplicated
+from ray_glocal.hypergradient.state.batch import duplicated
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.state.buffers import set_transient_buffers, transient_buffers
 from ray_glocal.session.tuning import (

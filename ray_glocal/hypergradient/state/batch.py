@@ -26,6 +26,11 @@ def owned(batch: Any) -> Any:
         raise ArgumentError("batch", "be something that can be copied", type(batch).__name__, remedy) from error
 
 
+def duplicated(value: Any) -> Any:
+    """A deep copy of nested data, several times as quick as `copy.deepcopy` where most of it is tensors."""
+    return _copied(value, {})
+
+
 def _copied(value: Any, memo: dict[int, Any]) -> Any:
     """A copy; what stands in several places of the original is one object in it, too."""
     if type(value) in (int, float, bool, str, bytes, type(None)):

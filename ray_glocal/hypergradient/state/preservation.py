@@ -9,21 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-
-def duplicated(value: Any, memo: dict[int, Any] | None = None) -> Any:
-    """A deep copy of nested data, a few times as fast as `copy.deepcopy` where most of it is tensors."""
-    memo = {} if memo is None else memo
-    kind = type(value)
-    if kind in (int, float, bool, str, type(None)):
-        return value
-    if id(value) not in memo:
-        if kind is Tensor and not value.requires_grad and value.layout is torch.strided:
-            memo[id(value)] = value.clone()
-        elif kind is dict:
-            memo[id(value)] = {key: duplicated(item, memo) for key, item in value.items()}
-        else:
-            memo[id(value)] = copy.deepcopy(value, memo)
-    return memo[id(value)]
+from ray_glocal.hypergradient.state.batch import duplicated
 
 
 @dataclass(frozen=True)
