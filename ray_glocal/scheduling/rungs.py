@@ -15,6 +15,7 @@ from ray_glocal.scheduling.attained import Attained
 from ray_glocal.scheduling.decision import Decision
 from ray_glocal.scheduling.event import Added, Errored, Reported
 from ray_glocal.scheduling.ledger import Event
+from ray_glocal.scheduling.tuning import BEFOREHAND
 
 PARTS = 3600  # of a trial's own training, for rungs that are shares of it: many reduction factors divide it
 
@@ -50,9 +51,12 @@ class Ladder:
         return int(self.grace * self.factor**rung)
 
     def rung(self, step: float) -> int:
-        """The highest rung at or below `step`; -1 below the first."""
-        rung, milestone = -1, int(self.grace)
-        while milestone <= step and (self.top is None or milestone < self.top):
+        """The highest rung at or below `step`; -1 below the first.
+
+        A share of training is reached by a report that comes a little before it: by the first of ten epochs a ninth.
+        """
+        rung, milestone, reach = -1, int(self.grace), step * BEFOREHAND if self.parts else step
+        while milestone <= reach and (self.top is None or milestone < self.top):
             rung, milestone = rung + 1, milestone * int(self.factor)
         return rung
 
@@ -65,19 +69,13 @@ class Ladder:
 
     def ripe(self, report: Reported) -> bool:
         """Whether a report may be judged: past the grace period, its rate found, and not of a beginning made anew."""
-        if report.searching or self.clock(report) < self.grace:
+        if report.searching or self.rung(self.clock(report)) < 0:
             return False
-        return report.age is None or self.clock(replace(report, step=report.age)) >= self.grace
+        return report.age is None or self.rung(self.clock(replace(report, step=report.age))) >= 0
 
     def reached(self, report: Reported) -> int:
-        """The rung that a report stands for; -1 for none.
-
-        A share of training is stood for by what is reported no later than half-way to the next rung, in proportions:
-        of later reports the forecasts are better informed than those that they would be compared with.
-        """
-        rung = self.rung(self.clock(report)) if self.ripe(report) else -1
-        late = self.parts and self.clock(report) > self.milestone(rung) * math.sqrt(self.factor)
-        return -1 if late else rung
+        """The rung that a report stands for; -1 for none."""
+        return self.rung(self.clock(report)) if self.ripe(report) else -1
 
     def beside(self, report: Reported) -> Ladder:
         """The ladder on which those stand that a trial is compared with."""

@@ -32,3 +32,8 @@ VARIATION = 0.2  # deviation of the variation of handed-down values, in coordina
 CERTAINTY = 2.0  # deviations by which a configuration's trials end above the best before it is given up; whole
 AWAITED = 64  # trials under way that are taken into account, the latest; the study has 8 at a time; untested
 LIGHT = 0.3  # weight of a kin's loss against its distance: less than any category's, losses count to 3 spreads; whole
+
+# ---- rungs ----
+
+BEFOREHAND = 1.2  # how far before a share of training a report may come and stand for it: a sixth, so that whatever divides a
+# training evenly into four reports or more has one for a ninth and one for a third; by arithmetic

@@ -166,7 +166,7 @@ class GlocalSession:
         self._guard = self._course.guard
         self._say_levelled()
         self._course.set_values(None)
-        self.report_period = report_period(self.settings, report_steps(self.validation.count))
+        self.report_period = report_period(self.settings, report_steps(self.validation.count), total_steps)
         kind = ByWindows if self.settings.hypergradients == "windows" else FirstOrder
         self._adaptation: Adaptation = kind(self._course, self.report_period)
         self._stream = Stream()

@@ -54,9 +54,10 @@ class Settings:
         act_small: Ratio from which it moves by a part of it, snr^2 / (1 + snr^2); below, it holds.
         dead_band: Elasticity (relative change of the loss per unit of the coordinate) below which it holds, once the
             search is over.
-        report_every: Inner steps between reports; by default one period of the duty cycle, or under a budget eight
-            windows, doubled until reports by their counted cost take a small share of it: never by measured time, for
-            trials are compared by step.
+        report_every: Inner steps between reports; by default one period of the duty cycle, or under a budget a whole
+            number of ninths of the training, where trials are compared: as many as are eight windows apart and take a
+            small share of it by their counted cost (never by measured time, for trials are compared by step), nine at
+            least where they take less than half of it, else three, or one.
         jump: Divergence: a loss exceeds `jump` times its value at the last good state.
         cut: Factor on the learning rate after a divergence.
 

@@ -77,10 +77,19 @@ def test_what_a_trial_came_to_before_it_began_anew_sets_no_bar():
     assert ledger.view(LADDER).place("z") is None
 
 
-def test_a_report_that_comes_too_late_for_a_rung_stands_for_none():
-    rungs = answers([report("a", 0.19, 1.0), report("b", 0.2, 1.0), report("c", 0.34, 1.0)])[0].view(LADDER)
-    assert (rungs.population(0), rungs.population(1)) == (1, 1)
-    assert rungs.place("b") is None
+@pytest.mark.parametrize("count", range(4, 40))
+def test_however_often_a_training_is_reported_it_is_judged_on_both_rungs(count):
+    """Of ten epochs none ends between a ninth and a sixth of training, and none between .3 and .4."""
+    rungs = answers([report("a", number / count, 1.0) for number in range(1, count)])[0].view(LADDER)
+    place = rungs.place("a")
+    assert sorted(place.entries) == [0, 1]
+    assert place.step <= 500
+
+
+def test_a_report_well_before_a_share_of_training_does_not_stand_for_it():
+    rungs = answers([report("a", 0.09, 1.0), report("b", 0.27, 1.0)])[0].view(LADDER)
+    assert rungs.place("a") is None
+    assert rungs.place("b").rung == 0
 
 
 def test_those_that_inherit_weights_are_compared_with_each_other():

@@ -16,7 +16,7 @@ from ray_glocal.session.pacing.cost import PLAIN, REPORT, UPKEEP, WINDOW, Cost, 
 from ray_glocal.session.pacing.cost import SEARCH as SEARCHED
 from ray_glocal.session.pacing.meter import Meter
 from ray_glocal.session.pacing.timetable import Earned
-from ray_glocal.session.pacing.tuning import FRONT, LEARN, REPORTS, SEARCH, WARM_UP
+from ray_glocal.session.pacing.tuning import COMPARING, FRONT, LEARN, REPORTS, SEARCH, WARM_UP
 from ray_glocal.session.windows.recorder import Recorder
 
 from .cases import Run, drive, windows
@@ -260,14 +260,30 @@ def test_what_is_free_by_hand():
     assert not budget.searches(0, 240.0, 0.0, Prices(1.0, 20.0))
 
 
-def test_reports_come_at_steps_that_no_clock_decides():
-    assert reports_every(0.25, 128, 1.0) == 128
-    assert reports_every(0.25, 128, 20 / 3) == 256
-    assert reports_every(0.1, 128, 20 / 3) == 512
-    for steps in (0.3, 5.0, 70.0, 900.0):
-        period = reports_every(0.25, 128, steps)
-        assert steps <= REPORTS * 0.25 * period
-        assert period == 128 or steps > REPORTS * 0.25 * period / 2
+@pytest.mark.parametrize("total", [250, 1000, 1200, 9999, 10**6])
+@pytest.mark.parametrize("steps", [0.3, 5.0, 70.0, 900.0])
+@pytest.mark.parametrize("overhead", [0.1, 0.25])
+def test_reports_come_at_ninths_of_training_by_steps_that_no_clock_decides(overhead, steps, total):
+    period = reports_every(overhead, 128, steps, total)
+    count = math.ceil(total / period)
+    if count > 9:
+        assert period >= 128
+        assert (count - 1) * steps <= REPORTS * overhead * total
+    elif count > 1:
+        assert (count - 1) * steps <= COMPARING * overhead * total
+    else:
+        assert 3 * steps > COMPARING * overhead * total
+    for share in (1 / 9, 1 / 3) if count >= 9 else (1 / 3,) if count >= 3 else ():
+        first = math.ceil(share * total / period) * period
+        assert first - share * total <= count * share + 1, "a step late for each report before it, and no more"
+
+
+def test_reports_by_hand():
+    assert reports_every(0.1, 128, 5 / 3, 1200) == 134, "nine of them, for a tenth each would miss the ninth"
+    assert reports_every(0.1, 128, 5 / 3, 300) == 34, "a training of few steps is reported as often"
+    assert reports_every(0.1, 128, 5 / 3, 250) == 84, "and in thirds where ninths cost too much"
+    assert reports_every(0.1, 128, 5.0, 100) == 100
+    assert reports_every(0.1, 128, 20 / 3, 100_000) == 337, "2 % of a long one buy 300 of them, of which 297 are ninths"
 
 
 def test_the_time_of_a_window_is_shared_out():

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from ray_glocal.session.pacing.tuning import FRONT, LATE, REPORTS, SEARCH
+from ray_glocal.session.pacing.tuning import COMPARED, COMPARING, FRONT, LATE, REPORTS, SEARCH, THIRDS
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,19 @@ class Budget:
         return math.ceil((1 - LATE) * self.total_steps) - 1
 
 
-def reports_every(overhead: float, least: int, steps: float) -> int:
-    """Inner steps between reports: `least`, doubled until reports take a small share of the budget.
+def reports_every(overhead: float, least: int, steps: float, total: int) -> int:
+    """Inner steps between reports, so that trials have one wherever they are compared: at a ninth, at a third.
+
+    A whole number of ninths: as many as take a small share of the budget, but one by one where that is affordable at
+    all. Else there are three reports, or one.
 
     Args:
         overhead: The budget's share of plain training.
-        least: Inner steps between reports at least.
+        least: Inner steps between reports, unless a training has too few for a report each ninth.
         steps: Counted cost of a report, in inner-step equivalents.
+        total: Inner steps of the run.
     """
-    doublings = math.ceil(math.log2(max(1.0, steps / (REPORTS * overhead * least))))
-    return least << doublings
+    budget = overhead * total
+    many = min(total // least, int(REPORTS * budget / steps)) // COMPARED * COMPARED
+    few = next((count for count in (COMPARED, THIRDS) if count * steps <= COMPARING * budget), 1)
+    return max(1, math.ceil(total / (many or few)))

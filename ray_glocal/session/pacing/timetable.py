@@ -245,11 +245,11 @@ class Earned:
             self._start, self._planned = plain["start"], plain["planned"]
 
 
-def report_period(settings: Settings, steps: float) -> int:
-    """Inner steps between reports, of which each costs so many inner-step equivalents."""
+def report_period(settings: Settings, steps: float, total: int) -> int:
+    """Inner steps between reports, of which each costs so many inner-step equivalents, in a run of `total` steps."""
     if settings.report_every is not None or settings.overhead is None:
         return settings.report_every or settings.period
-    return reports_every(settings.overhead, settings.period, steps)
+    return reports_every(settings.overhead, settings.period, steps, total)
 
 
 def timetable(

@@ -10,6 +10,8 @@ same seed, 1.017 at an overhead of .25. What says "untested" was set by judgemen
 SEARCH = 0.6  # share of the run's budget that the search at its start may spend, ahead of what was earned; untested
 FRONT = 2.0  # how much denser than evenly spaced windows lie; 1: 1.08 of the default's loss then, this 1.03; budget
 REPORTS = 0.2  # share of the budget that reports may take, by their counted cost; untested
+COMPARING = 0.5  # share that nine or three may take, without which trials could not be compared on their way; untested
+COMPARED, THIRDS = 9, 3  # parts of a training that end where trials are compared: the scheduler's rungs; by definition
 LATE = 0.02  # share of training, its end, in which no window pays off; untested
 
 # ---- measuring ----
