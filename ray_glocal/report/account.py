@@ -13,7 +13,8 @@ from ray_glocal.names import ACTION, COST_STEPS, FINAL_LOSS, HYPER, REASON, RULE
 from ray_glocal.report import layout
 from ray_glocal.report.cost import Cost, cost_of
 from ray_glocal.report.experiment import Experiment, read
-from ray_glocal.report.trial import Row, Run, kind_of, number
+from ray_glocal.report.failure import Failed, failures
+from ray_glocal.report.trial import ERROR_FILE, Row, Run, kind_of, number
 from ray_glocal.scheduling.decision import FINISHED, Action
 
 _ENDINGS = {"completed": "done", "errored": "failed", "lost": "lost", "live": "running", "retrying": "retrying"}
@@ -100,6 +101,7 @@ class Summary:
         adapted: Its adapted values.
         tests: Its test metrics, by name, from the result with the best value, or else from the last that has any.
         pruned: Why trials were pruned.
+        failed: What ended the trials that failed.
         cost: What all trials cost.
         warnings: Every warning that a session gave.
         notes: What is not recorded, in sentences.
@@ -115,6 +117,7 @@ class Summary:
     adapted: tuple[Adapted, ...]
     tests: Mapping[str, float]
     pruned: tuple[Pruned, ...]
+    failed: tuple[Failed, ...]
     cost: Cost
     warnings: tuple[Warned, ...]
     notes: tuple[str, ...]
@@ -128,15 +131,21 @@ class Summary:
         Args:
             trials: How many trials to list at most, the best ones.
         """
-        middle = self._best(), self._pruned(), self._cost(), self._warnings()
+        middle = self._best(), self._failed(), self._pruned(), self._cost(), self._warnings()
         parts = (self._head(), self._table(trials), *middle, self._notes())
         return "\n\n".join(part for part in parts if part)
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """A line for each kind of error that ended trials."""
+        return tuple(f"{len(each.trials)} by {each.text} ({_trials(each.trials)})" for each in self.failed)
 
     def _head(self) -> str:
         direction = "smallest" if self.mode == "min" else "largest"
         counts = Counter(trial.status for trial in self.trials)
         endings = ", ".join(f"{count} {status}" for status, count in counts.items())
-        return f"{self.name}: {len(self.trials)} trials ({endings}); {direction} {self.metric} wins\n{self.path}"
+        told = f" ({endings})" if endings else ""
+        return f"{self.name}: {len(self.trials)} trials{told}; {direction} {self.metric} wins\n{self.path}"
 
     def _table(self, limit: int) -> str:
         heads = ("trial", "configuration", "status", "steps", "best", "last", "forecast", "why")
@@ -169,6 +178,13 @@ class Summary:
             told = ", ".join(f"{name} {layout.shown(value)}" for name, value in self.tests.items())
             lines.append(layout.paragraph(f"Test: {told}"))
         return "\n".join(lines)
+
+    def _failed(self) -> str:
+        if not self.failed:
+            return ""
+        total = sum(len(failed.trials) for failed in self.failed)
+        lines = [f"Failed: {total} of {len(self.trials)} trials; each has its traceback in {ERROR_FILE} in its folder"]
+        return "\n".join([*lines, *(layout.paragraph(error, "  ") for error in self.errors)])
 
     def _pruned(self) -> str:
         if not self.pruned:
@@ -233,6 +249,7 @@ def summarised(experiment: Experiment) -> Summary:
         adapted=adapted_of(ordered[0]) if leads else (),
         tests=_tests(ordered[0], ordered[0].best(key, sign)) if leads else {},
         pruned=_pruned(trials),
+        failed=failures(ordered),
         cost=cost,
         warnings=_warnings(ordered),
         notes=(*silence, *_notes(experiment, counted=cost.counted)),
@@ -289,6 +306,8 @@ def _stopped(row: Row) -> bool:
 
 def _status(run: Run, *, early: bool) -> str:
     """How a trial ended: Tune's own word where it has one, for the ledger may be older than the end."""
+    if run.failed:
+        return "failed"
     told = _TUNES.get(run.status) or _ENDINGS.get(run.record.status if run.record else "", "unknown")
     return "early" if told == "done" and early else told
 
@@ -355,14 +374,14 @@ def _silence(runs: Sequence[Run], trials: Sequence[Trial]) -> tuple[str, ...]:
 
 def _notes(experiment: Experiment, *, counted: bool) -> list[str]:
     notes = []
-    if not experiment.scheduled:
+    if not experiment.scheduled and any(run.rows for run in experiment.runs):
         notes.append(
             "no GlocalScheduler judged these trials, so forecasts and the reasons for ending a trial are not recorded; "
             '"early" is a trial that ended before the longest one.'
         )
     if experiment.ledger is not None and experiment.ledger.torn:
         notes.append(experiment.ledger.torn)
-    if not counted:
+    if not counted and any(run.rows for run in experiment.runs):
         notes.append(
             f"not every trial counts its inner-step equivalents ({COST_STEPS}); there, reported steps are counted, "
             "and validation is not in them."

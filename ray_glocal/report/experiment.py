@@ -15,7 +15,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.names import DECISIONS_FILE, LEDGER_FILE, VAL_LOSS
 from ray_glocal.report import trial as trials
 from ray_glocal.report.folder import STATE, TRIAL_FILES, Folder, opened
-from ray_glocal.report.trial import Run, number
+from ray_glocal.report.trial import TUNES, Run, number
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import Reported, Settled
 from ray_glocal.scheduling.ledger import Ledger
@@ -36,6 +36,7 @@ class Experiment:
         runs: Its trials, in the order in which Tune made them.
         ledger: Our memory of it; None where neither our scheduler nor our searcher took part.
         decisions: Rows of our scheduler's table, in the user's units; empty without it.
+        scheduler: Whether our scheduler has left a file.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Experiment:
     runs: tuple[Run, ...]
     ledger: Ledger | None = field(default=None, compare=False)
     decisions: tuple[dict[str, Any], ...] = ()
+    scheduler: bool = False
 
     @property
     def sign(self) -> float:
@@ -61,7 +63,7 @@ class Experiment:
     @property
     def scheduled(self) -> bool:
         """Whether our scheduler judged the trials."""
-        return bool(self.decisions) or (self.ledger is not None and bool(_signs(self.ledger)))
+        return self.scheduler or bool(self.decisions) or (self.ledger is not None and bool(_signs(self.ledger)))
 
 
 def read(results: object, metric: str | None = None, mode: str | None = None) -> Experiment:
@@ -82,7 +84,8 @@ def read(results: object, metric: str | None = None, mode: str | None = None) ->
     metric, mode = _aim(results, ledger, metric, mode)
     runs = _runs(folder, ledger)
     _check_metric(metric, runs)
-    return Experiment(folder.name, folder.path, metric, mode, runs, ledger, _decisions(folder))
+    ours = bool({DECISIONS_FILE, LEDGER_FILE} & set(folder.files()))
+    return Experiment(folder.name, folder.path, metric, mode, runs, ledger, _decisions(folder), ours)
 
 
 def ledger_in(folder: Folder) -> Ledger | None:
@@ -117,7 +120,7 @@ def _check_metric(metric: str, runs: Sequence[Run]) -> None:
     reported = {key for run in runs for row in run.rows for key in row if number(row, key) is not None}
     if reported:
         rule = "name a value that trials reported"
-        remedy = f"They reported {', '.join(sorted(reported))}."
+        remedy = f"They reported {', '.join(sorted(reported - TUNES or reported))}."
         raise ArgumentError("metric", rule, metric, remedy)
 
 
