@@ -293,10 +293,8 @@ def _trial(
 
 def _verdicts(experiment: Experiment) -> dict[str, tuple[str, str]]:
     """The rule that pruned a trial, and its sentence, by trial."""
-    # Reasons quote losses, as the rules see them; the table of decisions, written at the end, says so itself.
-    note = "" if experiment.mode == "min" else f" (The loss is minus {experiment.metric}.)"
     decided = experiment.ledger.decisions if experiment.ledger is not None else ()
-    found = {d.trial: (d.rule, d.reason + note) for d in decided if d.prunes}
+    found = {d.trial: (d.rule, experiment.told(d.reason)) for d in decided if d.prunes}
     return found | {row[TRIAL]: (row[RULE], row[REASON]) for row in experiment.decisions if _stopped(row)}
 
 

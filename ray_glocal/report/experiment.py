@@ -19,6 +19,7 @@ from ray_glocal.report.trial import TUNES, Run, number
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import Reported, Settled
 from ray_glocal.scheduling.ledger import Ledger
+from ray_glocal.scheduling.sentences import in_the_users_terms
 
 _SIGN = "sign/"
 _LEDGER_START = journal.HEADER.encode()
@@ -53,6 +54,10 @@ class Experiment:
         """What turns the metric into a loss, and back."""
         return 1.0 if self.mode == "min" else -1.0
 
+    def told(self, reason: str) -> str:
+        """A sentence of the ledger, as the table of decisions, which is written at the end, has it already."""
+        return in_the_users_terms(reason, self.metric, self.mode)
+
     @cached_property
     def forecasts(self) -> dict[str, float]:
         """The last forecast of each trial's end that the ledger holds, in the units of the metric."""
@@ -81,7 +86,7 @@ def read(results: object, metric: str | None = None, mode: str | None = None) ->
         raise ArgumentError("mode", "be 'min' or 'max'", mode, "Say whether a small or a large metric is good.")
     folder = opened(results)
     ledger = ledger_in(folder)
-    metric, mode = _aim(results, ledger, metric, mode)
+    metric, mode = aim(results, ledger, metric, mode)
     runs = _runs(folder, ledger)
     _check_metric(metric, runs)
     ours = bool({DECISIONS_FILE, LEDGER_FILE} & set(folder.files()))
@@ -104,7 +109,7 @@ def ledger_in(folder: Folder) -> Ledger | None:
     return None
 
 
-def _aim(results: object, ledger: Ledger | None, metric: str | None, mode: str | None) -> tuple[str, str]:
+def aim(results: object, ledger: Ledger | None, metric: str | None = None, mode: str | None = None) -> tuple[str, str]:
     """What is optimised: as asked for, else as the ledger says, else as Tune was told."""
     settled = dict(_signs(ledger)) if ledger is not None else {}
     told = next(iter(settled), None) or getattr(results, "default_metric", None)

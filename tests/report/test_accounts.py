@@ -48,7 +48,7 @@ def test_its_text_says_all_of_it_in_a_hundred_columns(tmp_path):
         "  adapted  start    now  factor",
         "  lr         0.5  0.125    0.25",
         "Test: test_accuracy 0.9",
-        "Pruned: 4 of 6 trials\n  4 by rung, for example: trial f: At rung 1 the forecast final loss 3 ",
+        "Pruned: 4 of 6 trials\n  4 by rung, for example: trial f: At rung 1 the forecast final val_loss ",
         "Cost: 100 inner-step equivalents, 5.0 trial seconds, 40% of a session's on hypergradients",
     ):
         assert part in text
@@ -78,7 +78,10 @@ def test_a_maximised_metric_keeps_its_direction(tmp_path):
         experiment.report(name, 1, value)
     told = summary(experiment.write())
     assert (told.metric, told.mode, told.best.id, told.best.best) == ("accuracy", "max", "a", 0.9)
-    assert "minus accuracy" in told.pruned[0].example
+    assert told.pruned[0].example == (
+        "trial c: At rung 1 the forecast final accuracy 0.1 (optimistically 0.1) is behind the best 1 of 3, which are "
+        "forecast to end at 0.9."
+    )
     assert "largest accuracy wins" in str(told)
     assert summary(tmp_path, mode="min").best.id == "c"
 

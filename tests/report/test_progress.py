@@ -85,7 +85,10 @@ def test_a_log_holds_a_line_per_event_and_a_status_now_and_then(tmp_path, clock)
     clock[0] += 60
     tune.progress.on_experiment_end(trials=list(tune.experiment.trials.values()))
     lines = out.getvalue().splitlines()
-    assert re.fullmatch(r"  0:08  c pruned at step 1\. At rung 1 the forecast final loss 3 .* end at 1\.", lines.pop(0))
+    assert re.fullmatch(
+        r"  0:08  c pruned at step 1\. At rung 1 the forecast final val_loss 3 .* are forecast to end at 1\.",
+        lines.pop(0),
+    )
     assert lines == [
         "  0:12  d starts from the values and weights of a",
         "  0:12  d corrected its course by step 1, from good weights with a lower rate or weight decay",
@@ -222,7 +225,7 @@ def test_a_maximised_metric_is_the_schedulers(tmp_path, clock):
         tune.report("a", step, value, rollbacks=math.nan)
     tune.progress.on_experiment_end(trials=list(tune.experiment.trials.values()))
     lines = out.getvalue().splitlines()
-    assert lines[0].startswith("  0:00  a pruned at step 3. The loss at step 3 is nan")
+    assert lines[0].startswith("  0:00  a pruned at step 3. The accuracy at step 3 is nan")
     assert lines[1] == "  0:00  0 running, 0 done, 1 pruned of 4 trials; best accuracy 0.9"
 
 
