@@ -99,6 +99,7 @@ class Summary:
         best: The best; None where no trial reported a finite value.
         config: The whole configuration of the best.
         adapted: Its adapted values.
+        bounds: Which of them ended at a bound, in sentences.
         tests: Its test metrics, by name, from the result with the best value, or else from the last that has any.
         pruned: Why trials were pruned.
         failed: What ended the trials that failed.
@@ -115,6 +116,7 @@ class Summary:
     best: Trial | None
     config: Mapping[str, Any]
     adapted: tuple[Adapted, ...]
+    bounds: tuple[str, ...]
     tests: Mapping[str, float]
     pruned: tuple[Pruned, ...]
     failed: tuple[Failed, ...]
@@ -174,6 +176,7 @@ class Summary:
         if self.adapted:
             rows = [("  " + a.name, *map(layout.shown, (a.start, a.now, a.factor))) for a in self.adapted]
             lines.append(layout.table(("  adapted", "start", "now", "factor"), rows, words=("  adapted",)))
+        lines += [layout.paragraph(sentence, "  ") for sentence in self.bounds]
         if self.tests:
             told = ", ".join(f"{name} {layout.shown(value)}" for name, value in self.tests.items())
             lines.append(layout.paragraph(f"Test: {told}"))
@@ -247,6 +250,7 @@ def summarised(experiment: Experiment) -> Summary:
         best=trials[0] if leads else None,
         config=ordered[0].config if leads else {},
         adapted=adapted_of(ordered[0]) if leads else (),
+        bounds=ordered[0].bounds if leads else (),
         tests=_tests(ordered[0], ordered[0].best(key, sign)) if leads else {},
         pruned=_pruned(trials),
         failed=failures(ordered),

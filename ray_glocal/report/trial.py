@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ray_glocal.names import STEP, WARNING
+from ray_glocal.names import AT_BOUND, STEP, WARNING
 from ray_glocal.report.folder import Folder
 from ray_glocal.scheduling.ledger import Record
 
@@ -100,6 +100,11 @@ class Run:
     def warnings(self) -> tuple[str, ...]:
         """Every warning that its session gave, once, in order; a run that began anew may have lost earlier ones."""
         return tuple(dict.fromkeys(text for row in self.rows for text in warnings_of(row)))
+
+    @property
+    def bounds(self) -> tuple[str, ...]:
+        """What its session said of hyperparameters that ended at a bound."""
+        return tuple(text for text in self.warnings if AT_BOUND in text)
 
 
 def warnings_of(row: Row) -> tuple[str, ...]:

@@ -44,6 +44,7 @@ class BestConfig:
         steps: Steps that it came to itself.
         chosen: What was not adapted: discrete choices and constants, names joined by "/".
         adapted: What was, with the values of its start and its end.
+        bounds: Which of them ended at a bound, in sentences.
         ancestors: The eldest first.
         trained: Steps from the first weights to the last ones, ancestors' included and those that were taken back left
             out; None where no session tells them.
@@ -62,6 +63,7 @@ class BestConfig:
     steps: int
     chosen: Mapping[str, Any]
     adapted: tuple[Adapted, ...]
+    bounds: tuple[str, ...]
     ancestors: tuple[Ancestor, ...]
     trained: int | None
     lr_scheduler: str | None
@@ -85,7 +87,8 @@ class BestConfig:
     def _values(self) -> str:
         rows = [("  " + each.name, *map(layout.shown, (each.start, each.now, each.factor))) for each in self.adapted]
         heads = ("  adapted", "start", "end", "factor")
-        return layout.table(heads, rows, words=("  adapted",)) if rows else ""
+        table = [layout.table(heads, rows, words=("  adapted",))] if rows else []
+        return "\n".join([*table, *(layout.paragraph(sentence, "  ") for sentence in self.bounds)])
 
     def _descent(self) -> str:
         if not self.ancestors:
@@ -162,6 +165,7 @@ def _told(
         steps=int(run.steps),
         chosen={name: value for name, value in run.config.items() if name not in now},
         adapted=adapted,
+        bounds=run.bounds,
         ancestors=_ancestors(line, sessions),
         trained=None if schedule is None else schedule.steps,
         lr_scheduler=None if schedule is None else schedule.lr_scheduler,

@@ -42,6 +42,7 @@ from ray_glocal.names import (
 from ray_glocal.session.adaptation import Adaptation
 from ray_glocal.session.adapted import Adapted, Folder
 from ray_glocal.session.arguments import adapted_of, whole_steps
+from ray_glocal.session.bounds import say_bounds
 from ray_glocal.session.course import Course
 from ray_glocal.session.curve import forecast_final_loss
 from ray_glocal.session.effect import say_unreached
@@ -342,6 +343,8 @@ class GlocalSession:
             self._meter.complete(REPORT)
             self._meter.aside()
             self._adaptation.review(self._curve[-1])
+        if self.done:
+            say_bounds(self.problem, self.notices, self.values)
 
     def _check_read(self) -> None:
         """A name that neither the optimizer nor a loss knows is a slip of the pen; say so at the first step."""

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ray_glocal.report
+from ray_glocal import best_config
 from ray_glocal.errors import ArgumentError
 from ray_glocal.report import layout, summary
 from ray_glocal.report.account import Adapted
@@ -249,6 +250,26 @@ def test_every_warning_of_a_session_is_told_with_its_trials(tmp_path):
     assert {w.text: w.trials for w in told.warnings} == {"late": ("x",), "slow": ("x", "y")}
     text = str(told)
     assert "Warning (trial x): late\nWarning (trials x, y): slow" in text
+
+
+def test_a_value_of_the_best_trial_that_ended_at_a_bound_is_flagged_beside_it(tmp_path):
+    told = "lr ended at its upper bound 1: widen the space, if it can be wider."
+    experiment = recordings.Experiment(tmp_path)
+    for name, value, warning in (
+        ("a", 0.5, f"Another warning.\n{told}"),
+        ("b", 1.0, told.replace("lr", "weight_decay")),
+    ):
+        experiment.add(name)
+        experiment.report(name, 1, value, **{"hyper/lr": 1.0, "warning": warning})
+    account = summary(experiment.write())
+    assert account.bounds == (told,)
+    lines = str(account).splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith("  lr "))
+    assert lines[place + 1] == f"  {told}"
+    best = str(best_config(tmp_path)).splitlines()
+    place = next(i for i, line in enumerate(best) if line.startswith("  lr "))
+    assert best[place + 1] == f"  {told}"
+    assert not any("weight_decay ended" in line for line in best)
 
 
 def test_of_many_trials_that_warn_alike_a_few_are_named(tmp_path):
