@@ -40,6 +40,7 @@ class Trial:
         best: Best finite value of the metric; None where there is none.
         last: The value reported last.
         forecast: The forecast of its end that was made last; None where nobody forecast.
+        foretold: The step at which it was made; None without one.
         rule: Name of the rule that pruned it; empty where none did.
         reason: The sentence that goes with it.
     """
@@ -51,6 +52,7 @@ class Trial:
     best: float | None
     last: float | None
     forecast: float | None
+    foretold: float | None = None
     rule: str = ""
     reason: str = ""
 
@@ -156,7 +158,8 @@ class Summary:
                 t.id,
                 " ".join(f"{name}={_value(value)}" for name, value in t.config.items()),
                 t.status,
-                *map(layout.shown, (t.steps, t.best, t.last, t.forecast)),
+                *map(layout.shown, (t.steps, t.best, t.last)),
+                _foretold(t),
                 t.rule,
             )
             for t in self.trials[:limit]
@@ -282,6 +285,7 @@ def _trial(
 ) -> Trial:
     best = run.best(experiment.metric, experiment.sign)
     rule, reason = verdict or ("", "")
+    foretold, forecast = _forecast(run, experiment)
     return Trial(
         id=run.id,
         config={name: run.config[name] for name in names if name in run.config},
@@ -289,7 +293,8 @@ def _trial(
         steps=run.steps,
         best=None if best is None else float(best[experiment.metric]),
         last=run.last(experiment.metric),
-        forecast=_forecast(run, experiment),
+        forecast=forecast,
+        foretold=foretold,
         rule=rule,
         reason=reason,
     )
@@ -314,13 +319,19 @@ def _status(run: Run, *, early: bool) -> str:
     return "early" if told == "done" and early else told
 
 
-def _forecast(run: Run, experiment: Experiment) -> float | None:
-    """The last forecast: from the ledger, which has the scheduler's own too, or else from a session's results."""
+def _foretold(trial: Trial) -> str:
+    """A trial's forecast, with the step at which it was made where the trial has reported since."""
+    stale = trial.foretold is not None and trial.foretold < trial.steps
+    return f"{layout.shown(trial.forecast)} @{layout.shown(trial.foretold)}" if stale else layout.shown(trial.forecast)
+
+
+def _forecast(run: Run, experiment: Experiment) -> tuple[float | None, float | None]:
+    """Step and value of the last forecast: the ledger's, who has the scheduler's own too, or else a session's."""
     if run.id in experiment.forecasts:
         return experiment.forecasts[run.id]
     key = FINAL_LOSS if experiment.metric == VAL_LOSS else ""
-    finite = [value for row in run.rows if (value := number(row, key)) is not None and math.isfinite(value)]
-    return finite[-1] if finite else None
+    told = [(number(row, run.clock), value) for row in run.rows if (value := number(row, key)) is not None]
+    return next(((step, value) for step, value in reversed(told) if math.isfinite(value)), (None, None))
 
 
 def adapted_of(run: Run) -> tuple[Adapted, ...]:

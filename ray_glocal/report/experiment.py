@@ -59,11 +59,11 @@ class Experiment:
         return in_the_users_terms(reason, self.metric, self.mode)
 
     @cached_property
-    def forecasts(self) -> dict[str, float]:
-        """The last forecast of each trial's end that the ledger holds, in the units of the metric."""
+    def forecasts(self) -> dict[str, tuple[float, float]]:
+        """Step and value, in the metric's units, of the last forecast of each trial's end that the ledger holds."""
         events = self.ledger.events if self.ledger is not None else ()
-        told = [(e.trial, e.mean) for e in events if isinstance(e, Reported)]
-        return {trial: self.sign * mean for trial, mean in told if mean is not None}
+        told = [(e.trial, e.step, e.mean) for e in events if isinstance(e, Reported)]
+        return {trial: (step, self.sign * mean) for trial, step, mean in told if mean is not None}
 
     @property
     def scheduled(self) -> bool:

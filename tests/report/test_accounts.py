@@ -163,6 +163,18 @@ def test_a_session_alone_tells_its_forecast(tmp_path):
     assert told.config == {"lr": 0.5}
 
 
+def test_a_forecast_that_is_older_than_the_last_report_says_when_it_was_made(tmp_path):
+    experiment = recordings.Experiment(tmp_path)
+    for name, forecasts in (("a", (0.3, 0.25)), ("b", (0.4, math.nan))):
+        experiment.add(name)
+        for step, forecast in enumerate(forecasts, start=10):
+            experiment.report(name, step, 1.0 - 0.01 * step, **{"forecast/final_loss": forecast})
+    told = summary(experiment.write())
+    assert [(trial.forecast, trial.foretold) for trial in told.trials] == [(0.25, 11), (0.4, 10)]
+    lines = str(told).splitlines()
+    assert [line.split()[-2:] for line in lines if line.startswith(("a ", "b "))] == [["0.89", "0.25"], ["0.4", "@10"]]
+
+
 def test_trials_without_a_step_are_measured_in_iterations(tmp_path):
     folder = recordings.stock(tmp_path)
     for results in folder.glob("*/result.json"):

@@ -42,6 +42,7 @@ class Life:
         best: Best finite value of the metric.
         last: The value reported last.
         forecast: The forecast of its end that was made last.
+        foretold: The step at which it was made.
         rule: Name of the rule that pruned it.
         reason: The sentence that goes with it.
         ancestor: Trial whose values it started from; None where it had none.
@@ -60,6 +61,7 @@ class Life:
     best: float | None
     last: float | None
     forecast: float | None
+    foretold: float | None
     rule: str
     reason: str
     ancestor: str | None
@@ -101,6 +103,7 @@ def _life(rank: int, trial: Trial, run: Run, stays: Sequence[Stay], zero: float,
         best=trial.best,
         last=_finite(trial.last),
         forecast=_finite(trial.forecast),
+        foretold=_finite(trial.foretold),
         rule=trial.rule,
         reason=trial.reason,
         ancestor=added.ancestor if added is not None else None,
