@@ -1,6 +1,8 @@
 """Two optimizers, three widths, a momentum that is drawn, and a learning rate and weight decay that are adapted."""
 
 import os
+import shlex
+import sys
 
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # else Tune prints tables of its own between our lines
 
@@ -57,7 +59,12 @@ def main() -> None:
         ),
         run_config=tune.RunConfig(verbose=0, callbacks=[Progress()]),
     )
-    print(summary(tuner.fit()))
+    results = tuner.fit()
+    print(summary(results))
+    command = f"{os.path.relpath(sys.executable)} -m ray_glocal"
+    folder = shlex.quote(results.experiment_path)
+    print(f"\nNext, text and a page of charts, and the best configuration:\n  {command} report {folder}")
+    print(f"  {command} best {folder}")
     ray.shutdown()
 
 

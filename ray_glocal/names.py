@@ -8,6 +8,7 @@ POTENTIAL, SEARCHING, ROLLBACKS = "potential", "searching", "rollbacks"
 OWN_STEPS, LINEAGE_STEPS = "lineage/own", "lineage/steps"  # that led to its weights
 COST_STEPS, COST_SECONDS, COST_SHARE = "cost/steps", "cost/seconds", "cost/share"
 WARNING = "warning"  # texts, a line each
+AT_BOUND = "ended at its"  # in the text that says so of a hyperparameter
 HYPER, ELASTICITY = "hyper/", "elasticity/"  # `entry_key` of a hyperparameter's entry follows
 
 # Columns of a session's trace; `STEP` is one, too.

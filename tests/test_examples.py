@@ -1,5 +1,6 @@
 """The examples, run as the README says."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -38,4 +39,7 @@ def test_the_quickstart_ends_with_its_table():
     told = printed("quickstart.py")
     assert "12 trials" in told
     assert "Best: trial" in told
+    commands = [shlex.split(line) for line in told.splitlines() if " -m ray_glocal " in line]
+    assert [command[3] for command in commands] == ["report", "best"]
+    assert "Best: trial" in subprocess.run(commands[1], check=True, capture_output=True, text=True).stdout
     assert all(name in told for name in ("lr", "momentum", "weight_decay", "test_accuracy", "Pruned:", "Cost:"))

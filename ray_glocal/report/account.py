@@ -13,7 +13,8 @@ from ray_glocal.names import ACTION, COST_STEPS, FINAL_LOSS, HYPER, REASON, RULE
 from ray_glocal.report import layout
 from ray_glocal.report.cost import Cost, cost_of
 from ray_glocal.report.experiment import Experiment, read
-from ray_glocal.report.trial import Row, Run, kind_of, number
+from ray_glocal.report.failure import Failed, failures
+from ray_glocal.report.trial import ERROR_FILE, Row, Run, kind_of, number
 from ray_glocal.scheduling.decision import FINISHED, Action
 
 _ENDINGS = {"completed": "done", "errored": "failed", "lost": "lost", "live": "running", "retrying": "retrying"}
@@ -39,6 +40,7 @@ class Trial:
         best: Best finite value of the metric; None where there is none.
         last: The value reported last.
         forecast: The forecast of its end that was made last; None where nobody forecast.
+        foretold: The step at which it was made; None without one.
         rule: Name of the rule that pruned it; empty where none did.
         reason: The sentence that goes with it.
     """
@@ -50,6 +52,7 @@ class Trial:
     best: float | None
     last: float | None
     forecast: float | None
+    foretold: float | None = None
     rule: str = ""
     reason: str = ""
 
@@ -98,8 +101,10 @@ class Summary:
         best: The best; None where no trial reported a finite value.
         config: The whole configuration of the best.
         adapted: Its adapted values.
+        bounds: Which of them ended at a bound, in sentences.
         tests: Its test metrics, by name, from the result with the best value, or else from the last that has any.
         pruned: Why trials were pruned.
+        failed: What ended the trials that failed.
         cost: What all trials cost.
         warnings: Every warning that a session gave.
         notes: What is not recorded, in sentences.
@@ -113,8 +118,10 @@ class Summary:
     best: Trial | None
     config: Mapping[str, Any]
     adapted: tuple[Adapted, ...]
+    bounds: tuple[str, ...]
     tests: Mapping[str, float]
     pruned: tuple[Pruned, ...]
+    failed: tuple[Failed, ...]
     cost: Cost
     warnings: tuple[Warned, ...]
     notes: tuple[str, ...]
@@ -128,15 +135,21 @@ class Summary:
         Args:
             trials: How many trials to list at most, the best ones.
         """
-        middle = self._best(), self._pruned(), self._cost(), self._warnings()
+        middle = self._best(), self._failed(), self._pruned(), self._cost(), self._warnings()
         parts = (self._head(), self._table(trials), *middle, self._notes())
         return "\n\n".join(part for part in parts if part)
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """A line for each kind of error that ended trials."""
+        return tuple(f"{len(each.trials)} by {each.text} ({_trials(each.trials)})" for each in self.failed)
 
     def _head(self) -> str:
         direction = "smallest" if self.mode == "min" else "largest"
         counts = Counter(trial.status for trial in self.trials)
         endings = ", ".join(f"{count} {status}" for status, count in counts.items())
-        return f"{self.name}: {len(self.trials)} trials ({endings}); {direction} {self.metric} wins\n{self.path}"
+        told = f" ({endings})" if endings else ""
+        return f"{self.name}: {len(self.trials)} trials{told}; {direction} {self.metric} wins\n{self.path}"
 
     def _table(self, limit: int) -> str:
         heads = ("trial", "configuration", "status", "steps", "best", "last", "forecast", "why")
@@ -145,7 +158,8 @@ class Summary:
                 t.id,
                 " ".join(f"{name}={_value(value)}" for name, value in t.config.items()),
                 t.status,
-                *map(layout.shown, (t.steps, t.best, t.last, t.forecast)),
+                *map(layout.shown, (t.steps, t.best, t.last)),
+                _foretold(t),
                 t.rule,
             )
             for t in self.trials[:limit]
@@ -165,10 +179,18 @@ class Summary:
         if self.adapted:
             rows = [("  " + a.name, *map(layout.shown, (a.start, a.now, a.factor))) for a in self.adapted]
             lines.append(layout.table(("  adapted", "start", "now", "factor"), rows, words=("  adapted",)))
+        lines += [layout.paragraph(sentence, "  ") for sentence in self.bounds]
         if self.tests:
             told = ", ".join(f"{name} {layout.shown(value)}" for name, value in self.tests.items())
             lines.append(layout.paragraph(f"Test: {told}"))
         return "\n".join(lines)
+
+    def _failed(self) -> str:
+        if not self.failed:
+            return ""
+        total = sum(len(failed.trials) for failed in self.failed)
+        lines = [f"Failed: {total} of {len(self.trials)} trials; each has its traceback in {ERROR_FILE} in its folder"]
+        return "\n".join([*lines, *(layout.paragraph(error, "  ") for error in self.errors)])
 
     def _pruned(self) -> str:
         if not self.pruned:
@@ -231,8 +253,10 @@ def summarised(experiment: Experiment) -> Summary:
         best=trials[0] if leads else None,
         config=ordered[0].config if leads else {},
         adapted=adapted_of(ordered[0]) if leads else (),
+        bounds=ordered[0].bounds if leads else (),
         tests=_tests(ordered[0], ordered[0].best(key, sign)) if leads else {},
         pruned=_pruned(trials),
+        failed=failures(ordered),
         cost=cost,
         warnings=_warnings(ordered),
         notes=(*silence, *_notes(experiment, counted=cost.counted)),
@@ -261,6 +285,7 @@ def _trial(
 ) -> Trial:
     best = run.best(experiment.metric, experiment.sign)
     rule, reason = verdict or ("", "")
+    foretold, forecast = _forecast(run, experiment)
     return Trial(
         id=run.id,
         config={name: run.config[name] for name in names if name in run.config},
@@ -268,7 +293,8 @@ def _trial(
         steps=run.steps,
         best=None if best is None else float(best[experiment.metric]),
         last=run.last(experiment.metric),
-        forecast=_forecast(run, experiment),
+        forecast=forecast,
+        foretold=foretold,
         rule=rule,
         reason=reason,
     )
@@ -276,10 +302,8 @@ def _trial(
 
 def _verdicts(experiment: Experiment) -> dict[str, tuple[str, str]]:
     """The rule that pruned a trial, and its sentence, by trial."""
-    # Reasons quote losses, as the rules see them; the table of decisions, written at the end, says so itself.
-    note = "" if experiment.mode == "min" else f" (The loss is minus {experiment.metric}.)"
     decided = experiment.ledger.decisions if experiment.ledger is not None else ()
-    found = {d.trial: (d.rule, d.reason + note) for d in decided if d.prunes}
+    found = {d.trial: (d.rule, experiment.told(d.reason)) for d in decided if d.prunes}
     return found | {row[TRIAL]: (row[RULE], row[REASON]) for row in experiment.decisions if _stopped(row)}
 
 
@@ -289,17 +313,25 @@ def _stopped(row: Row) -> bool:
 
 def _status(run: Run, *, early: bool) -> str:
     """How a trial ended: Tune's own word where it has one, for the ledger may be older than the end."""
+    if run.failed:
+        return "failed"
     told = _TUNES.get(run.status) or _ENDINGS.get(run.record.status if run.record else "", "unknown")
     return "early" if told == "done" and early else told
 
 
-def _forecast(run: Run, experiment: Experiment) -> float | None:
-    """The last forecast: from the ledger, which has the scheduler's own too, or else from a session's results."""
+def _foretold(trial: Trial) -> str:
+    """A trial's forecast, with the step at which it was made where the trial has reported since."""
+    stale = trial.foretold is not None and trial.foretold < trial.steps
+    return f"{layout.shown(trial.forecast)} @{layout.shown(trial.foretold)}" if stale else layout.shown(trial.forecast)
+
+
+def _forecast(run: Run, experiment: Experiment) -> tuple[float | None, float | None]:
+    """Step and value of the last forecast: the ledger's, who has the scheduler's own too, or else a session's."""
     if run.id in experiment.forecasts:
         return experiment.forecasts[run.id]
     key = FINAL_LOSS if experiment.metric == VAL_LOSS else ""
-    finite = [value for row in run.rows if (value := number(row, key)) is not None and math.isfinite(value)]
-    return finite[-1] if finite else None
+    told = [(number(row, run.clock), value) for row in run.rows if (value := number(row, key)) is not None]
+    return next(((step, value) for step, value in reversed(told) if math.isfinite(value)), (None, None))
 
 
 def adapted_of(run: Run) -> tuple[Adapted, ...]:
@@ -355,14 +387,14 @@ def _silence(runs: Sequence[Run], trials: Sequence[Trial]) -> tuple[str, ...]:
 
 def _notes(experiment: Experiment, *, counted: bool) -> list[str]:
     notes = []
-    if not experiment.scheduled:
+    if not experiment.scheduled and any(run.rows for run in experiment.runs):
         notes.append(
             "no GlocalScheduler judged these trials, so forecasts and the reasons for ending a trial are not recorded; "
             '"early" is a trial that ended before the longest one.'
         )
     if experiment.ledger is not None and experiment.ledger.torn:
         notes.append(experiment.ledger.torn)
-    if not counted:
+    if not counted and any(run.rows for run in experiment.runs):
         notes.append(
             f"not every trial counts its inner-step equivalents ({COST_STEPS}); there, reported steps are counted, "
             "and validation is not in them."

@@ -15,10 +15,11 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.names import DECISIONS_FILE, LEDGER_FILE, VAL_LOSS
 from ray_glocal.report import trial as trials
 from ray_glocal.report.folder import STATE, TRIAL_FILES, Folder, opened
-from ray_glocal.report.trial import Run, number
+from ray_glocal.report.trial import TUNES, Run, number
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import Reported, Settled
 from ray_glocal.scheduling.ledger import Ledger
+from ray_glocal.scheduling.sentences import in_the_users_terms
 
 _SIGN = "sign/"
 _LEDGER_START = journal.HEADER.encode()
@@ -36,6 +37,7 @@ class Experiment:
         runs: Its trials, in the order in which Tune made them.
         ledger: Our memory of it; None where neither our scheduler nor our searcher took part.
         decisions: Rows of our scheduler's table, in the user's units; empty without it.
+        scheduler: Whether our scheduler has left a file.
     """
 
     name: str
@@ -45,23 +47,28 @@ class Experiment:
     runs: tuple[Run, ...]
     ledger: Ledger | None = field(default=None, compare=False)
     decisions: tuple[dict[str, Any], ...] = ()
+    scheduler: bool = False
 
     @property
     def sign(self) -> float:
         """What turns the metric into a loss, and back."""
         return 1.0 if self.mode == "min" else -1.0
 
+    def told(self, reason: str) -> str:
+        """A sentence of the ledger, as the table of decisions, which is written at the end, has it already."""
+        return in_the_users_terms(reason, self.metric, self.mode)
+
     @cached_property
-    def forecasts(self) -> dict[str, float]:
-        """The last forecast of each trial's end that the ledger holds, in the units of the metric."""
+    def forecasts(self) -> dict[str, tuple[float, float]]:
+        """Step and value, in the metric's units, of the last forecast of each trial's end that the ledger holds."""
         events = self.ledger.events if self.ledger is not None else ()
-        told = [(e.trial, e.mean) for e in events if isinstance(e, Reported)]
-        return {trial: self.sign * mean for trial, mean in told if mean is not None}
+        told = [(e.trial, e.step, e.mean) for e in events if isinstance(e, Reported)]
+        return {trial: (step, self.sign * mean) for trial, step, mean in told if mean is not None}
 
     @property
     def scheduled(self) -> bool:
         """Whether our scheduler judged the trials."""
-        return bool(self.decisions) or (self.ledger is not None and bool(_signs(self.ledger)))
+        return self.scheduler or bool(self.decisions) or (self.ledger is not None and bool(_signs(self.ledger)))
 
 
 def read(results: object, metric: str | None = None, mode: str | None = None) -> Experiment:
@@ -79,10 +86,11 @@ def read(results: object, metric: str | None = None, mode: str | None = None) ->
         raise ArgumentError("mode", "be 'min' or 'max'", mode, "Say whether a small or a large metric is good.")
     folder = opened(results)
     ledger = ledger_in(folder)
-    metric, mode = _aim(results, ledger, metric, mode)
+    metric, mode = aim(results, ledger, metric, mode)
     runs = _runs(folder, ledger)
     _check_metric(metric, runs)
-    return Experiment(folder.name, folder.path, metric, mode, runs, ledger, _decisions(folder))
+    ours = bool({DECISIONS_FILE, LEDGER_FILE} & set(folder.files()))
+    return Experiment(folder.name, folder.path, metric, mode, runs, ledger, _decisions(folder), ours)
 
 
 def ledger_in(folder: Folder) -> Ledger | None:
@@ -101,7 +109,7 @@ def ledger_in(folder: Folder) -> Ledger | None:
     return None
 
 
-def _aim(results: object, ledger: Ledger | None, metric: str | None, mode: str | None) -> tuple[str, str]:
+def aim(results: object, ledger: Ledger | None, metric: str | None = None, mode: str | None = None) -> tuple[str, str]:
     """What is optimised: as asked for, else as the ledger says, else as Tune was told."""
     settled = dict(_signs(ledger)) if ledger is not None else {}
     told = next(iter(settled), None) or getattr(results, "default_metric", None)
@@ -117,7 +125,7 @@ def _check_metric(metric: str, runs: Sequence[Run]) -> None:
     reported = {key for run in runs for row in run.rows for key in row if number(row, key) is not None}
     if reported:
         rule = "name a value that trials reported"
-        remedy = f"They reported {', '.join(sorted(reported))}."
+        remedy = f"They reported {', '.join(sorted(reported - TUNES or reported))}."
         raise ArgumentError("metric", rule, metric, remedy)
 
 

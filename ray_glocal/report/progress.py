@@ -10,16 +10,20 @@ import math
 import time
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 from ray import tune
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.names import ROLLBACKS, VAL_LOSS
+from ray_glocal.report.failure import cause
 from ray_glocal.report.layout import shown
 from ray_glocal.report.statusline import StatusLine
-from ray_glocal.report.trial import flat, kind_of, warnings_of
+from ray_glocal.report.trial import ERROR_FILE, flat, kind_of, warnings_of
 from ray_glocal.scheduling.decision import Decision
+from ray_glocal.scheduling.ledger import Record
+from ray_glocal.scheduling.sentences import in_the_users_terms
 from ray_glocal.tune.reading import Reading, finite, number
 from ray_glocal.tune.scheduler import GlocalScheduler, scheduler_of
 
@@ -100,7 +104,7 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
         """Tell how a trial ended, and why if it was pruned."""
         pruned = _pruning(scheduler_of(trial), trial.trial_id)
         if pruned is not None:
-            self._tell(trial, f"pruned at step {shown(pruned.step)}. {pruned.reason}")
+            self._tell(trial, f"pruned at step {shown(pruned.step)}. {self._reason(trial, pruned)}")
             return
         told, reading = self._last.get(trial.trial_id, {}), self._aim(trial)
         value = shown(number(told.get(reading.metric)))
@@ -112,7 +116,9 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tell of a failure for good, and where to read of it."""
-        self._tell(trial, f"failed for good: {trial.error_file}" if trial.error_file else "failed for good")
+        error = _error(trial)
+        told = f"failed for good: {cause(error)}; {ERROR_FILE} in its folder" if error else "failed for good"
+        self._tell(trial, told)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Refresh the status."""
@@ -144,15 +150,27 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
         states = Counter(trial.status for trial in trials)
         scheduler = scheduler_of(trials[0]) if trials else None
         records = scheduler.ledger.trials if scheduler is not None else {}
-        ended = [records.get(trial.trial_id) for trial in trials if trial.status == "TERMINATED"]
-        pruned = sum(record is not None and record.pruned for record in ended)
+        ended = [trial for trial in trials if trial.status == "TERMINATED"]
+        kinds = Counter(self._ending(trial, records.get(trial.trial_id)) for trial in ended)
         waiting = states["PENDING"] + states["PAUSED"]
-        counts = {"running": states["RUNNING"], "waiting": waiting, "done": states["TERMINATED"] - pruned}
-        counts |= {"pruned": pruned, "failed": states["ERROR"]}
+        counts = {"running": states["RUNNING"], "waiting": waiting, "done": kinds["done"], "pruned": kinds["pruned"]}
+        counts |= {"failed": states["ERROR"] + kinds["failed"], "stopped": kinds["stopped"]}
         total = max(self._samples, len(trials))
         told = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name in ("running", "done"))
         best = "" if self._best is None else f"; best {self._reading.metric} {shown(self._best)}"
         return f"{self._elapsed()}  {told} of {total} trials{best}"
+
+    def _reason(self, trial: Any, decision: Decision) -> str:
+        reading = self._aim(trial)
+        return in_the_users_terms(decision.reason, reading.metric, reading.mode)
+
+    def _ending(self, trial: Any, record: Record | None) -> str:
+        """How a trial has ended; where an error ends the whole experiment, Tune ends all as if they were done."""
+        if record is not None and record.pruned:
+            return "pruned"
+        if self._last.get(trial.trial_id) or getattr(trial, "last_result", None):
+            return "done"
+        return "failed" if trial.error_file else "stopped"
 
     def _aim(self, trial: Any) -> Reading:
         """How results are read: as the user said, or as the scheduler does."""
@@ -164,6 +182,14 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
     def _elapsed(self) -> str:
         seconds = int(time.monotonic() - self._began)
         return f"{seconds // 60:3d}:{seconds % 60:02d}"
+
+
+def _error(trial: Any) -> str:
+    """What Tune wrote of a trial's failures; empty where there is nothing to be read."""
+    try:
+        return Path(trial.error_file).read_text(encoding="utf-8", errors="replace") if trial.error_file else ""
+    except OSError:
+        return ""
 
 
 def _pruning(scheduler: GlocalScheduler | None, trial: str) -> Decision | None:

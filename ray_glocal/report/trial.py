@@ -12,11 +12,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ray_glocal.names import STEP, WARNING
+from ray_glocal.names import AT_BOUND, STEP, WARNING
 from ray_glocal.report.folder import Folder
 from ray_glocal.scheduling.ledger import Record
 
 ANCESTOR = "glocal_ancestor"  # a key that earlier versions put into configurations
+ERROR_FILE = "error.txt"
+# What Tune itself puts into results:
+_TIMES = ("timestamp", "time_this_iter_s", "time_total_s", "time_since_restore", "iterations_since_restore")
+_COUNTS = ("training_iteration", "timesteps_total", "timesteps_since_restore", "timesteps_this_iter", "episodes_total")
+TUNES = frozenset((*_TIMES, *_COUNTS, "pid"))
 Row = Mapping[str, Any]
 _PLAIN = frozenset({bool, float, int, str})  # of which it is known without asking that they hold nothing
 _FIGURE = re.compile(r"\d[\d.,]*")
@@ -47,6 +52,7 @@ class Run:
         record: What the ledger knows about it; None without a ledger.
         folder: Where it lies.
         ancestor: The trial that it started from, if any.
+        error: What Tune wrote of its failures; empty where it had none.
     """
 
     id: str
@@ -56,6 +62,15 @@ class Run:
     record: Record | None = field(default=None, compare=False)
     folder: Folder | None = field(default=None, compare=False, repr=False)
     ancestor: Ancestor | None = None
+    error: str = field(default="", repr=False)
+
+    @property
+    def failed(self) -> bool:
+        """Whether an error ended it; where one ended the whole experiment, Tune says that its trials are done."""
+        if self.status != "TERMINATED":
+            return self.status == "ERROR"
+        known = self.record is not None and self.record.status == "errored"
+        return known or (bool(self.error) and not self.rows)
 
     @cached_property
     def clock(self) -> str:
@@ -85,6 +100,11 @@ class Run:
     def warnings(self) -> tuple[str, ...]:
         """Every warning that its session gave, once, in order; a run that began anew may have lost earlier ones."""
         return tuple(dict.fromkeys(text for row in self.rows for text in warnings_of(row)))
+
+    @property
+    def bounds(self) -> tuple[str, ...]:
+        """What its session said of hyperparameters that ended at a bound."""
+        return tuple(text for text in self.warnings if AT_BOUND in text)
 
 
 def warnings_of(row: Row) -> tuple[str, ...]:
@@ -137,7 +157,8 @@ def read(folder: Folder, record: Callable[[str], Record | None], name: str, stat
     known = record(trial)
     config = {name: value for name, value in told.items() if name.split("/")[0] != ANCESTOR}
     results = tuple({k: v for k, v in row.items() if not k.startswith("config/")} for row in rows)
-    return Run(trial, config, results, status, known, folder, _ancestor(told, known))
+    error = folder.content(ERROR_FILE).decode("utf-8", errors="replace") if ERROR_FILE in files else ""
+    return Run(trial, config, results, status, known, folder, _ancestor(told, known), error)
 
 
 def _ancestor(told: Mapping[str, Any], record: Record | None) -> Ancestor | None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.report import layout
-from ray_glocal.report.experiment import ledger_in
+from ray_glocal.report.experiment import aim, ledger_in
 from ray_glocal.report.folder import opened
 from ray_glocal.scheduling.decision import Decision
 from ray_glocal.scheduling.event import Completed, Reported
 from ray_glocal.scheduling.ledger import Event, Ledger
 from ray_glocal.scheduling.rules import Rule
+from ray_glocal.scheduling.sentences import in_the_users_terms
 from ray_glocal.tune.rulebook import Rulebook
 
 
@@ -67,7 +68,8 @@ def replay(results: object, *, rules: Sequence[str | Rule] | None = None) -> Rep
     if ledger is None:
         remedy = "Only experiments under a GlocalScheduler can be replayed."
         raise ArgumentError("results", "hold a ledger", folder.path, remedy)
-    return _Rehearsal(Rulebook.settled(ledger, rules)).run(folder.path, ledger.events)
+    found = _Rehearsal(Rulebook.settled(ledger, rules)).run(folder.path, ledger.events)
+    return replace(found, difference=in_the_users_terms(found.difference, *aim(results, ledger)))
 
 
 class _Rehearsal:

@@ -44,9 +44,11 @@ class BestConfig:
         steps: Steps that it came to itself.
         chosen: What was not adapted: discrete choices and constants, names joined by "/".
         adapted: What was, with the values of its start and its end.
+        bounds: Which of them ended at a bound, in sentences.
         ancestors: The eldest first.
         trained: Steps from the first weights to the last ones, ancestors' included and those that were taken back left
             out; None where no session tells them.
+        taken_back: Steps on the way that sessions took back, and that `trained` leaves out.
         lr_scheduler: Name of the class of the session's lr_scheduler; None where it had none.
         planned: Steps that it was built for.
         checkpoint: Address of its last checkpoint; None where there is none.
@@ -62,8 +64,10 @@ class BestConfig:
     steps: int
     chosen: Mapping[str, Any]
     adapted: tuple[Adapted, ...]
+    bounds: tuple[str, ...]
     ancestors: tuple[Ancestor, ...]
     trained: int | None
+    taken_back: int
     lr_scheduler: str | None
     planned: int
     checkpoint: str | None
@@ -85,18 +89,21 @@ class BestConfig:
     def _values(self) -> str:
         rows = [("  " + each.name, *map(layout.shown, (each.start, each.now, each.factor))) for each in self.adapted]
         heads = ("  adapted", "start", "end", "factor")
-        return layout.table(heads, rows, words=("  adapted",)) if rows else ""
+        table = [layout.table(heads, rows, words=("  adapted",))] if rows else []
+        return "\n".join([*table, *(layout.paragraph(sentence, "  ") for sentence in self.bounds)])
 
     def _descent(self) -> str:
         if not self.ancestors:
-            return f"It trained {self.steps} steps from fresh weights."
+            back = f", of which {self.taken_back} were taken back" if self.taken_back else ""
+            return f"It trained {self.steps} steps from fresh weights{back}."
         lines = ["It descends from"]
         for each in self.ancestors:
             gift = "weights and values" if each.weights else "start values"
             steps = "" if each.steps is None else f", after {each.steps} steps"
             lines.append(f"  trial {each.trial}{steps}: {gift}")
         whole = f", {self.trained} from the first weights to the last" if self.ancestors[-1].weights else ""
-        return "\n".join([*lines, f"and trained {self.steps} steps itself{whole}."])
+        back = f", for {self.taken_back} were taken back" if whole else f", of which {self.taken_back} were taken back"
+        return "\n".join([*lines, f"and trained {self.steps} steps itself{whole}{back if self.taken_back else ''}."])
 
     def _weights(self) -> str:
         if self.checkpoint is None:
@@ -162,8 +169,10 @@ def _told(
         steps=int(run.steps),
         chosen={name: value for name, value in run.config.items() if name not in now},
         adapted=adapted,
+        bounds=run.bounds,
         ancestors=_ancestors(line, sessions),
         trained=None if schedule is None else schedule.steps,
+        taken_back=0 if schedule is None else sum(recorded.step for recorded, _ in sessions) - schedule.steps,
         lr_scheduler=None if schedule is None else schedule.lr_scheduler,
         planned=0 if schedule is None else schedule.planned,
         checkpoint=None if checkpoint is None else _address(checkpoint),

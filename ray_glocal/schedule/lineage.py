@@ -13,6 +13,7 @@ from pyarrow import fs
 from ray_glocal.errors import ArgumentError
 from ray_glocal.names import SESSION_FILE, TRACE_FILE
 from ray_glocal.report.experiment import Experiment
+from ray_glocal.report.failure import failures, told_in_short
 from ray_glocal.report.folder import CHECKPOINT, Folder
 from ray_glocal.report.trial import Run
 
@@ -44,8 +45,19 @@ def best_run(experiment: Experiment) -> Run:
         if (row := run.best(experiment.metric, experiment.sign)) is not None
     ]
     if not ranked:
-        raise ArgumentError("results", f"hold a trial that reported a finite {experiment.metric}", experiment.path)
+        rule = f"hold a trial that reported a finite {experiment.metric}"
+        raise ArgumentError("results", rule, experiment.path, _why_none(experiment))
     return min(ranked)[2]
+
+
+def _why_none(experiment: Experiment) -> str:
+    failed, runs = failures(experiment.runs), experiment.runs
+    if failed:
+        count = sum(len(each.trials) for each in failed)
+        return f"{count} of {len(runs)} trials failed: {told_in_short(failed)}."
+    if not any(run.rows for run in runs):
+        return f"None of its {len(runs)} trials has reported anything."
+    return "All that they reported of it is infinite or not a number."
 
 
 def lineage(experiment: Experiment, run: Run) -> list[Generation]:

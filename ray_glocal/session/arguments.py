@@ -1,6 +1,8 @@
 """What a session is built with, checked before anything is made of it."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from numbers import Integral
 from typing import Any
 
@@ -34,7 +36,7 @@ def adapted_of(hyper: Any) -> Adapted:
     """What is adapted, from either way to say it.
 
     Raises:
-        ArgumentError: It is neither.
+        ArgumentError: It is neither, or a sequence in a function that Tune runs.
     """
     if isinstance(hyper, Adapted):
         return hyper
@@ -49,4 +51,17 @@ def adapted_of(hyper: Any) -> Adapted:
     odd = next((each for each in several if not isinstance(each, Hyperparameter)), None)
     if odd is not None:
         raise ArgumentError("hyper", rule, several, remedy)
+    if _in_a_trial():
+        own = (
+            "With hyperparameters of your own, `Adapted(hyperparameters, package=ray.tune.Checkpoint.from_directory)`."
+        )
+        told = f"Tune takes no folder for a checkpoint, and no ancestor is known. {own}"
+        rule = "be what `adapted(config, space)` returns, in a function that Tune runs"
+        raise ArgumentError("hyper", rule, [each.name for each in several], told)
     return Adapted(tuple(several))
+
+
+def _in_a_trial() -> bool:
+    """Whether Tune runs the function that asks."""
+    # A session needs no Ray and knows none: those who do are asked where somebody has loaded it already.
+    return "ray.tune" in sys.modules and bool(import_module("ray_glocal.tune._compat").runs_function_trial())

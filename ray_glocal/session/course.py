@@ -11,7 +11,7 @@ from torch import Tensor
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.first_order.averages import Averages
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
-from ray_glocal.names import GO_BACK, RESTART, ROLL_BACK
+from ray_glocal.names import GO_BACK, HOLD, RESTART, ROLL_BACK
 from ray_glocal.session.divergence import Guard, RestorePoint, Retreat
 from ray_glocal.session.notices import Notices
 from ray_glocal.session.outline import Outline
@@ -129,9 +129,17 @@ class Course:
         self.train_losses.clear()
         self.averages.restart()
         self.forget()
+        self._record_kept(back_to)
         self.set_values(values)
         rows = standing_rows(self.step_count, self.problem, values, gate, reason)
         self.trace.append([replace(row, back_to=back_to) for row in rows])
+
+    def _record_kept(self, back_to: int) -> None:
+        """Put down which values the steps had that stay, of those since the trace's last row: nothing else tells it."""
+        rows = self.trace.rows
+        if back_to > (rows[-1].step if rows else 0):
+            told = f"stood here up to step {back_to}, to whose weights training goes back"
+            self.trace.append(standing_rows(self.step_count, self.problem, self.values, HOLD, told))
 
     def shifted(self, exponents: np.ndarray) -> Values:
         """The present values with each entry's coordinate moved, shape [q]; within their bounds."""

@@ -20,6 +20,7 @@ from ray_glocal.errors import ArgumentError, CheckpointError, UnreadError
 from ray_glocal.hypergradient import Clipping, Hyperparameter, Problem, Randomness
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.hypergradient.problem.losses import Loss
+from ray_glocal.hypergradient.problem.trained import listed
 from ray_glocal.hypergradient.state.copies import copied, write
 from ray_glocal.hypergradient.state.preservation import evaluating
 from ray_glocal.names import (
@@ -41,12 +42,14 @@ from ray_glocal.names import (
 from ray_glocal.session.adaptation import Adaptation
 from ray_glocal.session.adapted import Adapted, Folder
 from ray_glocal.session.arguments import adapted_of, whole_steps
+from ray_glocal.session.bounds import say_bounds
 from ray_glocal.session.course import Course
 from ray_glocal.session.curve import forecast_final_loss
+from ray_glocal.session.effect import say_unreached
 from ray_glocal.session.first_order.adaptation import FirstOrder
 from ray_glocal.session.loop import Loop
 from ray_glocal.session.notices import Notices
-from ray_glocal.session.pacing.cost import PROBE, REPORT, Cost, report_steps
+from ray_glocal.session.pacing.cost import PROBE, REPORT, WINDOW, Cost, report_steps
 from ray_glocal.session.pacing.meter import Meter
 from ray_glocal.session.pacing.timetable import report_period
 from ray_glocal.session.rows import entry_metrics, flat
@@ -302,9 +305,14 @@ class GlocalSession:
         self._course.trust(self._validated(averaged=False))
         self._meter.complete(REPORT)
         self._meter.start(PROBE)
+        self._say_unreached(batch)
         self._adaptation.begin(batch)
         self._meter.complete(PROBE)
         self._meter.aside()
+
+    def _say_unreached(self, batch: Any) -> None:
+        few = self.validation.few(self.validation.cursor)
+        self.cost.extra_steps += say_unreached(self.problem, self.notices, batch, few, self.values)
 
     def _announce(self) -> None:
         """Say what is adapted, and how often."""
@@ -327,12 +335,16 @@ class GlocalSession:
         if self.done and not self._adaptation.count:
             why = "Every one was dropped." if self.notices.said("window") else self._adaptation.scarcity()
             self.notices.say("no window", f"Nothing was adapted: no window was differentiated. {why}")
+        elif self.done:
+            self._say_searched_alone()
         if self.at_report:
             self._meter.start(REPORT)
             self._report()
             self._meter.complete(REPORT)
             self._meter.aside()
             self._adaptation.review(self._curve[-1])
+        if self.done:
+            say_bounds(self.problem, self.notices, self.values)
 
     def _check_read(self) -> None:
         """A name that neither the optimizer nor a loss knows is a slip of the pen; say so at the first step."""
@@ -342,6 +354,17 @@ class GlocalSession:
             fields = ", ".join((*self.problem.rule.fields, *self.problem.rule.aliases))
             remedy = f"The optimizer's options are {fields}; any other name must be read from `hyper` by a loss."
             raise UnreadError("hyper", "name what the optimizer or a loss uses", unread[0], remedy)
+
+    def _say_searched_alone(self) -> None:
+        """At the end: what is no learning rate was never looked at, for the search took all hypergradients."""
+        others = [b.hyperparameter.name for b in self.problem.bindings if b.field != "lr"]
+        if others and WINDOW not in self.cost.first:
+            pace = "overhead" if self.settings.duty_cycle is None else "duty_cycle"
+            self.notices.say(
+                "search alone",
+                f"Only the learning rate was adapted: its search took all {self._adaptation.count} hypergradients, and "
+                f"nothing was learned of {listed(others)}. Train longer, or raise `Settings({pace}=...)`.",
+            )
 
     def _say_levelled(self) -> None:
         for name, own in self.problem.levelled().items():

@@ -201,6 +201,12 @@ def ground_of_function() -> Ground | None:
     return None if session is None else _ground(session.storage)
 
 
+def runs_function_trial() -> bool:
+    """Whether this process runs a trial's function; a worker of Ray Train, which has a rank, does not."""
+    session = get_session()
+    return session is not None and session.world_rank is None
+
+
 def ground_of_trainable(trainable: object) -> Ground:
     """The same for a class trainable, which holds its storage itself; nothing is known where nobody runs it."""
     return _ground(getattr(trainable, "_storage", None))

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from ray_glocal.names import ACTION, DEVIATION, FORECAST, REASON, RULE, STEP, TRIAL
 from ray_glocal.scheduling.decision import Decision
 from ray_glocal.scheduling.ledger import Ledger
+from ray_glocal.scheduling.sentences import in_the_users_terms
 from ray_glocal.tune.reading import Reading
 
 SCHEMA = pa.schema(
@@ -40,18 +41,13 @@ def write(ledger: Ledger, reading: Reading, path: Path) -> Path:
     return path
 
 
-def in_the_users_terms(reason: str, reading: Reading) -> str:
-    """A reason as people read it: it quotes losses, so a maximised metric appears there with its sign turned."""
-    return reason if reading.mode == "min" else f"{reason} (The loss is minus {reading.metric}.)"
-
-
 def _row(decision: Decision, reading: Reading) -> dict[str, Any]:
     return {
         TRIAL: decision.trial,
         STEP: float(decision.step),
         ACTION: decision.action.value,
         RULE: decision.rule,
-        REASON: in_the_users_terms(decision.reason, reading),
+        REASON: in_the_users_terms(decision.reason, reading.metric, reading.mode),
         FORECAST: None if decision.mean is None else reading.sign * decision.mean,
         DEVIATION: decision.deviation,
     }

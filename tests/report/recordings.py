@@ -1,11 +1,19 @@
 """Folders of experiments as Tune leaves them, with the ledger as our scheduler writes it, without Ray processes."""
 
 import json
+import traceback
 from types import SimpleNamespace
 
 from ray import tune
 
 from ray_glocal.tune import GlocalScheduler
+
+
+def failure(number, error):
+    """A failure as Ray tells it: the worker in colour, and then the traceback of what it raised."""
+    worker = "\x1b[36mray::ImplicitFunc.train()\x1b[39m (pid=1, ip=192.0.2.2, actor_id=3d80, repr=train)"
+    told = traceback.format_exception(error) if isinstance(error, BaseException) else [error]
+    return f"Failure # {number} (occurred at 2026-01-01_00-00-00)\n{worker}\n" + "".join(told[1:] or told) + "\n"
 
 
 class Trial(SimpleNamespace):
@@ -34,7 +42,7 @@ class Experiment:
         self.folder, self.key = folder, key
         folder.mkdir(parents=True, exist_ok=True)
         self.scheduler = None if options is None else GlocalScheduler(key, mode, **{"grace_period": 1, **options})
-        self.trials, self.rows, self.tick = {}, {}, 1000
+        self.trials, self.rows, self.errors, self.tick = {}, {}, {}, 1000
 
     def add(self, name, config=None):
         self.trials[name] = trial = Trial(name, self.folder, config or {"width": len(self.trials) + 1, "lr": 0.5})
@@ -55,7 +63,10 @@ class Experiment:
         self.end(name, row)
         return False
 
-    def fail(self, name, retry=True):
+    def fail(self, name, retry=True, error=None):
+        """Fail, and leave Tune's file of an exception that was raised."""
+        if error is not None:
+            self.errors.setdefault(name, []).append(failure(len(self.errors.get(name, ())) + 1, error))
         self.trials[name].status = "ERROR" if retry else "RUNNING"
         if self.scheduler:
             self.scheduler.on_trial_error(self, self.trials[name])
@@ -75,6 +86,8 @@ class Experiment:
             place = self.folder / f"train_{name}_x"
             place.mkdir(exist_ok=True)
             (place / "params.json").write_text(json.dumps(trial.config))
+            if name in self.errors:
+                (place / "error.txt").write_text("".join(self.errors[name]))
             (place / "result.json").write_text("".join(json.dumps(row) + "\n" for row in self.rows[name]))
         if state:
             trials = [

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ray_glocal.report
+from ray_glocal import best_config
 from ray_glocal.errors import ArgumentError
 from ray_glocal.report import layout, summary
 from ray_glocal.report.account import Adapted
@@ -48,7 +49,7 @@ def test_its_text_says_all_of_it_in_a_hundred_columns(tmp_path):
         "  adapted  start    now  factor",
         "  lr         0.5  0.125    0.25",
         "Test: test_accuracy 0.9",
-        "Pruned: 4 of 6 trials\n  4 by rung, for example: trial f: At rung 1 the forecast final loss 3 ",
+        "Pruned: 4 of 6 trials\n  4 by rung, for example: trial f: At rung 1 the forecast final val_loss ",
         "Cost: 100 inner-step equivalents, 5.0 trial seconds, 40% of a session's on hypergradients",
     ):
         assert part in text
@@ -78,7 +79,10 @@ def test_a_maximised_metric_keeps_its_direction(tmp_path):
         experiment.report(name, 1, value)
     told = summary(experiment.write())
     assert (told.metric, told.mode, told.best.id, told.best.best) == ("accuracy", "max", "a", 0.9)
-    assert "minus accuracy" in told.pruned[0].example
+    assert told.pruned[0].example == (
+        "trial c: At rung 1 the forecast final accuracy 0.1 (optimistically 0.1) is behind the best 1 of 3, which are "
+        "forecast to end at 0.9."
+    )
     assert "largest accuracy wins" in str(told)
     assert summary(tmp_path, mode="min").best.id == "c"
 
@@ -157,6 +161,18 @@ def test_a_session_alone_tells_its_forecast(tmp_path):
     told = summary(experiment.write(state=False))
     assert told.best.forecast == 1.0
     assert told.config == {"lr": 0.5}
+
+
+def test_a_forecast_that_is_older_than_the_last_report_says_when_it_was_made(tmp_path):
+    experiment = recordings.Experiment(tmp_path)
+    for name, forecasts in (("a", (0.3, 0.25)), ("b", (0.4, math.nan))):
+        experiment.add(name)
+        for step, forecast in enumerate(forecasts, start=10):
+            experiment.report(name, step, 1.0 - 0.01 * step, **{"forecast/final_loss": forecast})
+    told = summary(experiment.write())
+    assert [(trial.forecast, trial.foretold) for trial in told.trials] == [(0.25, 11), (0.4, 10)]
+    lines = str(told).splitlines()
+    assert [line.split()[-2:] for line in lines if line.startswith(("a ", "b "))] == [["0.89", "0.25"], ["0.4", "@10"]]
 
 
 def test_trials_without_a_step_are_measured_in_iterations(tmp_path):
@@ -246,6 +262,26 @@ def test_every_warning_of_a_session_is_told_with_its_trials(tmp_path):
     assert {w.text: w.trials for w in told.warnings} == {"late": ("x",), "slow": ("x", "y")}
     text = str(told)
     assert "Warning (trial x): late\nWarning (trials x, y): slow" in text
+
+
+def test_a_value_of_the_best_trial_that_ended_at_a_bound_is_flagged_beside_it(tmp_path):
+    told = "lr ended at its upper bound 1: widen the space, if it can be wider."
+    experiment = recordings.Experiment(tmp_path)
+    for name, value, warning in (
+        ("a", 0.5, f"Another warning.\n{told}"),
+        ("b", 1.0, told.replace("lr", "weight_decay")),
+    ):
+        experiment.add(name)
+        experiment.report(name, 1, value, **{"hyper/lr": 1.0, "warning": warning})
+    account = summary(experiment.write())
+    assert account.bounds == (told,)
+    lines = str(account).splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith("  lr "))
+    assert lines[place + 1] == f"  {told}"
+    best = str(best_config(tmp_path)).splitlines()
+    place = next(i for i, line in enumerate(best) if line.startswith("  lr "))
+    assert best[place + 1] == f"  {told}"
+    assert not any("weight_decay ended" in line for line in best)
 
 
 def test_of_many_trials_that_warn_alike_a_few_are_named(tmp_path):

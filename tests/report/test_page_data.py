@@ -16,7 +16,7 @@ from scipy import stats
 from ray_glocal.errors import ArgumentError
 from ray_glocal.report.account import summarised
 from ray_glocal.report.experiment import read
-from ray_glocal.report.page import calibration, document, figures, importance, lineage, workers
+from ray_glocal.report.page import calibration, curves, document, figures, importance, lineage, workers
 from ray_glocal.report.page.contents import contents, plain
 from ray_glocal.report.page.files import beside, write_data, write_page
 from ray_glocal.report.page.spectra import spectra
@@ -44,6 +44,21 @@ def test_curves_are_what_trials_reported(judged):
     assert judged.curves["a"].value == (1, 0.5, 0.33333)
     smooth = [1, (0.5 + 0.6) / 1.6, (1 / 3 + 0.6 * 0.5 + 0.36) / 1.96]
     assert judged.curves["a"].smooth == pytest.approx(smooth, rel=1e-4)
+
+
+@pytest.mark.parametrize(("metric", "axis"), [("val_loss", "y"), ("accuracy", "y2")])
+def test_the_training_loss_stands_on_an_axis_of_its_own_beside_what_is_no_loss(tmp_path, metric, axis):
+    experiment = recordings.Experiment(tmp_path, {}, metric)
+    experiment.add("a")
+    for step, train_loss in enumerate((400.0, 200.0), start=1):
+        experiment.report("a", step, 0.5 + 0.1 * step, train_loss=train_loss)
+    page = told(experiment.write())
+    _, chart = curves.section(metric, page.trials, page.curves).charts
+    (trace,) = (each for each in chart.traces if each["name"] == "training loss")
+    drawn = chart.choices["a"].layout["yaxis"]
+    assert trace["yaxis"] == axis
+    assert ("yaxis2" in chart.layout) == (axis == "y2")
+    assert (drawn["type"] == "log") == (axis == "y"), "values of 0.6 and 400 lie far apart"
 
 
 def test_forecasts_of_trials_at_their_end_stand_beside_what_came(judged):
@@ -145,13 +160,18 @@ def test_paths_are_what_the_trace_in_the_newest_checkpoint_says(tmp_path):
     assert path.reason == ("why", "no", "")
 
 
+def shown(reason):
+    """The ledger's sentence, as it is told of a metric that is a loss."""
+    return reason.replace("final loss", "final val_loss").replace("which end at", "which are forecast to end at")
+
+
 def test_every_decision_of_the_scheduler_is_in_the_table(tmp_path):
     folder = recordings.judged(tmp_path / "mine")
     experiment = read(folder)
     rows = told(folder).decisions
     known = experiment.ledger.decisions
     assert [(row.trial, row.step, row.decision, row.reason) for row in rows] == [
-        (each.trial, each.step, each.action.value, each.reason) for each in known
+        (each.trial, each.step, each.action.value, shown(each.reason)) for each in known
     ]
 
 

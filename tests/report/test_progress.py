@@ -57,6 +57,13 @@ def begin(folder, stream, options=None, key="val_loss", mode="min", **told):
     return Tune(Progress(stream=stream, **told), recordings.Experiment(folder, options, key, mode))
 
 
+def raised(error):
+    try:
+        raise error
+    except ValueError as caught:
+        return caught
+
+
 def test_a_log_holds_a_line_per_event_and_a_status_now_and_then(tmp_path, clock):
     out = io.StringIO()
     tune = begin(tmp_path, out, {})
@@ -70,20 +77,26 @@ def test_a_log_holds_a_line_per_event_and_a_status_now_and_then(tmp_path, clock)
     tune.report("d", 1, 0.5, rollbacks=1)
     tune.end("a")
     tune.call("on_trial_recover", trial=tune.experiment.trials["d"])
-    tune.experiment.trials["d"].error_file = "/x/error.txt"
+    file = tmp_path / "error.txt"
+    file.write_text(recordings.failure(1, raised(ValueError("no such thing\nas this"))))
+    tune.experiment.trials["d"].error_file = str(file)
     tune.call("on_trial_error", trial=tune.experiment.trials["d"])
+    tune.experiment.trials["d"].status = "ERROR"
     clock[0] += 60
     tune.progress.on_experiment_end(trials=list(tune.experiment.trials.values()))
     lines = out.getvalue().splitlines()
-    assert re.fullmatch(r"  0:08  c pruned at step 1\. At rung 1 the forecast final loss 3 .* end at 1\.", lines.pop(0))
+    assert re.fullmatch(
+        r"  0:08  c pruned at step 1\. At rung 1 the forecast final val_loss 3 .* are forecast to end at 1\.",
+        lines.pop(0),
+    )
     assert lines == [
         "  0:12  d starts from the values and weights of a",
         "  0:12  d corrected its course by step 1, from good weights with a lower rate or weight decay",
         "  0:12  3 running, 0 done, 1 pruned of 4 trials; best val_loss 0.5",
         "  0:12  a done at step 1, val_loss 1",
         "  0:12  d failed, and comes back from its last checkpoint",
-        "  0:12  d failed for good: /x/error.txt",
-        "  1:12  2 running, 1 done, 1 pruned of 4 trials; best val_loss 0.5",
+        "  0:12  d failed for good: ValueError: no such thing (test_progress.py, line 62); error.txt in its folder",
+        "  1:12  1 running, 1 done, 1 pruned, 1 failed of 4 trials; best val_loss 0.5",
     ]
     assert not re.search(r"[\r\x1b]", out.getvalue())
 
@@ -178,6 +191,32 @@ def test_trials_that_wait_for_a_worker_are_counted(tmp_path, clock):
     assert out.getvalue() == "  1:00  0 running, 1 waiting, 0 done of 4 trials\n"
 
 
+def test_where_an_error_ends_the_experiment_what_tune_ends_is_not_done(tmp_path, clock):
+    """Tune's clean-up leaves every trial with the status of one that has finished."""
+    out = io.StringIO()
+    tune = begin(tmp_path, out, {})
+    for name in "abc":
+        tune.start(name)
+    tune.report("a", 1, 1.0)
+    tune.end("a")
+    tune.experiment.trials["b"].error_file = str(tmp_path / "gone.txt")
+    for trial in tune.experiment.trials.values():
+        trial.status = "TERMINATED"
+    tune.progress.on_experiment_end(trials=list(tune.experiment.trials.values()))
+    assert (
+        out.getvalue().splitlines()[-1].endswith("0 running, 1 done, 1 failed, 1 stopped of 4 trials; best val_loss 1")
+    )
+
+
+def test_a_failure_whose_file_cannot_be_read_is_told_all_the_same(tmp_path, clock):
+    out = io.StringIO()
+    tune = begin(tmp_path, out, {})
+    tune.start("a")
+    tune.experiment.trials["a"].error_file = str(tmp_path / "gone.txt")
+    tune.call("on_trial_error", trial=tune.experiment.trials["a"])
+    assert out.getvalue().splitlines()[-1] == "  0:00  a failed for good"
+
+
 def test_a_maximised_metric_is_the_schedulers(tmp_path, clock):
     out = io.StringIO()
     tune = begin(tmp_path, out, {}, "accuracy", "max")
@@ -186,7 +225,7 @@ def test_a_maximised_metric_is_the_schedulers(tmp_path, clock):
         tune.report("a", step, value, rollbacks=math.nan)
     tune.progress.on_experiment_end(trials=list(tune.experiment.trials.values()))
     lines = out.getvalue().splitlines()
-    assert lines[0].startswith("  0:00  a pruned at step 3. The loss at step 3 is nan")
+    assert lines[0].startswith("  0:00  a pruned at step 3. The accuracy at step 3 is nan")
     assert lines[1] == "  0:00  0 running, 0 done, 1 pruned of 4 trials; best accuracy 0.9"
 
 

@@ -30,7 +30,16 @@ class Experiment:
         (folder / "experiment_state-2026.json").write_text(json.dumps({"trial_data": []}))
 
     def trial(
-        self, name, *, ancestor=None, handed=STEPS, features=sessions.FEATURES, reports=(STEPS,), worse=0.0, **config
+        self,
+        name,
+        *,
+        ancestor=None,
+        handed=STEPS,
+        features=sessions.FEATURES,
+        reports=(STEPS,),
+        worse=0.0,
+        bad=(),
+        **config,
     ):
         """Whose checkpoints are those of its reports; the witness of its training."""
         elder = None if ancestor is None else self.place(ancestor, handed)
@@ -44,7 +53,7 @@ class Experiment:
         place = self.folder / f"train_{name}"
         place.mkdir()
         for until in reports:
-            trained(session, until=until, witness=witness)
+            trained(session, until=until, bad=bad, witness=witness)
             session.save(self.place(name, until))
             rows.append({**session.metrics(), "trial_id": name, "training_iteration": until})
             rows[-1]["val_loss"] += worse
@@ -71,8 +80,9 @@ class _Held:
 
 
 def cut(model, batch):
-    """The loss of as many features as the model has."""
-    return sessions.plain_loss(model, [batch[0][:, : model.first.in_features], batch[1]])
+    """The loss of as many features as the model has; beyond all measure where a batch says so."""
+    loss = sessions.plain_loss(model, [batch[0][:, : model.first.in_features], batch[1]])
+    return loss * (1e4 if batch[2].min() >= 10 else 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +124,7 @@ def test_the_best_configuration_holds_the_values_of_the_end_and_names_its_ancest
     assert [(each.name, each.start, each.now) for each in best.adapted] == [("lr", 0.05, end)]
     assert best.chosen == {"kind/name": "sgd", "width": 16}
     assert best.trained == sum(len(inherited(witnesses, name)) for name in ("elder", "parent", "heir"))
+    assert best.trained + best.taken_back == STEPS + 60 + STEPS
     weights = ray_glocal.weights(best.checkpoint)
     assert all(torch.equal(weights[n], v) for n, v in witnesses["heir"].session.problem.model.state_dict().items())
 
@@ -150,6 +161,22 @@ def test_its_text_is_a_page(family):
         "      ...  # zero_grad, loss (what it reads: schedule.values(step)), backward, optimizer.step()",
         "      scheduler.step()",
     ]
+
+
+@pytest.mark.parametrize("heir", [False, True], ids=["alone", "heir"])
+def test_steps_that_were_taken_back_are_told_so_that_the_sum_comes_out(tmp_path, heir):
+    experiment = Experiment(tmp_path / "mine")
+    witnesses = [experiment.trial("elder", worse=1.0, bad=((60, 70),))]
+    if heir:
+        witnesses.append(experiment.trial("heir", ancestor="elder", worse=-1.0))
+    best = best_config(experiment.folder)
+    taken = sum(len(witness.taken) for witness in witnesses)
+    back = STEPS * len(witnesses) - taken
+    assert back > 0
+    assert (best.trained, best.taken_back) == (taken, back)
+    alone = f"It trained {STEPS} steps from fresh weights, of which {back} were taken back."
+    told = f"and trained {STEPS} steps itself, {taken} from the first weights to the last, for {back} were taken back."
+    assert (told if heir else alone) in str(best).splitlines()
 
 
 def test_weights_of_another_shape_are_not_handed_down(tmp_path):

@@ -106,6 +106,16 @@ def test_steps_that_were_taken_back_are_left_out(schedule):
     assert f"  {sessions.TOTAL - learned.steps} further steps were taken back, and are not in it." in str(learned)
 
 
+@pytest.mark.parametrize("bad", [(60, 70), (97, 103), (104, 110)])
+def test_steps_between_the_last_observation_and_a_good_state_are_in_it(bad):
+    """Good states are those of reports, too: training goes back to one that no row of the trace has seen."""
+    session = sessions.session(train=faulty, total_steps=120)
+    witness = trained(session, bad=(bad,))
+    kept = [row for row in session.trace.rows if "to whose weights training goes back" in row.reason]
+    assert bool(kept) == (bad == (60, 70))
+    assert told_as_witnessed(LearnedSchedule.from_session(session), witness, anew())
+
+
 def test_a_return_in_the_midst_of_the_search_is_followed():
     session = sessions.session(train=faulty)
     witness = trained(session, bad=((8, 16),))

@@ -140,6 +140,7 @@ class Run:
     trace: Path | None = None
     start: Mapping[str, float] = field(default_factory=dict)
     train: Callable[..., Tensor] = train_loss
+    val: Callable[..., Tensor] = val_loss
 
     def __post_init__(self) -> None:
         seed_all(3)
@@ -164,7 +165,7 @@ class Run:
             "settings": self.settings,
             "constants": ("scale",),  # it depends on the parameters, and derivatives do not follow it
         }
-        return GlocalSession(self.model, self.optimizer, self.train, val_loss, **{**arguments, **changed})
+        return GlocalSession(self.model, self.optimizer, self.train, self.val, **{**arguments, **changed})
 
 
 def seed_all(seed: int) -> None:

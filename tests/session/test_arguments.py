@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter
 
-from .cases import LIVELY, WAYS, Run, drive, windows
+from .cases import LIVELY, WAYS, Run, differences, drive, state_of, windows
 
 LR = Hyperparameter("lr", 0.1, 1e-4, 1.0, "log")
 COUNT = "Count inner steps: epochs times `len\\(train_loader\\)`."
@@ -139,27 +140,139 @@ def reader(read):
     return loss
 
 
+OUT = (
+    " Use the tensor as it is; where torch takes a number alone, as `label_smoothing=` and dropout's `p=` do, write "
+    "the formula out, or leave 'x' out of what is adapted, by `adapt=`, and read it from the configuration."
+)
+X = Hyperparameter("x", 0.3, 0.0, 1.0)
 CUT = {
-    "float": lambda hyper: float(hyper["x"].detach()) * 0.1,
+    "float": lambda hyper: float(hyper["x"]) * 0.1,
     "item": lambda hyper: hyper["x"].item() * 0.1,
     "detach": lambda hyper: hyper["x"].detach() * 0.1,
-    "rounded": lambda hyper: hyper["x"].round() * 0.1,
+    "data": lambda hyper: hyper["x"].data * 0.1,
+    "list": lambda hyper: hyper["x"].tolist() * 0.1,
+    "compared": lambda hyper: 0.1 * (hyper["x"] > 0.5),
 }
 
 
+def smoothed(model, batch, hyper):
+    """As a newcomer writes it after torch has refused the tensor."""
+    return F.cross_entropy(model(batch[0]), batch[1], label_smoothing=float(hyper["x"]))
+
+
+def cut_off_in(loss):
+    return (
+        f"`{loss}` reads 'x' from `hyper` and has no derivative in it: `float(hyper['x'])`, `.item()` and `.detach()` "
+        f"cut it off. It is not adapted.{OUT}"
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")
 @pytest.mark.parametrize("settings", WAYS.values(), ids=WAYS)
-@pytest.mark.parametrize("read", CUT.values(), ids=CUT)
-def test_one_that_a_loss_reads_without_its_graph_is_said_at_the_first_window(read, settings, caplog):
-    run = Run(train=reader(read), settings=settings)
-    session = run.session(hyper=[LR, Hyperparameter("x", 0.3, 0.0, 1.0)])
+@pytest.mark.parametrize("loss", [*map(reader, CUT.values()), smoothed], ids=[*CUT, "label smoothing"])
+def test_one_that_a_loss_reads_without_its_graph_is_said_at_the_first_step_and_once(loss, settings):
+    run = Run(train=loss, settings=settings)
+    session = run.session(hyper=[LR, X])
+    stream = session.batches(run.loader)
+    drive(session, stream, 1)
+    assert session.notices.texts == (cut_off_in("train_loss"),)
+    drive(session, stream, 60)
+    assert session.notices.texts == (cut_off_in("train_loss"),)
+    assert float(session.values["x"]) == 0.3
+
+
+def plain(model, batch):
+    return F.cross_entropy(model(batch[0]), batch[1])
+
+
+def branching(model, batch, hyper):
+    """Reads it in both modes, and uses it in training alone."""
+    weight = hyper["x"]
+    return plain(model, batch) * ((1 + weight) if model.training else 1.0)
+
+
+READ = {
+    "validation alone": (plain, reader(CUT["float"]), ("val_loss",)),
+    "training, though validation reads it well": (reader(CUT["float"]), reader(lambda h: h["x"]), ("train_loss",)),
+    "both": (reader(CUT["float"]), reader(CUT["float"]), ("train_loss",)),
+    "validation has no use for it": (branching, branching, ()),
+    "validation reads it well": (plain, reader(lambda hyper: hyper["x"]), ()),
+}
+
+
+@pytest.mark.parametrize(("train", "val", "said"), READ.values(), ids=READ)
+def test_of_two_losses_the_one_is_named_that_cuts_it_off(train, val, said):
+    run = Run(train=train, val=val, settings=WAYS["first-order"])
+    session = run.session(hyper=[LR, X])
+    drive(session, session.batches(run.loader), 1)
+    assert session.notices.texts == tuple(map(cut_off_in, said))
+
+
+REFUSED = {
+    "numpy": (lambda hyper: float(hyper["x"].numpy()), "Can't call numpy() on Tensor that requires grad"),
+    "in place": (lambda hyper: hyper["x"].mul_(0.1), "a leaf Variable that requires grad is being used in an in-place"),
+}
+
+
+@pytest.mark.parametrize(("read", "text"), REFUSED.values(), ids=REFUSED)
+def test_one_that_torch_lets_nobody_differentiate_so_ends_the_session_at_its_first_step(read, text):
+    run = Run(train=reader(read), settings=WAYS["first-order"])
+    session = run.session(hyper=[LR, X])
+    rule = "`train_loss` must be differentiable in what it reads from `hyper`; got 'x'. Torch says: " + text
+    with pytest.raises(ArgumentError, match=re.escape(rule)):
+        drive(session, session.batches(run.loader), 1)
+
+
+def test_so_does_a_weight_that_torch_takes_for_a_constant():
+    def loss(model, batch, hyper):
+        return F.cross_entropy(model(batch[0]), batch[1], weight=hyper["x"])
+
+    run = Run(train=loss, settings=WAYS["first-order"])
+    session = run.session(hyper=[LR, Hyperparameter("x", torch.ones(3), 0.0, 2.0)])
+    with pytest.raises(ArgumentError, match=r"not differentiable with respect to argument 'weight'.*write the formula"):
+        drive(session, session.batches(run.loader), 1)
+
+
+def test_another_error_of_a_loss_is_its_own():
+    def loss(model, batch, hyper):
+        raise RuntimeError("of the loss's own" if "x" in hyper and hyper["x"] is not None else "")
+
+    run = Run(train=loss, settings=WAYS["first-order"])
+    session = run.session(hyper=[LR, X])
+    with pytest.raises(RuntimeError, match="of the loss's own"):
+        drive(session, session.batches(run.loader), 1)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_looking_for_them_changes_nothing(way):
+    """Neither generators nor buffers nor weights: a loss that draws, and a network with running statistics."""
+    found = []
+    for looked in (True, False):
+        run = Run(train=drawing, settings=WAYS[way])
+        session = run.session(hyper=[LR, X])
+        if not looked:
+            session._say_unreached = lambda batch: None
+        drive(session, session.batches(run.loader), 40)
+        found.append((dict(session.values), state_of(run.model, run.optimizer)))
+    assert differences(*found) == []
+
+
+def drawing(model, batch, hyper):
+    noise = torch.rand(())
+    return reader(lambda hyper: hyper["x"] * noise)(model, batch, hyper)
+
+
+@pytest.mark.parametrize("settings", WAYS.values(), ids=WAYS)
+def test_one_whose_derivative_is_zero_is_said_at_the_first_window(settings):
+    run = Run(train=reader(lambda hyper: hyper["x"].round() * 0.1), settings=settings)
+    session = run.session(hyper=[LR, X])
     stream = session.batches(run.loader)
     drive(session, stream, settings.search_window - 1)
     assert session.notices.texts == ()
     drive(session, stream, 60)
     assert session.notices.texts == (
-        "The derivative in 'x' is exactly zero over the whole first window: a loss that reads it as "
-        "`float(hyper['x'])`, by `.item()` or `.detach()`, cuts it off, and it will never move. Use the tensor as it "
-        "is.",
+        "The derivative in 'x' is exactly zero over the whole first window: a loss that rounds it or compares it, or "
+        f"reads it as `float(hyper['x'])`, cuts it off, and it will never move.{OUT}",
     )
 
 

@@ -88,7 +88,7 @@ def test_the_main_job_by_tuner_maximising_a_metric(tmp_path):
     assert results.get_best_result().metrics["accuracy"] == max(r.metrics["accuracy"] for r in results)
     assert results.get_best_result().metrics["step"] == 9
     table = pq.read_table(Path(results.experiment_path, "decisions.parquet")).to_pylist()
-    assert all(row["forecast"] < 0 and "minus accuracy" in row["reason"] for row in table)
+    assert all(row["forecast"] < 0 and "final accuracy -" in row["reason"] for row in table)
 
 
 def test_a_class_trainable_of_a_real_session_with_reused_actors(tmp_path):

@@ -115,7 +115,10 @@ def test_maximised_metrics_are_shown_in_their_own_direction(begin):
         driver.report(name, 1, 3.0 - i)
     rows = driver.scheduler.decisions()
     assert [(row["forecast"], row["action"]) for row in rows] == [(3.0, "continue"), (2.0, "continue"), (1.0, "stop")]
-    assert rows[2]["reason"].endswith("(The loss is minus val_loss.)")
+    assert rows[2]["reason"] == (
+        "At rung 1 the forecast final val_loss 1 (optimistically 1) is behind the best 1 of 3, which are forecast to "
+        "end at 3."
+    )
     assert "best forecast 3 (a)" in driver.scheduler.debug_string()
 
 

@@ -98,7 +98,7 @@ def contents(experiment: Experiment, summary: Summary) -> Contents:
         cost=summary.cost,
         spent=spent(experiment),
         warnings=summary.warnings,
-        notes=summary.notes,
+        notes=(*(f"Failed: {error}." for error in summary.errors), *summary.notes),
     )
 
 

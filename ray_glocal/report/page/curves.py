@@ -136,7 +136,7 @@ def _gathered(told: Sequence[Curve], points: int, color: str, width: float, name
 def _one(metric: str, lives: Sequence[Life], told: Mapping[str, Curve]) -> Chart:
     traces = (
         band(name="95 of 100 forecasts", showlegend=False),
-        line(FAINT, 1.2, name="training loss"),
+        line(FAINT, 1.2, name="training loss", yaxis="y" if _is_loss(metric) else "y2"),
         line(MUTED, 1.2, name=f"{metric} as reported", mode="lines+markers", marker={"size": 3}),
         line(ACCENT, 2.5, name="running average"),
         line(WARM, 1.8, name="forecast of the end", mode="lines+markers", marker={"size": 4}),
@@ -144,12 +144,15 @@ def _one(metric: str, lives: Sequence[Life], told: Mapping[str, Curve]) -> Chart
     )
     choices = {life.trial: _choice(metric, life, told[life.trial]) for life in lives if life.trial in told}
     layout = {"xaxis": axis("step"), "yaxis": axis(metric), "hovermode": "x unified"}
+    if not _is_loss(metric):
+        layout["yaxis2"] = axis("training loss", overlaying="y", side="right", showgrid=False)
     caption = "One trial: what it reported, its running average, and at each step the forecast of its end made there."
     return Chart("curve", caption, traces, layout, 400, ("trial",), choices)
 
 
 def _choice(metric: str, life: Life, curve: Curve) -> Choice:
-    drawn = framed((*curve.value, *curve.train_loss, *curve.forecast))
+    beside = () if _is_loss(metric) else curve.train_loss
+    drawn = framed((*curve.value, *curve.forecast, *(() if beside else curve.train_loss)))
     far = [None if deviation is None else SURE * deviation for deviation in curve.deviation]
     interval = outline(curve.step, curve.forecast, far, _LEAST if drawn["type"] == "log" else None)
     last = next((value for value in reversed(curve.value) if value is not None), None)
@@ -168,4 +171,10 @@ def _choice(metric: str, life: Life, curve: Curve) -> Choice:
     if final is not None:
         caption += f" Its last forecast of the end was {shown(final)}"
         caption += "; the band holds 95 of 100 forecasts if their deviations are right." if interval["x"] else "."
-    return Choice(caption, data, {"yaxis": drawn})
+    axes = {"yaxis": drawn} if _is_loss(metric) else {"yaxis": drawn, "yaxis2": scaled(beside)}
+    return Choice(caption, data, axes)
+
+
+def _is_loss(metric: str) -> bool:
+    """Whether a metric can stand on one axis with the training loss."""
+    return "loss" in metric.lower()

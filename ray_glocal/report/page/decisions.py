@@ -58,7 +58,6 @@ def _answers(experiment: Experiment) -> list[tuple[str, float, str, str, float |
     known = ledger.decisions if ledger is not None else ()
     if len(table) >= len(known):
         return [(d[TRIAL], d[STEP], d[ACTION], d[RULE], d[FORECAST], d[DEVIATION], d[REASON]) for d in table]
-    note = "" if experiment.mode == "min" else f" (The loss is minus {experiment.metric}.)"
     sign = experiment.sign
     return [
         (
@@ -68,7 +67,7 @@ def _answers(experiment: Experiment) -> list[tuple[str, float, str, str, float |
             d.rule,
             None if d.mean is None else sign * d.mean,
             d.deviation,
-            d.reason + note,
+            experiment.told(d.reason),
         )
         for d in known
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,7 @@ class Life:
         best: Best finite value of the metric.
         last: The value reported last.
         forecast: The forecast of its end that was made last.
+        foretold: The step at which it was made.
         rule: Name of the rule that pruned it.
         reason: The sentence that goes with it.
         ancestor: Trial whose values it started from; None where it had none.
@@ -60,6 +61,7 @@ class Life:
     best: float | None
     last: float | None
     forecast: float | None
+    foretold: float | None
     rule: str
     reason: str
     ancestor: str | None
@@ -86,10 +88,10 @@ def lives(experiment: Experiment, summary: Summary) -> tuple[Life, ...]:
     stays = {run.id: _stays(run.rows) for run in experiment.runs}
     zero = min((each[0].begin for each in stays.values() if each), default=0.0)
     ranked = enumerate(summary.trials, start=1)
-    return tuple(_life(rank, trial, runs[trial.id], stays[trial.id], zero) for rank, trial in ranked)
+    return tuple(_life(rank, trial, runs[trial.id], stays[trial.id], zero, experiment.told) for rank, trial in ranked)
 
 
-def _life(rank: int, trial: Trial, run: Run, stays: Sequence[Stay], zero: float) -> Life:
+def _life(rank: int, trial: Trial, run: Run, stays: Sequence[Stay], zero: float, told: Callable[[str], str]) -> Life:
     added = run.record.added if run.record is not None else None
     paid = steps_paid(run)
     return Life(
@@ -101,11 +103,12 @@ def _life(rank: int, trial: Trial, run: Run, stays: Sequence[Stay], zero: float)
         best=trial.best,
         last=_finite(trial.last),
         forecast=_finite(trial.forecast),
+        foretold=_finite(trial.foretold),
         rule=trial.rule,
         reason=trial.reason,
         ancestor=added.ancestor if added is not None else None,
         origin=added.origin if added is not None else "",
-        proposal=added.reason if added is not None else "",
+        proposal=told(added.reason) if added is not None else "",
         paid=rounded(paid[-1]) if paid else None,
         seconds=round(sum(number(row, "time_this_iter_s") or 0.0 for row in run.rows), 3),
         stays=tuple(Stay(s.worker, round(s.begin - zero, 3), round(s.end - zero, 3)) for s in stays),

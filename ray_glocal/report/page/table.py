@@ -23,7 +23,7 @@ def trials(metric: str, lives: Sequence[Life], names: Sequence[str], ends: Mappi
     adapted = [name for name in dict.fromkeys(name for told in ends.values() for name in told) if name not in names]
     chosen = list(names)[:NAMES]
     kept = adapted[: max(0, NAMES - len(chosen))]
-    heads = ("rank", "trial", "status", f"best {metric}", "last", "forecast", "steps", *chosen, *kept)
+    heads = ("rank", "trial", "status", f"best {metric}", "last", "forecast", "made at", "steps", *chosen, *kept)
     heads += ("started from", "step equivalents", "seconds", "ended by")
     rows = tuple(_row(life, chosen, kept, ends.get(life.trial, {})) for life in lives)
     caption = "Every trial, the best first; adapted hyperparameters at their last value."
@@ -32,5 +32,5 @@ def trials(metric: str, lives: Sequence[Life], names: Sequence[str], ends: Mappi
 
 def _row(life: Life, chosen: Sequence[str], kept: Sequence[str], ends: Mapping[str, float]) -> tuple[Any, ...]:
     values = (*(life.configuration.get(name) for name in chosen), *(ends.get(name) for name in kept))
-    head = (life.rank, life.trial, life.status, life.best, life.last, life.forecast, life.steps)
+    head = (life.rank, life.trial, life.status, life.best, life.last, life.forecast, life.foretold, life.steps)
     return (*head, *values, life.ancestor, life.paid, life.seconds, life.rule)

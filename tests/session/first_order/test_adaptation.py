@@ -11,6 +11,7 @@ from torch import nn
 from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session import GlocalSession, Settings
 from ray_glocal.session.adapted import Adapted
+from ray_glocal.session.first_order.search import WAITS
 from ray_glocal.session.first_order.tuning import GROWTH, MOST
 
 from .sessions import (
@@ -162,7 +163,7 @@ def test_what_a_loss_reads_without_its_derivative_is_said_to_be_cut_off(cut):
 
     trained = train_on(session((rate(), Hyperparameter("factor", 1.0, 0.1, 10.0, "log")), train=loss), 100)
     assert trained.notices.said("no effect of factor")
-    assert "cuts it off" in trained.metrics()["warning"]
+    assert "cut it off" in trained.metrics()["warning"]
     assert float(trained.values["factor"]) == 1.0
 
 
@@ -263,3 +264,25 @@ def test_layers_that_thaw_or_freeze_are_followed(thaws):
     assert told < 1.2 * evaluated(model)
     assert told == pytest.approx(evaluated_at_averages(trained), rel=1e-6)
     check_rows(trained)
+
+
+DECAY = Hyperparameter("weight_decay", 1e-3, 1e-6, 1.0, "log")
+ALONE = (
+    "Only the learning rate was adapted: its search took all {} hypergradients, and nothing was learned of "
+    "weight_decay. Train longer, or raise `Settings(duty_cycle=...)`."
+)
+
+
+def test_a_training_whose_search_took_all_hypergradients_says_so_at_its_end():
+    trained = train_on(session((rate(), DECAY), total_steps=12), 11)
+    assert trained.notices.texts == ()
+    trained = train_on(session((rate(), DECAY), total_steps=12))
+    looks = {row.step for row in read(trained, "weight_decay") if math.isfinite(row.local)}
+    assert {row.reason for row in read(trained, "weight_decay")} == {WAITS}
+    assert trained.notices.texts == (ALONE.format(len(looks)),)
+    assert float(trained.values["weight_decay"]) == 1e-3
+
+
+def test_one_that_has_nothing_but_a_rate_to_adapt_or_has_looked_at_the_rest_says_nothing():
+    assert train_on(session(total_steps=12)).notices.texts == ()
+    assert train_on(session((rate(0.1), DECAY))).notices.texts == ()
