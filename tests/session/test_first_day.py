@@ -363,13 +363,13 @@ def test_an_optimizer_that_is_watched_can_be_copied_and_saved():
 
 
 SCARCE = (
-    "`overhead` allows 25 % of 100 steps, 22 of them once reports are paid, and a window costs about 33. Train "
+    "`overhead` allows 25 % of 100 steps, 24.7 of them once reports are paid, and a window costs about 33. Train "
     "longer, raise `Settings(overhead=...)`, or set `Settings(window=..., search_window=...)` to fewer steps."
 )
 
 
 def test_a_session_that_can_buy_no_window_says_so_at_its_start_at_its_end_and_in_its_metrics(caplog):
-    session = session_of(network(), total=100, settings=windows())
+    session = session_of(network(), total=100, settings=windows(report_every=100))
     for batch in session.batches(batches()):
         session.step(batch)
         assert session.notices.texts[0] == f"Nothing will be adapted. {SCARCE}"
