@@ -23,6 +23,7 @@ FACTS = {
         koopman/proposals.py: _TURN
         koopman/window.py: _STILL
         schedule/options.py: _CLOSE
+        session/bounds.py: SAME
         session/first_order/adaptation.py: SAME
         validation/trust.py: ROUNDING
     """,
@@ -59,8 +60,7 @@ FACTS = {
         validation/scores.py: NINETY
     """,
     "convention of counting: passes of a network in plain steps": """
-        session/first_order/adaptation.py: FORWARD
-        session/pacing/cost.py: REPLAY HESSIAN_PRODUCT
+        session/pacing/cost.py: FORWARD REPLAY HESSIAN_PRODUCT
     """,
     "seconds that somebody waits for a machine": """
         report/account.py: _SILENCE

@@ -35,5 +35,6 @@ LIGHT = 0.3  # weight of a kin's loss against its distance: less than any catego
 
 # ---- rungs ----
 
-BEFOREHAND = 1.2  # how far before a share of training a report may come and stand for it: a sixth, so that whatever divides a
-# training evenly into four reports or more has one for a ninth and one for a third; by arithmetic
+# How far before a share of training a report may come and stand for it: a sixth, so that whatever divides a training
+# evenly into four reports or more has one for a ninth and one for a third; by arithmetic.
+BEFOREHAND = 1.2

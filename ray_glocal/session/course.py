@@ -88,9 +88,9 @@ class Course:
         self.lowest = min(self.lowest, loss)  # which NaN leaves as it is
         return loss
 
-    def trust(self, loss: float) -> None:
+    def keep(self, loss: float) -> None:
         """Remember the present state as one that is worth going back to."""
-        self.guard.trust(RestorePoint.take(self.problem, self.step_count, loss, self.values))
+        self.guard.keep(RestorePoint.take(self.problem, self.step_count, loss, self.values))
 
     def retreat(self, trouble: str, *, to_first: bool) -> Retreat | None:
         """Go back to a good state, if there is trouble and a way to do better from there."""

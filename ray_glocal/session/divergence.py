@@ -143,14 +143,14 @@ class Guard:
         self.origin, self.first_training_loss = plain["origin"], plain["first_training_loss"]
         self.learned = self.origin is not None
 
-    def trust(self, point: RestorePoint) -> None:
+    def keep(self, point: RestorePoint) -> None:
         """Remember a state that is worth going back to."""
         self.first = self.first or point
         self.good = point
         self.strikes = 0
         if self.origin is None:
             self.origin = point.loss
-        self.learned |= point.loss < raised(self.origin, -LEARNED)
+        self.learned |= point.loss < changed_by(self.origin, -LEARNED)
 
     def training_jumped(self, losses: Sequence[Tensor]) -> str:
         """The sentence that says the training loss has left the range where it began; empty where it has not."""
@@ -164,7 +164,7 @@ class Guard:
         if self.first_training_loss is None or not losses:
             return False
         told = _numbers(losses)
-        return sum(told) / len(told) >= raised(self.first_training_loss, -LEARNED)
+        return sum(told) / len(told) >= changed_by(self.first_training_loss, -LEARNED)
 
     def validation_jumped(self, loss: float) -> str:
         """The sentence that says the validation loss has left the range of the last good one, or an empty one."""
@@ -172,7 +172,7 @@ class Guard:
         assert self.origin is not None
         return self._jumped("validation", loss, self.good.loss, self.origin)
 
-    def rose(self, loss: float, level: float) -> str:
+    def risen(self, loss: float, level: float) -> str:
         """The sentence that says the validation loss has left the range of a level, or an empty one."""
         assert self.origin is not None
         return self._jumped("validation", loss, level, self.origin)
@@ -183,7 +183,7 @@ class Guard:
         Each window by itself is no jump, but together they say that the learning rate holds the loss up there.
         """
         assert self.good is not None
-        above = loss > raised(self.good.loss, STALL)
+        above = loss > changed_by(self.good.loss, STALL)
         self.strikes = self.strikes + 1 if above else 0
         if self.strikes < STRIKES:
             return ""
@@ -191,7 +191,7 @@ class Guard:
 
     def worth_keeping(self, loss: float) -> bool:
         """Whether a window ended in a state that is worth going back to: near the best so far."""
-        return self.good is None or loss <= raised(self.good.loss, NEAR)
+        return self.good is None or loss <= changed_by(self.good.loss, NEAR)
 
     def exploded(self, local: Array, loss: float) -> str:
         """The sentence that says a window's hypergradient has exploded: training stands beyond the edge of stability.
@@ -214,7 +214,7 @@ class Guard:
         if not math.isfinite(loss):
             return f"the {kind} loss is not finite"
         # For a positive loss, `jump` times its value; losses of densities are negative at times.
-        if loss > raised(good, self._settings.jump - 1) + MARGIN * abs(first):
+        if loss > changed_by(good, self._settings.jump - 1) + MARGIN * abs(first):
             return f"the {kind} loss jumped from {good:.3g} to {loss:.3g}"
         return ""
 
@@ -226,7 +226,7 @@ class Guard:
         """
         assert self.first is not None
         assert self.origin is not None
-        if loss < raised(self.origin, -(MARGIN if self.learned else LEARNED)):
+        if loss < changed_by(self.origin, -(MARGIN if self.learned else LEARNED)):
             return ""
         distance = self.first.distance(problem)
         if distance <= TRAVELLED:
@@ -246,7 +246,7 @@ class Guard:
         """
         assert self.first is not None
         assert self.origin is not None
-        if self.rollbacks > FRESH or progress > EARLY or loss < raised(self.origin, -LITTLE):
+        if self.rollbacks > FRESH or progress > EARLY or loss < changed_by(self.origin, -LITTLE):
             return ""
         distance = self.first.distance(problem)
         if distance <= ASTRAY:
@@ -258,7 +258,7 @@ class Guard:
 
         In a dead network every hypergradient is zero: nothing else would tell.
         """
-        if self.first is None or self.origin is None or self.learned or loss < raised(self.origin, -LEARNED):
+        if self.first is None or self.origin is None or self.learned or loss < changed_by(self.origin, -LEARNED):
             return ""
         shrinkage = self.first.shrinkage(problem)
         if shrinkage > SHRUNK:
@@ -340,6 +340,6 @@ def _numbers(losses: Sequence[Tensor]) -> list[float]:
     return numbers
 
 
-def raised(loss: float, share: float) -> float:
+def changed_by(loss: float, share: float) -> float:
     """A loss that is worse than `loss` by a share of its size; losses of densities are negative at times."""
     return loss + share * abs(loss)

@@ -19,8 +19,8 @@ from ray_glocal.hypergradient.problem.trained import listed
 from ray_glocal.hypergradient.state.batch import owned
 from ray_glocal.hypergradient.state.preservation import evaluating
 from ray_glocal.session.notices import Notices
+from ray_glocal.session.pacing.cost import FORWARD
 
-FORWARD = 1 / 3  # of a step
 _UNDIFFERENTIABLE = re.compile(r"\brequires?[ _]grad")  # in what torch says of a tensor that may have no derivative
 
 
@@ -138,12 +138,12 @@ def cut_off(problem: Problem, series: Array) -> list[str]:
 
     Those with a common prefix, the parameters of one module, count as one: a layer that is still zero hides others.
     """
-    felt: dict[str, list[bool]] = {}
+    nonzero: dict[str, list[bool]] = {}
     for binding in problem.bindings:
         if binding.field is None:
             name = binding.hyperparameter.name
-            felt.setdefault(_whole(name), []).append(bool(series[:, problem.places[name]].any()))
-    return [name for name, parts in felt.items() if not any(parts)]
+            nonzero.setdefault(_whole(name), []).append(bool(series[:, problem.places[name]].any()))
+    return [name for name, parts in nonzero.items() if not any(parts)]
 
 
 def say_cut_off(problem: Problem, notices: Notices, series: Array) -> None:

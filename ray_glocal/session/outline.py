@@ -24,7 +24,7 @@ class Outline:
         """Factor on the rates in the last of so many steps, as a share of the schedule's largest."""
         return float(self._heights[self._place(step)])
 
-    def rises(self, step: int) -> bool:
+    def warms_up(self, step: int) -> bool:
         """Whether it will stand higher yet."""
         place = self._place(step)
         return bool(self._ahead[place] > HIGHER * self._heights[place])

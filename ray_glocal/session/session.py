@@ -302,7 +302,7 @@ class GlocalSession:
         self._meter.start(REPORT)
         self.trace.begin()
         self._announce()
-        self._course.trust(self._validated(averaged=False))
+        self._course.keep(self._validated(averaged=False))
         self._meter.complete(REPORT)
         self._meter.start(PROBE)
         self._say_unreached(batch)

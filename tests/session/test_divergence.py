@@ -282,7 +282,7 @@ def guard_at(losses, settings=LIVELY):
     problem = Problem(model, torch.optim.SGD(model.parameters(), lr=0.1), lambda m, b: 0, lambda m, b: 0, [LR])
     guard = Guard(settings)
     for step, loss in enumerate(losses):
-        guard.trust(RestorePoint.take(problem, step, loss, problem.start_values()))
+        guard.keep(RestorePoint.take(problem, step, loss, problem.start_values()))
     return guard, problem
 
 
@@ -354,7 +354,7 @@ def test_an_heir_measures_by_its_ancestors_losses():
     heir, _ = guard_at([])
     heir.inherit(ancestor.as_plain())
     fresh, _ = guard_at([0.01])
-    heir.trust(fresh.first)
+    heir.keep(fresh.first)
     few = [torch.tensor(0.02)]
     assert fresh.validation_jumped(0.04)
     assert heir.validation_jumped(0.04) == ""

@@ -29,7 +29,7 @@ STEP = 1e-2  # of the difference quotient, as a share of the weights' length; ki
 
 
 @dataclass(frozen=True)
-class FirstOrder:
+class Measured:
     """What averaged weights say of each hyperparameter.
 
     Args:
@@ -42,7 +42,7 @@ class FirstOrder:
     loss: float
 
 
-def rates_alone(problem: Problem, averages: Averages, val_batches: Sequence[Any], values: Values) -> FirstOrder:
+def rates_alone(problem: Problem, averages: Averages, val_batches: Sequence[Any], values: Values) -> Measured:
     """First-order hypergradient of the learning rates, zero for all else: a validation gradient, and nothing more.
 
     See `first_order`.
@@ -54,7 +54,7 @@ def rates_alone(problem: Problem, averages: Averages, val_batches: Sequence[Any]
     finally:
         start.restore()
     found = problem.stacked([_along(problem, averages, outer.parameters, values)])[0]
-    return FirstOrder(found.cpu(), float(outer.loss))
+    return Measured(found.cpu(), float(outer.loss))
 
 
 def first_order(
@@ -66,7 +66,7 @@ def first_order(
     stretch: float,
     *,
     again: bool = True,
-) -> FirstOrder:
+) -> Measured:
     """First-order hypergradient at averaged weights, the step before being taken as the like of all in the stretch.
 
     Takes a validation gradient and, where losses read hyperparameters, two forward passes of the training loss.
@@ -97,7 +97,7 @@ def first_order(
     rates = _along(problem, averages, outer.parameters, values)
     in_a_step = {**through.options, **hyper, **{name: rate / stretch for name, rate in rates.items()}}
     found = problem.stacked([in_a_step])[0] * stretch + outer.direct
-    return FirstOrder(found.cpu(), float(outer.loss))
+    return Measured(found.cpu(), float(outer.loss))
 
 
 @torch.no_grad()

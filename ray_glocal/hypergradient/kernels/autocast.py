@@ -18,7 +18,7 @@ def lowered(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
     return [t if t is None or not _castable(t) else t.to(torch.get_autocast_dtype(t.device.type)) for t in tensors]
 
 
-def raised(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
+def promoted(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Inputs of kernels that autocast runs in single precision on a GPU, and leaves alone on a CPU."""
     return [t.float() if t is not None and t.device.type == "cuda" and _castable(t) else t for t in tensors]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ray_glocal.hypergradient._compat import applied
-from ray_glocal.hypergradient.kernels.autocast import raised
+from ray_glocal.hypergradient.kernels.autocast import promoted
 from ray_glocal.hypergradient.kernels.cells import aligned
 from ray_glocal.hypergradient.kernels.normalisation import Grouping, Mask, Normalisation, OfCells, Pass
 
@@ -56,5 +56,5 @@ def group_norm(
     if input.ndim < 2 or not input.numel() or num_groups < 1 or input.shape[1] % num_groups:
         return None  # torch's to refuse
     kernel = GroupNorm(num_groups, eps, Grouping(input.shape[1] // num_groups, each=True))
-    result: Tensor = applied(Normalisation, *raised([input, weight, bias]), kernel)
+    result: Tensor = applied(Normalisation, *promoted([input, weight, bias]), kernel)
     return result

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ray_glocal.hypergradient._compat import applied
-from ray_glocal.hypergradient.kernels.autocast import raised
+from ray_glocal.hypergradient.kernels.autocast import promoted
 from ray_glocal.hypergradient.kernels.blocks import blockwise, precise
 from ray_glocal.hypergradient.kernels.normalisation import Kernel, Mask, Normalisation, Pass
 
@@ -27,7 +27,7 @@ def layer_norm(
     cudnn_enable: bool = True,
 ) -> Tensor:
     """Normalise over the last dimensions, of shape `normalized_shape`, then scale and shift."""
-    result: Tensor = applied(LayerNorm, *raised([input, weight, bias]), OfRows(tuple(normalized_shape), eps))
+    result: Tensor = applied(LayerNorm, *promoted([input, weight, bias]), OfRows(tuple(normalized_shape), eps))
     return result
 
 

@@ -33,7 +33,7 @@ def answers(seen: Observation, known: Memory, move: Array, kinds: Kinds, problem
     for index, (is_rate, is_decay) in enumerate(zip(kinds.rates, kinds.decays, strict=True)):
         if is_rate:
             answer = Answer.ACT if move[index] else Answer.HOLD
-            told.append((answer, explained(seen, known.felt[index], moves=bool(move[index]))))
+            told.append((answer, explained(seen, known.rate_elasticity[index], moves=bool(move[index]))))
         elif is_decay:
             told.append((Answer.HOLD, HELD))
         else:

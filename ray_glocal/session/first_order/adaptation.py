@@ -10,33 +10,31 @@ import torch
 from torch import Tensor
 
 from ray_glocal.forecast import Array
-from ray_glocal.hypergradient.first_order.derivatives import FirstOrder as Measured
-from ray_glocal.hypergradient.first_order.derivatives import first_order, rates_alone
+from ray_glocal.hypergradient.first_order.derivatives import Measured, first_order, rates_alone
 from ray_glocal.hypergradient.first_order.tuning import EVERY
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.hypergradient.problem.trained import listed
 from ray_glocal.hypergradient.state.batch import owned
 from ray_glocal.session.course import Course
-from ray_glocal.session.divergence import raised, weight_decays
+from ray_glocal.session.divergence import changed_by, weight_decays
 from ray_glocal.session.effect import say_cut_off
 from ray_glocal.session.first_order.account import answers, plain_forecast
 from ray_glocal.session.first_order.beginning import Beginning
 from ray_glocal.session.first_order.decision import Decision
 from ray_glocal.session.first_order.descent import descend
+from ray_glocal.session.first_order.last_report import LastReport
 from ray_glocal.session.first_order.memory import Kinds, Memory
 from ray_glocal.session.first_order.observation import Observation
 from ray_glocal.session.first_order.probe import Probed, probe
 from ray_glocal.session.first_order.rates import follow
-from ray_glocal.session.first_order.reported import Reported
 from ray_glocal.session.first_order.search import WAITS, search
 from ray_glocal.session.first_order.trouble import Look, confirmed, suspected
 from ray_glocal.session.first_order.tuning import CEILING, LOSING, NEAR, SETTLED, START, UP
-from ray_glocal.session.pacing.cost import PLAIN, REPORT, SEARCH, WINDOW, report_steps
+from ray_glocal.session.pacing.cost import FORWARD, PLAIN, REPORT, SEARCH, WINDOW, report_steps
 from ray_glocal.session.pacing.timetable import timetable
 from ray_glocal.session.rows import Seen, moved_rows, window_rows
 from ray_glocal.session.windows.outer import potential
 
-FORWARD = 1 / 3  # of a step
 TWENTIETHS = 20
 SAME = 1e-5  # relative distance of two losses that are one, rounded differently
 
@@ -64,8 +62,8 @@ class FirstOrder:
         self._last = 0  # step of the last observation
         self._probed: Probed | None = None  # until the first step is taken
         self._began = Beginning(0, course.values)
-        self._reported = Reported(math.inf, course.values)
-        self._good_batches: int | None = None  # see `_trust`
+        self._reported = LastReport(math.inf, course.values)
+        self._good_batches: int | None = None  # see `_keep`
         self.count = 0
         course.forget = self._forget
 
@@ -77,7 +75,7 @@ class FirstOrder:
     @property
     def elasticity(self) -> Array:
         """Relative change of the loss over the stretch between the averages, of rates what it was lately."""
-        return np.where(self.kinds.rates, np.nan_to_num(self.memory.felt), self.memory.average)
+        return np.where(self.kinds.rates, np.nan_to_num(self.memory.rate_elasticity), self.memory.average)
 
     @property
     def averaged(self) -> bool:
@@ -166,8 +164,8 @@ class FirstOrder:
     def review(self, loss: float) -> None:
         """At a report, whose loss is of a whole pass: is training alive, and is there room where nothing is planned?"""
         if not self._starved(loss) and not self.searching:
-            if loss <= raised(self.memory.level, NEAR):
-                self._trust(loss)  # a checkpoint of this step need not hold another state to go back to
+            if loss <= changed_by(self.memory.level, NEAR):
+                self._keep(loss)  # a checkpoint of this step need not hold another state to go back to
             self._compare(loss)
         self.timetable.review(self.course.step_count)
 
@@ -182,7 +180,7 @@ class FirstOrder:
             told = f"the validation loss has risen from {before.loss:.4g} to {loss:.4g} since the last report"
             self._record(values, f"{told}: back to what it was there", f"{told}: what has moved since is taken back")
             self.memory = self.memory.unlearn()
-        self._reported = Reported(loss, course.values)
+        self._reported = LastReport(loss, course.values)
 
     def _starts(self, step: int) -> bool:
         return self.timetable.searches(step) if self.searching else self.timetable.starts(step)
@@ -237,12 +235,12 @@ class FirstOrder:
             return True
         if trouble:  # nowhere to go
             return True
-        if loss <= (memory.lowest if self.searching else raised(memory.level, NEAR)):
-            self._trust(loss, batches)
+        if loss <= (memory.lowest if self.searching else changed_by(memory.level, NEAR)):
+            self._keep(loss, batches)
         self.memory = self.memory.judge(loss)
         return False
 
-    def _trust(self, loss: float, batches: int | None = None) -> None:
+    def _keep(self, loss: float, batches: int | None = None) -> None:
         """Remember this state, and the first no more where training will not begin anew.
 
         Args:
@@ -250,7 +248,7 @@ class FirstOrder:
             batches: Where in the validation part those lie that it was measured on; None for the whole of it.
         """
         guard, self._good_batches = self.course.guard, batches
-        self.course.trust(loss)
+        self.course.keep(loss)
         if not self.searching and (guard.learned or not weight_decays(self.problem, self.course.ran)):
             guard.settle()
 
@@ -300,14 +298,14 @@ class FirstOrder:
         per_fold = (derivatives * torch.cat([v.flatten() for v in values.values()])).numpy()
         elasticity = np.where(self.kinds.rates, per_fold, in_line) / scale
         outline, step = course.outline, course.step_count
-        height, rises = outline.height(step), outline.rises(step)
+        height, warms_up = outline.height(step), outline.warms_up(step)
         line = self._logarithms(values)
         searched = (step - self._began.step) / course.total_steps
         return Observation(
-            course.progress, searched, self._weight(), height, rises, outline.annealed, loss, elasticity, line
+            course.progress, searched, self._elapsed(), height, warms_up, outline.annealed, loss, elasticity, line
         )
 
-    def _weight(self) -> float:
+    def _elapsed(self) -> float:
         """Twentieths of training since the last observation after the search, or the search's end."""
         return TWENTIETHS * (self.course.step_count - self._last) / self.course.total_steps
 
@@ -321,7 +319,7 @@ class FirstOrder:
         if self.searching:
             return search(seen, self.memory, self.kinds, self._at_the_top())
         rates, known = follow(seen, self.memory.learn(seen.elasticity), self.kinds)
-        move = rates + descend(known, self.kinds, seen.line, seen.weight, seen.progress)
+        move = rates + descend(known, self.kinds, seen.line, seen.elapsed, seen.progress)
         told = answers(seen, known, move, self.kinds, self.problem)
         return Decision(move, known, [answer for answer, _ in told], [reason for _, reason in told])
 
@@ -384,7 +382,7 @@ class FirstOrder:
         return self.timetable.scarcity()
 
     def _forget(self) -> None:
-        self._reported = Reported(math.inf, self.course.values)  # it was on another path
+        self._reported = LastReport(math.inf, self.course.values)  # it was on another path
         self._batch, self._since, self._last = None, None, self.course.step_count
         self.timetable.plan(self.course.step_count)
 
@@ -405,7 +403,7 @@ class FirstOrder:
         self.memory, self._since = Memory.from_plain(plain["memory"]), plain["since"]
         self._last, self.count = plain["last"], plain["count"]
         self._good_batches = plain["good_batches"]
-        self._began, self._reported = Beginning(**plain["began"]), Reported(**plain["reported"])
+        self._began, self._reported = Beginning(**plain["began"]), LastReport(**plain["reported"])
         self.timetable.load_plain(plain["timetable"])
 
     def open_as_plain(self) -> list[dict[str, Any]]:

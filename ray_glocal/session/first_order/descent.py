@@ -16,11 +16,11 @@ from ray_glocal.session.first_order.memory import Kinds, Memory
 from ray_glocal.session.first_order.tuning import (
     CERTAIN,
     EARLY,
-    HEAVIEST,
+    ELAPSED_MOST,
+    FAINT_GAIN,
+    FAINT_RISE,
     LONGEST,
     PROMISE,
-    PROMISED,
-    RAISE,
     RATE,
     SHORTEST,
     STRIDE,
@@ -30,20 +30,20 @@ from ray_glocal.session.first_order.tuning import (
 )
 
 
-def descend(memory: Memory, kinds: Kinds, line: Array, weight: float = 1.0, progress: float = 1.0) -> Array:
+def descend(memory: Memory, kinds: Kinds, line: Array, elapsed: float = 1.0, progress: float = 1.0) -> Array:
     """Displacements on the line, shape [q]; zero for learning rates and decay rates.
 
     Args:
         memory: Of the derivatives.
         kinds: What the entries are.
         line: Coordinates of the present values, shape [q].
-        weight: Twentieths of training that the last observation stands for.
+        elapsed: Twentieths of training that the last observation stands for.
         progress: Share of training that has passed.
     """
     size = np.abs(memory.average)
     # The stretch of an observation is a share of the steps so far, so that early ones show less of what is to come.
     grown = size * max(1.0, math.sqrt(EARLY / max(progress, EARLY / LONGEST**2)))
-    length = RATE * min(weight, HEAVIEST) * np.clip(grown / STRONG, np.clip(grown / WEAK, SHORTEST, 1.0), LONGEST)
+    length = RATE * min(elapsed, ELAPSED_MOST) * np.clip(grown / STRONG, np.clip(grown / WEAK, SHORTEST, 1.0), LONGEST)
     if memory.count >= SURE:
         faint = kinds.scaled(line) & (memory.ratio < -CERTAIN)
         length = np.where(faint, np.maximum(length, _raised(size)), length)
@@ -54,5 +54,5 @@ def descend(memory: Memory, kinds: Kinds, line: Array, weight: float = 1.0, prog
 
 def _raised(elasticity: Array) -> Array:
     """How far a value is raised: its elasticity grows with it, until it has bought what is hoped for, shape [q]."""
-    hoped: Array = np.log1p(PROMISED / np.maximum(elasticity, np.finfo(float).tiny))
-    return np.minimum(hoped, RAISE)
+    hoped: Array = np.log1p(FAINT_GAIN / np.maximum(elasticity, np.finfo(float).tiny))
+    return np.minimum(hoped, FAINT_RISE)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ray_glocal.forecast import Array
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import DECAY_RATES
-from ray_glocal.session.divergence import raised
+from ray_glocal.session.divergence import changed_by
 from ray_glocal.session.first_order.tuning import ABOVE, DOUBT, FAINT, LEVEL, MEAN, SQUARE
 
 
@@ -58,7 +58,7 @@ class Memory:
         level: Loss of the last observations, smoothed; infinite before the first after the search.
         best: Lowest level so far.
         above: Observations in a row at which the level stood well above it.
-        felt: Window elasticity of each learning rate, smoothed; NaN before the first after the search.
+        rate_elasticity: Window elasticity of each learning rate, smoothed; NaN before the first after the search.
         mean: Moving average of the elasticities of all entries, before its correction for a start at zero.
         square: That of their squares.
         count: How many are in them.
@@ -70,7 +70,7 @@ class Memory:
     level: float
     best: float
     above: int
-    felt: Array
+    rate_elasticity: Array
     mean: Array
     square: Array
     count: int
@@ -94,13 +94,13 @@ class Memory:
         if self.searching:
             return self
         level = loss if np.isinf(self.level) else LEVEL * self.level + (1 - LEVEL) * loss
-        above = self.above + 1 if level > raised(self.best, ABOVE) else 0
+        above = self.above + 1 if level > changed_by(self.best, ABOVE) else 0
         return replace(self, level=level, best=min(self.best, level), above=above)
 
     def forget(self) -> "Memory":
         """After a retreat, which ends the search too: what was felt belongs to a path that was given up."""
-        unknown = np.full_like(self.felt, np.nan)
-        return replace(self, searching=False, felt=unknown, level=min(self.level, self.best), above=0)
+        unknown = np.full_like(self.rate_elasticity, np.nan)
+        return replace(self, searching=False, rate_elasticity=unknown, level=min(self.level, self.best), above=0)
 
     def unlearn(self) -> "Memory":
         """Without the observations of all entries: what they led to has done harm."""

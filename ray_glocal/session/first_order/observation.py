@@ -12,9 +12,9 @@ class Observation:
     Args:
         progress: Share of training that has passed.
         searched: Share of it since the search began.
-        weight: Twentieths of training that passed since the last observation: what this one stands for.
+        elapsed: Twentieths of training that passed since the last observation: what this one stands for.
         height: Factor of the schedule, as a share of its largest.
-        rises: Whether the schedule will stand higher yet.
+        warms_up: Whether the schedule will stand higher yet.
         annealed: Whether it lowers the rates in the end.
         loss: Validation loss at the averaged weights.
         elasticity: Relative change of the loss per unit of each coordinate, of rates per e-fold, over the stretch
@@ -24,9 +24,9 @@ class Observation:
 
     progress: float
     searched: float
-    weight: float
+    elapsed: float
     height: float
-    rises: bool
+    warms_up: bool
     annealed: bool
     loss: float
     elasticity: Array

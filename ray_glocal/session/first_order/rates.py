@@ -12,7 +12,16 @@ import numpy as np
 from ray_glocal.forecast import Array
 from ray_glocal.session.first_order.memory import Kinds, Memory
 from ray_glocal.session.first_order.observation import Observation
-from ray_glocal.session.first_order.tuning import CLIPPED, DOWN, GAIN, RAISED, RATE_WEIGHT, SETTLED, SMOOTH, UP
+from ray_glocal.session.first_order.tuning import (
+    CLIPPED,
+    DOWN,
+    GAIN,
+    RAISING_ENDS,
+    RATE_ELAPSED_MOST,
+    SETTLED,
+    SMOOTH,
+    UP,
+)
 
 
 def settled(seen: Observation) -> bool:
@@ -20,22 +29,22 @@ def settled(seen: Observation) -> bool:
     return seen.annealed and seen.progress >= SETTLED
 
 
-def explained(seen: Observation, felt: float, *, moves: bool) -> str:
+def explained(seen: Observation, smoothed: float, *, moves: bool) -> str:
     """The sentence of one rate.
 
     Args:
         seen: Averaged weights.
-        felt: Its window elasticity, smoothed.
+        smoothed: Its window elasticity, smoothed.
         moves: Whether it moves.
     """
-    told = f"window elasticity {felt:+.2g} lately"
+    told = f"window elasticity {smoothed:+.2g} lately"
     if moves:
         return told
     if settled(seen):
         return f"{told}; beneath a schedule that anneals rates are left alone in the last part of training"
-    if seen.annealed and seen.progress >= RAISED:
+    if seen.annealed and seen.progress >= RAISING_ENDS:
         return f"{told}; beneath a schedule that anneals rates are raised early alone"
-    return f"{told}; it is not raised to where training was lost" if felt < 0 else told
+    return f"{told}; it is not raised to where training was lost" if smoothed < 0 else told
 
 
 def follow(seen: Observation, memory: Memory, kinds: Kinds) -> tuple[Array, Memory]:
@@ -53,12 +62,14 @@ def follow(seen: Observation, memory: Memory, kinds: Kinds) -> tuple[Array, Memo
         e-folds, shape [q], zero for all that are no rates; and the memory with the observation.
     """
     elasticity = np.clip(np.nan_to_num(seen.elasticity, nan=CLIPPED), -CLIPPED, CLIPPED)
-    felt = np.where(np.isnan(memory.felt), elasticity, SMOOTH * memory.felt + (1 - SMOOTH) * elasticity)
-    memory = replace(memory, felt=np.where(kinds.rates, felt, np.nan))
+    smoothed = np.where(
+        np.isnan(memory.rate_elasticity), elasticity, SMOOTH * memory.rate_elasticity + (1 - SMOOTH) * elasticity
+    )
+    memory = replace(memory, rate_elasticity=np.where(kinds.rates, smoothed, np.nan))
     if settled(seen):
         return np.zeros_like(elasticity), memory
-    weight = min(seen.weight, RATE_WEIGHT)
-    move = np.clip(-GAIN * weight * np.sum(kinds.rates) * felt, -DOWN, UP * weight)
-    move = np.where(move > 0, move * seen.height * (seen.progress < RAISED or not seen.annealed), move)
+    elapsed = min(seen.elapsed, RATE_ELAPSED_MOST)
+    move = np.clip(-GAIN * elapsed * np.sum(kinds.rates) * smoothed, -DOWN, UP * elapsed)
+    move = np.where(move > 0, move * seen.height * (seen.progress < RAISING_ENDS or not seen.annealed), move)
     room = np.maximum(memory.ceiling - seen.line, 0.0)
     return np.where(kinds.rates, np.minimum(move, room), 0.0), memory

@@ -36,7 +36,7 @@ def search(seen: Observation, memory: Memory, kinds: Kinds, top: bool) -> Decisi
     if not end:
         move, told = math.log(GROWTH), "the search raises it"
     else:
-        peak = PEAK * math.log(max(seen.height, FAINTEST)) if seen.rises else 0.0
+        peak = PEAK * math.log(max(seen.height, FAINTEST)) if seen.warms_up else 0.0
         move, told = (math.log(BACK) if uphill else 0.0) + peak, f"the search ends, for {end}"
     told = f"window elasticity {downhill:+.2g} at a loss of {seen.loss:.4g}: {told}"
     after = replace(memory, searching=not end, lowest=min(memory.lowest, seen.loss))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 from ray_glocal.session.course import Course
-from ray_glocal.session.divergence import raised
+from ray_glocal.session.divergence import changed_by
 from ray_glocal.session.first_order.memory import Memory
 from ray_glocal.session.first_order.tuning import ABOVE, SETTLED, STANDS
 from ray_glocal.session.state.generators import undisturbed
@@ -58,17 +58,17 @@ class Look:
 
 
 def _jumped(look: Look) -> str:
-    return look.course.guard.rose(look.loss, look.memory.best)
+    return look.course.guard.risen(look.loss, look.memory.best)
 
 
 def _jumped_in_whole(look: Look) -> str:
-    return look.course.guard.rose(look.whole, look.lowest)
+    return look.course.guard.risen(look.whole, look.lowest)
 
 
 def _jumped_there(look: Look) -> str:
     good = look.course.guard.good
     assert good is not None
-    return "" if look.there is None else look.course.guard.rose(look.there, good.loss)
+    return "" if look.there is None else look.course.guard.risen(look.there, good.loss)
 
 
 def _died(look: Look) -> str:
@@ -89,7 +89,7 @@ def _stuck(look: Look) -> str:
 
 
 def _stuck_in_whole(look: Look) -> str:
-    if not look.stands or look.whole <= raised(look.lowest, ABOVE):
+    if not look.stands or look.whole <= changed_by(look.lowest, ABOVE):
         return ""
     return f"the validation loss, {look.whole:.3g}, has stayed above {look.lowest:.3g} for {look.memory.above} looks"
 

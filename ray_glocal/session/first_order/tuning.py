@@ -28,16 +28,16 @@ MOST = 0.15  # share of training that it may last; untested
 GAIN = 2.0  # e-folds of the rate per unit of its window elasticity; 1 and 4: flat
 SMOOTH = 0.5  # weight of the earlier window elasticities; .7: flat
 UP, DOWN = 0.25, 0.7  # e-folds in one step at most; .5 and .5: digits-relu diverges and goes back three times
-RATE_WEIGHT = 1.5  # twentieths of training that one observation may stand for
+RATE_ELAPSED_MOST = 1.5  # twentieths of training that one observation may stand for
 SETTLED = 0.5  # share of training after which a rate beneath a schedule that anneals is left alone; .3 and .7: flat
-RAISED = 0.25  # share of training after which it is not raised any more: beneath annealing all rates go downhill
+RAISING_ENDS = 0.25  # share of training after which it is not raised any more: beneath annealing all rates go downhill
 CLIPPED = 1.0  # size of an elasticity that is believed; untested
 CEILING = 0.5  # e-folds below a rate that training was lost at, that it is not raised beyond again; untested
 
 # ---- everything else ----
 
 RATE = 0.3  # of a coordinate's unit, for a derivative that keeps its size and sign; .5: suite the same
-HEAVIEST = 2.5  # twentieths of training that one observation may stand for
+ELAPSED_MOST = 2.5  # twentieths of training that one observation may stand for
 MEAN, SQUARE = 0.7, 0.9  # weights of the earlier derivatives in their mean and in their mean square; .7 and .8: flat
 # On 29 November 2026, in whole sessions at a budget of a tenth: with all of the following suite 1.046, without 1.094.
 STRONG = 0.04  # elasticity from which moves grow in proportion; .03: suite 1.060, .01: 1.078
@@ -51,8 +51,8 @@ DOUBT = 1  # observations of zero that count in a mean: few 1.96 to 1.72, now th
 STRIDE = 3.0  # coordinates that one move may be long; 2: suite the same
 PROMISE = 3.0  # relative change of the loss that a step may promise, all entries together; 1 with shorter moves: 1.082
 # Penalties and labels that noise spoils, from too little (six small problems, budget .15): with these .95 of the loss.
-RAISE = 1.5  # coordinates by which a value too small to matter is raised at most
-PROMISED = 0.03  # relative change of the loss that is hoped for of it
+FAINT_RISE = 1.5  # coordinates by which a value too small to matter is raised at most
+FAINT_GAIN = 0.03  # relative change of the loss that is hoped for of it
 SURE = 4  # observations before it is; 1: suite 1.077
 # Mean over root mean square before it is, or noise raises a dozen strengths of noise. At a budget of .25, letters:
 # 1.45 with 0, 1.26 with it; penalties (examples/studies/penalties.py, two seeds): .518, .522, and .559 if it never is.

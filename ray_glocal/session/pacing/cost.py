@@ -11,6 +11,7 @@ from ray_glocal.session.pacing.tuning import RECENT
 
 # One plain step (forward and backward pass) is one. A differentiated step repeats it, unless its graph was kept, and
 # adds Hessian products of about two plain steps each.
+FORWARD = 1 / 3  # the forward pass of it
 REPLAY = 1.0
 HESSIAN_PRODUCT = 2.0
 PLAIN, SEARCH, WINDOW, REPORT = "plain", "search", "window", "report"  # kinds of measurements
@@ -115,4 +116,4 @@ def window_steps(engine: str, window: int, again: float, entries: int, val_batch
 
 def report_steps(val_batches: int) -> float:
     """Inner-step equivalents of a report over so many validation batches: a forward pass is a third of a step."""
-    return val_batches / 3
+    return val_batches * FORWARD

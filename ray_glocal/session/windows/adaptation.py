@@ -176,7 +176,7 @@ class ByWindows:
         if self.retreat(guard.stalled(loss), to_first=False):
             return True
         if guard.worth_keeping(loss):
-            course.trust(loss)
+            course.keep(loss)
         return False
 
     def _move(self, series: Array, forecast: Forecast, loss: float) -> None:

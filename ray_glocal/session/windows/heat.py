@@ -30,10 +30,10 @@ def warmed(state: OuterState, local: Array, loss: float) -> OuterState:
     """
     if state.searching or not loss > 0:
         return state
-    felt = local / loss
-    felt = np.where(np.abs(felt) > WILD, np.abs(felt), felt)
+    heat = local / loss
+    heat = np.where(np.abs(heat) > WILD, np.abs(heat), heat)
     return replace(
-        state, heat=np.where(np.isnan(state.heat), felt, HEAT_MEMORY * state.heat + (1 - HEAT_MEMORY) * felt)
+        state, heat=np.where(np.isnan(state.heat), heat, HEAT_MEMORY * state.heat + (1 - HEAT_MEMORY) * heat)
     )
 
 

@@ -31,9 +31,9 @@ def observation(elasticity: Any = (0.0, 0.0, 0.0), **changed: Any) -> Observatio
     told: dict[str, Any] = {
         "progress": 0.1,
         "searched": 0.1,
-        "weight": 1.0,
+        "elapsed": 1.0,
         "height": 1.0,
-        "rises": False,
+        "warms_up": False,
         "annealed": False,
         "loss": 1.0,
         "elasticity": felt,

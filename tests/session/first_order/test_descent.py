@@ -12,13 +12,13 @@ from ray_glocal.session.first_order.descent import descend
 from ray_glocal.session.first_order.tuning import (
     DOUBT,
     EARLY,
+    ELAPSED_MOST,
     FAINT,
-    HEAVIEST,
+    FAINT_GAIN,
+    FAINT_RISE,
     LONGEST,
     MEAN,
     PROMISE,
-    PROMISED,
-    RAISE,
     RATE,
     SHORTEST,
     SQUARE,
@@ -45,7 +45,7 @@ def doubted(count):
     return (1 - MEAN**count) / (1 - MEAN ** (count + DOUBT))
 
 
-def naive(series, weight):
+def naive(series, elapsed):
     """Adam's step in plain loops, a number at a time: longer where the mean is large, shorter where it is tiny."""
     moves, means = [], []
     for place in range(len(series[0])):
@@ -55,7 +55,7 @@ def naive(series, weight):
             second = SQUARE * second + (1 - SQUARE) * row[place] * row[place]
         mean, square = first / (1 - MEAN ** (len(series) + DOUBT)), second / (1 - SQUARE ** len(series))
         least = min(1.0, max(SHORTEST, abs(mean) / WEAK))
-        length = min(STRIDE, RATE * min(weight, HEAVIEST) * min(LONGEST, max(least, abs(mean) / STRONG)))
+        length = min(STRIDE, RATE * min(elapsed, ELAPSED_MOST) * min(LONGEST, max(least, abs(mean) / STRONG)))
         moves.append(-length * mean / math.sqrt(square) if square else 0.0)
         means.append(mean)
     promised = sum(abs(move * mean) for move, mean in zip(moves, means, strict=True))
@@ -64,10 +64,10 @@ def naive(series, weight):
 
 @pytest.mark.parametrize("count", [1, 2, 7, 30])
 @pytest.mark.parametrize("size", [1e-5, 1e-3, 0.1, 30.0])
-@pytest.mark.parametrize("weight", [0.3, 1.0, 9.0])
-def test_it_is_the_step_of_adam_and_longer_where_the_loss_depends_strongly_on_an_entry(count, size, weight):
+@pytest.mark.parametrize("elapsed", [0.3, 1.0, 9.0])
+def test_it_is_the_step_of_adam_and_longer_where_the_loss_depends_strongly_on_an_entry(count, size, elapsed):
     series = (size * np.random.default_rng(count).normal(0.3, 1.0, (count, 4))).tolist()
-    np.testing.assert_allclose(descend(taught(series), OTHERS, LINE, weight), naive(series, weight), rtol=1e-10)
+    np.testing.assert_allclose(descend(taught(series), OTHERS, LINE, elapsed), naive(series, elapsed), rtol=1e-10)
 
 
 def test_what_keeps_its_size_and_sign_moves_by_whole_steps_and_by_short_ones_where_nothing_depends_on_it():
@@ -122,9 +122,9 @@ def test_nothing_moves_before_anything_is_known():
 
 
 @given(arrays(np.float64, (3, 4), elements=st.floats(-1e6, 1e6)), st.floats(0, 1e3))
-def test_no_step_is_longer_than_a_stride_and_each_leads_down_its_mean(series, weight):
+def test_no_step_is_longer_than_a_stride_and_each_leads_down_its_mean(series, elapsed):
     known = taught(series.tolist())
-    move = descend(known, OTHERS, LINE, weight)
+    move = descend(known, OTHERS, LINE, elapsed)
     assert np.isfinite(move).all()
     assert (move * known.average <= 0).all()
     # A mean of three over their root mean square: the weights of the one and of the other are not the same.
@@ -137,10 +137,10 @@ def test_a_value_too_small_to_matter_is_raised_until_it_has_bought_what_is_hoped
     """Its elasticity grows in proportion to it: raised by d, it has bought size * (exp(d) - 1)."""
     (move,) = descend(taught([[-size]] * SURE), kinds_of(0, 0, 1, logs=True), np.array([-10.0]))
     doubt = doubted(SURE)
-    raised = min(RAISE, math.log(1 + PROMISED / (size * doubt)))
+    raised = min(FAINT_RISE, math.log(1 + FAINT_GAIN / (size * doubt)))
     assert move == pytest.approx(doubt * max(RATE, raised))
-    if raised < RAISE:
-        assert size * doubt * math.expm1(move / doubt) == pytest.approx(PROMISED)
+    if raised < FAINT_RISE:
+        assert size * doubt * math.expm1(move / doubt) == pytest.approx(FAINT_GAIN)
 
 
 def test_it_is_not_raised_by_long_steps_before_several_observations_agree_nor_lowered_so():
@@ -155,5 +155,5 @@ def test_it_is_not_raised_by_long_steps_before_several_observations_agree_nor_lo
 def test_of_logits_only_those_near_the_lower_bound_are_raised_so():
     known, kinds = taught([[-1e-6, -1e-6]] * SURE), kinds_of(0, 0, 2, logits=True)
     assert descend(known, kinds, np.array([FAINT - 1, FAINT + 1])) == pytest.approx(
-        doubted(SURE) * np.array([RAISE, RATE * SHORTEST])
+        doubted(SURE) * np.array([FAINT_RISE, RATE * SHORTEST])
     )

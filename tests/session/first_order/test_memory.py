@@ -92,11 +92,11 @@ def test_the_search_judges_no_loss():
 
 
 def test_after_a_retreat_what_was_felt_is_unknown_and_the_derivatives_stay():
-    known = memory(searching=True, felt=np.ones(3)).learn(np.ones(3))
+    known = memory(searching=True, rate_elasticity=np.ones(3)).learn(np.ones(3))
     known = known.forget().judge(1.0).judge(9.0)
     after = known.forget()
     assert not after.searching
-    assert np.isnan(after.felt).all()
+    assert np.isnan(after.rate_elasticity).all()
     assert (after.level, after.best, after.above) == (1.0, 1.0, 0)
     assert (after.mean == known.mean).all()
     assert after.count == known.count == 1

@@ -26,14 +26,14 @@ def drawn(height):
 def test_a_constant_rate_is_at_its_height_all_along():
     for level in (1.0, 1e-3, 40.0):
         outline, _ = drawn(lambda share: level)  # noqa: B023 - drawn at once
-        assert all(outline.height(step) == 1 and not outline.rises(step) for step in EVERY)
+        assert all(outline.height(step) == 1 and not outline.warms_up(step) for step in EVERY)
         assert not outline.annealed
 
 
 def test_a_cosine_anneals_and_falls_all_along():
     outline, factors = drawn(lambda share: 0.5 * (1 + math.cos(math.pi * share)))
     assert outline.annealed
-    assert not any(outline.rises(step) for step in EVERY)
+    assert not any(outline.warms_up(step) for step in EVERY)
     np.testing.assert_allclose([outline.height(step) for step in EVERY], factors)
 
 
@@ -41,7 +41,7 @@ def test_a_warm_up_rises_to_its_end_and_does_not_anneal():
     outline, _ = drawn(lambda share: min(1.0, 0.1 + share * 9))
     assert not outline.annealed
     assert outline.height(1) == pytest.approx(0.1)
-    rising = [step for step in EVERY if outline.rises(step)]
+    rising = [step for step in EVERY if outline.warms_up(step)]
     assert rising == list(range(1, len(rising) + 1))
     assert all(outline.height(step) * HIGHER < 1 for step in rising)
     assert outline.height(len(rising) + 1) * HIGHER >= 1
@@ -60,14 +60,14 @@ def test_one_cycle_rises_and_then_anneals():
     peak = max(EVERY, key=outline.height)
     assert peak == pytest.approx(0.3 * TOTAL, abs=1)
     assert outline.height(peak) == 1
-    assert outline.rises(1)
-    assert not any(outline.rises(step) for step in range(peak, TOTAL + 1))
+    assert outline.warms_up(1)
+    assert not any(outline.warms_up(step) for step in range(peak, TOTAL + 1))
 
 
 def test_a_schedule_that_comes_to_its_peak_again_rises_until_then():
     outline, _ = drawn(lambda share: 1 - 0.9 * math.sin(math.pi * min(1.0, 2 * share)))
-    assert outline.rises(TOTAL // 4)
-    assert not outline.rises(1), "it has been there"
+    assert outline.warms_up(TOTAL // 4)
+    assert not outline.warms_up(1), "it has been there"
     assert not outline.annealed, "it ends at its height"
 
 
@@ -94,10 +94,10 @@ def test_before_the_first_step_and_beyond_the_last_it_is_as_there():
 @pytest.mark.parametrize("total", [1, 2, 5])
 def test_a_training_of_few_steps_has_an_outline_too(total):
     outline = Outline(np.ones((total, 1)))
-    assert (outline.height(total), outline.rises(total), outline.annealed) == (1, False, False)
+    assert (outline.height(total), outline.warms_up(total), outline.annealed) == (1, False, False)
 
 
 def test_a_schedule_of_nothing_but_zeros_stands_at_zero():
     with np.errstate(all="raise"):
         outline = Outline(np.zeros((9, 1)))
-    assert (outline.height(3), outline.rises(3), outline.annealed) == (0, False, False)
+    assert (outline.height(3), outline.warms_up(3), outline.annealed) == (0, False, False)

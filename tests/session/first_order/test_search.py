@@ -75,15 +75,15 @@ def test_it_ends_when_it_has_taken_long_and_stays_where_it_is():
 
 @pytest.mark.parametrize("height", [1.0, 0.25, 0.04])
 def test_beneath_a_schedule_that_rises_the_peak_lies_between_the_rate_and_what_acted(height):
-    found = searched(0.1, height=height, rises=True)
+    found = searched(0.1, height=height, warms_up=True)
     assert found.move[0] == pytest.approx(math.log(BACK * height**PEAK))
-    fell = searched(0.1, height=height, rises=False)
+    fell = searched(0.1, height=height, warms_up=False)
     assert fell.move[0] == pytest.approx(math.log(BACK)), "what falls already has been at its peak"
-    assert searched(height=height, rises=True).move[0] == math.log(GROWTH), "and so has what goes on"
+    assert searched(height=height, warms_up=True).move[0] == math.log(GROWTH), "and so has what goes on"
 
 
 def test_a_schedule_that_begins_at_zero_leads_to_a_finite_move():
-    assert searched(0.1, height=0.0, rises=True).move[0] == pytest.approx(math.log(BACK) + PEAK * math.log(FAINTEST))
+    assert searched(0.1, height=0.0, warms_up=True).move[0] == pytest.approx(math.log(BACK) + PEAK * math.log(FAINTEST))
 
 
 def test_several_rates_go_up_and_come_to_an_end_together():
@@ -110,7 +110,7 @@ NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
 @given(NUMBERS, st.floats(allow_nan=False, allow_infinity=False), NUMBERS, st.floats(0, 1), st.floats(0, 1))
 def test_any_numbers_lead_to_a_finite_move_with_a_sentence(elasticity, loss, lowest, height, progress):
     for top, rises in ((False, False), (True, True)):
-        found = searched(elasticity, lowest, top, loss=loss, height=height, progress=progress, rises=rises)
+        found = searched(elasticity, lowest, top, loss=loss, height=height, progress=progress, warms_up=rises)
         assert np.isfinite(found.move).all()
         assert not found.move[1:].any()
         assert all(found.reasons)

@@ -64,7 +64,7 @@ def test_a_session_saved_between_the_death_and_the_end_goes_on_the_same(tmp_path
 
 def guard_of(trained: GlocalSession, loss: float) -> Guard:
     guard = Guard(CALM)
-    guard.trust(RestorePoint.take(trained.problem, 0, loss, trained.values))
+    guard.keep(RestorePoint.take(trained.problem, 0, loss, trained.values))
     return guard
 
 

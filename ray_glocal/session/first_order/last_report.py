@@ -6,7 +6,7 @@ from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 
 
 @dataclass(frozen=True)
-class Reported:
+class LastReport:
     """A report, for the next one to be compared with.
 
     Args:
