@@ -133,6 +133,7 @@ class Guard:
         self.learned = False  # whether any good point was clearly better than the first
         self.rollbacks = 0
         self.strikes = 0  # windows in a row that ended well above the last good point
+        self.lowest = math.inf  # validation loss of the good points on the present path
 
     def settle(self) -> None:
         """Forget where training began: whoever never goes back there need not keep it."""
@@ -147,6 +148,7 @@ class Guard:
         """Remember a state that is worth going back to."""
         self.first = self.first or point
         self.good = point
+        self.lowest = min(self.lowest, point.loss)
         self.strikes = 0
         if self.origin is None:
             self.origin = point.loss
@@ -191,7 +193,7 @@ class Guard:
 
     def worth_keeping(self, loss: float) -> bool:
         """Whether a window ended in a state that is worth going back to: near the best so far."""
-        return self.good is None or loss <= changed_by(self.good.loss, NEAR)
+        return self.good is None or loss <= min(changed_by(self.good.loss, NEAR), changed_by(self.lowest, STALL))
 
     def exploded(self, local: Array, loss: float) -> str:
         """The sentence that says a window's hypergradient has exploded: training stands beyond the edge of stability.
@@ -274,7 +276,7 @@ class Guard:
         """Go back to the first weights with nothing held against the run."""
         assert self.first is not None
         self.first.apply(problem)
-        self.good, self.learned, self.strikes = self.first, False, 0
+        self.good, self.learned, self.strikes, self.lowest = self.first, False, 0, self.first.loss
 
     def retreat(self, problem: Problem, values: Values, *, to_first: bool) -> Retreat | None:
         """Go back to the last good point, or the first, with its hyperparameters and what is to blame cut.
@@ -297,7 +299,7 @@ class Guard:
         point.apply(problem)
         self.rollbacks += 1
         self.strikes = 0
-        self.good = point
+        self.good, self.lowest = point, point.loss
         told = [f"{name} {float(values[name]):.3g} -> {float(value):.3g}" for name, value in cut.items()]
         place = f"back to the weights of step {point.step}"
         count = f"roll-back {self.rollbacks} of at most {MOST_ROLLBACKS}"
@@ -308,6 +310,7 @@ class Guard:
         return {
             "rollbacks": self.rollbacks,
             "strikes": self.strikes,
+            "lowest": self.lowest,
             "learned": self.learned,
             "origin": self.origin,
             "first_training_loss": self.first_training_loss,
@@ -322,6 +325,7 @@ class Guard:
         """Inverse of `as_plain` and `points_as_plain`, the problem's state being the one that was saved."""
         self.rollbacks, self.strikes, self.learned = plain["rollbacks"], plain["strikes"], plain["learned"]
         self.origin, self.first_training_loss = plain["origin"], plain["first_training_loss"]
+        self.lowest = plain["lowest"]
         loaded = {name: point and RestorePoint.from_plain(point, problem) for name, point in points.items()}
         self.first, self.good = loaded["first"], loaded["good"]
 

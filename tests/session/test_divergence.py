@@ -348,6 +348,18 @@ def test_a_run_that_stands_above_its_best_for_three_windows_has_stalled():
     assert not guard.worth_keeping(0.56)
 
 
+def test_a_loss_that_creeps_up_does_not_take_the_good_state_along():
+    guard, problem = guard_at([1.0, 0.5])
+    for loss in (0.54, 0.58, 0.62, 0.66):
+        if guard.worth_keeping(loss):
+            guard.keep(RestorePoint.take(problem, 3, loss, problem.start_values()))
+    assert (guard.good.loss, guard.lowest) == (0.62, 0.5)
+    told = guard.as_plain()
+    assert told["lowest"] == 0.5
+    guard.restart(problem)
+    assert guard.worth_keeping(1.05), "another path is measured by its own losses"
+
+
 def test_an_heir_measures_by_its_ancestors_losses():
     ancestor, _ = guard_at([2.0, 0.01])
     ancestor.first_training_loss = 2.5

@@ -16,7 +16,7 @@ from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.hypergradient.problem.trained import listed
 from ray_glocal.hypergradient.state.batch import owned
 from ray_glocal.session.course import Course
-from ray_glocal.session.divergence import changed_by, weight_decays
+from ray_glocal.session.divergence import weight_decays
 from ray_glocal.session.effect import say_cut_off
 from ray_glocal.session.first_order.account import answers, plain_forecast
 from ray_glocal.session.first_order.beginning import Beginning
@@ -29,7 +29,7 @@ from ray_glocal.session.first_order.probe import Probed, probe
 from ray_glocal.session.first_order.rates import follow
 from ray_glocal.session.first_order.search import WAITS, search
 from ray_glocal.session.first_order.trouble import Look, confirmed, suspected
-from ray_glocal.session.first_order.tuning import CEILING, LOSING, NEAR, SETTLED, START, UP
+from ray_glocal.session.first_order.tuning import CEILING, LOSING, SETTLED, START, UP
 from ray_glocal.session.pacing.cost import FORWARD, PLAIN, REPORT, SEARCH, WINDOW, report_steps
 from ray_glocal.session.pacing.timetable import timetable
 from ray_glocal.session.rows import Seen, moved_rows, window_rows
@@ -164,7 +164,7 @@ class FirstOrder:
     def review(self, loss: float) -> None:
         """At a report, whose loss is of a whole pass: is training alive, and is there room where nothing is planned?"""
         if not self._starved(loss) and not self.searching:
-            if loss <= changed_by(self.memory.level, NEAR):
+            if self.memory.worth_keeping(loss, self.course.lowest):
                 self._keep(loss)  # a checkpoint of this step need not hold another state to go back to
             self._compare(loss)
         self.timetable.review(self.course.step_count)
@@ -235,7 +235,7 @@ class FirstOrder:
             return True
         if trouble:  # nowhere to go
             return True
-        if loss <= (memory.lowest if self.searching else changed_by(memory.level, NEAR)):
+        if memory.worth_keeping(loss, self.course.lowest):
             self._keep(loss, batches)
         self.memory = self.memory.judge(loss)
         return False

@@ -12,6 +12,7 @@ from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import DECAY_RATES
 from ray_glocal.session.divergence import changed_by
 from ray_glocal.session.first_order.tuning import ABOVE, DOUBT, FAINT, LEVEL, MEAN, SQUARE
+from ray_glocal.session.tuning import NEAR
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,17 @@ class Memory:
         level = loss if np.isinf(self.level) else LEVEL * self.level + (1 - LEVEL) * loss
         above = self.above + 1 if level > changed_by(self.best, ABOVE) else 0
         return replace(self, level=level, best=min(self.best, level), above=above)
+
+    def worth_keeping(self, loss: float, lowest: float) -> bool:
+        """Whether a state is worth going back to: near the level, which has not crept far up either.
+
+        Args:
+            loss: At the state.
+            lowest: Of the whole passes so far: a few batches are easy at times.
+        """
+        if self.searching:
+            return loss <= self.lowest
+        return loss <= min(changed_by(self.level, NEAR), changed_by(lowest, ABOVE))
 
     def forget(self) -> "Memory":
         """After a retreat, which ends the search too: what was felt belongs to a path that was given up."""

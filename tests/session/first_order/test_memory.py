@@ -1,6 +1,7 @@
 """What is remembered between two observations, held to sums in plain loops."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,3 +130,14 @@ def test_kinds_are_told_by_the_option_that_is_set():
     assert kinds.rates.tolist() == [True, False, False, False, False, True]
     assert kinds.decays.tolist() == [False, False, False, True, False, False]
     assert kinds.others.tolist() == [False, True, True, False, True, False]
+
+
+def test_a_state_is_worth_going_back_to_near_the_level_until_that_has_crept_up():
+    known, kept = memory(), []
+    for loss in (1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.29, 1.32, 1.36):
+        kept.append(known.worth_keeping(loss, 1.0))
+        known = known.judge(loss)
+    assert kept == [True] * 7 + [False] * 2
+    assert not replace(known, level=1.0).worth_keeping(1.15, 1.0), "though it is not far above the lowest"
+    assert memory(searching=True, lowest=0.5).worth_keeping(0.5, 0.0)
+    assert not memory(searching=True, lowest=0.5).worth_keeping(0.51, 9.0)
