@@ -18,7 +18,6 @@ FACTS = {
         hypergradient/gradient/verification.py: ULPS SHARE ROUGH LOSS
         koopman/coordinates.py: _ROUNDING
         koopman/disk.py: UNIT_TOLERANCE
-        koopman/forecasters/rre.py: _ROUNDING
         koopman/prediction.py: _CLOSE _NEGLIGIBLE
         koopman/proposals.py: _TURN
         koopman/window.py: _STILL

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from extrapolation import COMPARED, estimator
 from noisy_quadratic import BOWLS, NAMES, Array, NoisyQuadratic
 from ray_glocal.hypergradient import (
     Problem,
@@ -22,7 +23,6 @@ from ray_glocal.hypergradient import (
     global_hypergradient,
     record_window,
 )
-from ray_glocal.koopman import FORECASTERS, forecaster
 from study import Row, Study, markdown, study
 
 WINDOW = 40
@@ -114,8 +114,8 @@ def _estimates(window: Row, index: int) -> Iterable[Row]:
     asked = {key: window[key] for key in ("bowl", "noise", "seed", "before")} | {"reach": end // WINDOW}
     size = np.maximum(np.abs(truth), FLOOR * np.abs(window["forward"]).max(axis=0))
     for kind in ENGINES:
-        for name in FORECASTERS:
-            found = forecaster(name).forecast(np.array(window[kind]), end - WINDOW).mean
+        for name in COMPARED:
+            found = estimator(name).forecast(np.array(window[kind]), end - WINDOW).mean
             yield from _judged({**asked, "kind": kind, "estimator": name}, found, truth, size)
     yield from _judged({**asked, "kind": "exact", "estimator": GLOBAL}, np.array(window["exact"][index]), truth, size)
 
@@ -170,7 +170,7 @@ def condensed(rows: Sequence[Row]) -> list[Row]:
 
 def table(rows: Sequence[Row], *keys: str) -> str:
     """Estimators against the combinations of `keys` that occur."""
-    names = [*FORECASTERS, GLOBAL]
+    names = [*COMPARED, GLOBAL]
     groups = sorted(grouped(rows, keys).items())
     lines = [[*key, *(summary(chosen(group, estimator=name)) for name in names)] for key, group in groups]
     return markdown([*keys, *("local" if name == "last" else name for name in names)], lines)

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ray_glocal.koopman import FORECASTERS, forecaster
+from extrapolation import COMPARED, estimator
+from ray_glocal.koopman import forecaster
 from ray_glocal.validation import (
     Case,
     Estimates,
@@ -41,7 +42,7 @@ FAMILY = {"quadratic": "quadratic", "linear": "linear", "mlp": "MLP", "cnn": "CN
 def publish(here: Study, cases: Sequence[Case]) -> None:
     """Score the cases; write table, figure, rows, and the cases themselves in single precision."""
     kept = [case for case in cases if not exploded(case)]
-    told = {(n, s): estimates(OnWindow(forecaster(n), s), kept) for n in FORECASTERS for s in SERIES}
+    told = {(n, s): estimates(OnWindow(estimator(n), s), kept) for n in COMPARED for s in SERIES}
     told |= {(n, "pooled"): estimates(Pooled(forecaster(n)), kept) for n in POOLED}
     groups = {name: _groups(kept, of) for name, of in GROUPS.items()}
     parts = [

@@ -47,8 +47,6 @@ AMPLITUDE = 100.0  # prior variance of an amplitude, in those of the curve and i
 
 # ---- others, to compare with ----
 
-SEEN = 2.0  # deviations that the first step must stand out from noise by before `shanks` makes a ratio of it; untested
-FADES = (0.0, 0.25, 1.0, 4.0)  # windows in which a slope of `trend` falls to 1/e; zero: a level without one; untested
 
 # ---- several windows pooled; errors change little around these ----
 

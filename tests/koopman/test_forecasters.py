@@ -82,7 +82,7 @@ class TestContract:
         deviation = changed.deviation / np.abs(factors[order])
         assert np.allclose(deviation, plain.deviation[order], rtol=1e-5, atol=1e-7, equal_nan=True)
 
-    @pytest.mark.parametrize("name", ["last", "mean", "trend", "shanks", "rre", "affine", "increment"])
+    @pytest.mark.parametrize("name", ["last", "mean", "affine", "increment"])
     @given(st.integers(0, 2**32), st.floats(-50, 50))
     @settings(max_examples=25, deadline=None)
     def test_shifting_the_series_shifts_the_answer(self, name, seed, shift):

@@ -9,21 +9,13 @@ from ray_glocal.koopman.forecasters.ensemble import Ensemble
 from ray_glocal.koopman.forecasters.evidence import Evidence
 from ray_glocal.koopman.forecasters.increment import Increment
 from ray_glocal.koopman.forecasters.last import Last
-from ray_glocal.koopman.forecasters.level import Level
 from ray_glocal.koopman.forecasters.mean import Mean
 from ray_glocal.koopman.forecasters.paper import Paper
 from ray_glocal.koopman.forecasters.relaxation import Relaxation
-from ray_glocal.koopman.forecasters.rre import ReducedRank
-from ray_glocal.koopman.forecasters.shanks import Shanks
-from ray_glocal.koopman.forecasters.trend import Trend
 
 FORECASTERS: dict[str, type] = {
     "last": Last,
     "mean": Mean,
-    "level": Level,
-    "trend": Trend,
-    "shanks": Shanks,
-    "rre": ReducedRank,
     "relaxation": Relaxation,
     "paper": Paper,
     "increment": Increment,
@@ -39,13 +31,9 @@ __all__ = [
     "Evidence",
     "Increment",
     "Last",
-    "Level",
     "Mean",
     "Paper",
-    "ReducedRank",
     "Relaxation",
-    "Shanks",
-    "Trend",
     "forecaster",
 ]
 

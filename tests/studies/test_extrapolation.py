@@ -7,12 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from extrapolation import ReducedRank, Shanks, Trend, estimator
+from extrapolation.shrinkage import shrunk
+from extrapolation.trend import FADES, damped_lines
 from ray_glocal.errors import ArgumentError
-from ray_glocal.koopman import forecaster
-from ray_glocal.koopman.forecasters.trend import damped_lines
-from ray_glocal.koopman.reach import within_reach
-from ray_glocal.koopman.shrinkage import shrunk
-from ray_glocal.koopman.tuning import FADES
 
 
 def aitken(sequence):
@@ -29,7 +27,7 @@ class TestShanks:
         series = (constant + size * ratio**times)[:, None]
         for horizon in (0, 1, 17, 400):
             expected = constant + size * ratio ** (length - 1 + horizon)
-            met = forecaster("shanks").forecast(series, horizon).mean[0]
+            met = Shanks().forecast(series, horizon).mean[0]
             assert met == pytest.approx(expected, abs=1e-7 * (abs(constant) + size))
 
     def test_at_infinity_it_is_aitkens_process_of_the_block_means(self):
@@ -37,12 +35,12 @@ class TestShanks:
         for _ in range(20):
             series = 1 + 2 * 0.93 ** np.arange(30.0) + 0.01 * random.normal(size=30)
             expected = aitken(series.reshape(3, 10).mean(axis=1))
-            assert forecaster("shanks").forecast(series[:, None], math.inf).mean[0] == pytest.approx(expected)
+            assert Shanks().forecast(series[:, None], math.inf).mean[0] == pytest.approx(expected)
 
     def test_growth_is_taken_for_a_trend_that_fades_within_ten_windows(self):
         wiggle = 0.05 * (-1) ** np.arange(30)  # leaves the means of the blocks alone
         series = (1.01 ** np.arange(30.0) + wiggle)[:, None]
-        limit = forecaster("shanks").forecast(series, math.inf).mean[0]
+        limit = Shanks().forecast(series, math.inf).mean[0]
         first, second, third = series.reshape(3, 10).mean(axis=1)
         ratio = np.exp(-1 / 300) ** 10
         assert limit == pytest.approx(third + (third - second) * ratio / (1 - ratio))
@@ -53,21 +51,26 @@ class TestShanks:
         turning = np.repeat([0.0, 1.0, 0.2], 10)[:, None] + 1e-6 * np.arange(30.0)[:, None] % 2
         noise = np.random.default_rng(4).normal(size=(30, 8))
         for series in (turning, noise):
-            assert np.allclose(forecaster("shanks").forecast(series, horizon).mean, series[20:].mean(axis=0))
+            assert np.allclose(Shanks().forecast(series, horizon).mean, series[20:].mean(axis=0))
 
 
 class TestReducedRank:
     @pytest.mark.parametrize("channels", [1, 3, 50])
     @pytest.mark.parametrize("decays", [[0.9], [0.9, 0.6], [0.95, 0.8 * np.exp(0.6j), 0.8 * np.exp(-0.6j)]])
-    def test_a_linear_recurrence_of_its_order_is_exact(self, exponentials, decays, channels):
-        truth = exponentials([1.0, *decays], channels, seed=3)
-        found = forecaster("rre", terms=len(decays)).forecast(truth.at(np.arange(24)), math.inf)
-        assert np.allclose(found.mean, truth.limit, rtol=1e-7, atol=1e-7)
+    def test_a_linear_recurrence_of_its_order_is_exact(self, decays, channels):
+        rng = np.random.default_rng(3)
+        sizes = rng.uniform(0.5, 1.5, (len(decays), channels)) * np.exp(
+            1j * rng.uniform(0, 0.5, (len(decays), channels))
+        )
+        limit = rng.normal(size=channels)
+        series = limit + (np.array(decays)[None] ** np.arange(24)[:, None] @ sizes).real
+        found = ReducedRank(len(decays)).forecast(series, math.inf)
+        assert np.allclose(found.mean, limit, rtol=1e-7, atol=1e-7)
 
     def test_one_term_of_three_snapshots_is_aitkens_process(self):
         """With a single equation least squares is an interpolation; four snapshots on one decay keep it so."""
         series = 3 - 2 * 0.8 ** np.arange(4.0)
-        assert forecaster("rre", terms=1).forecast(series[:, None], 0).mean[0] == pytest.approx(aitken(series))
+        assert ReducedRank(1).forecast(series[:, None], 0).mean[0] == pytest.approx(aitken(series))
 
     def test_the_fixed_point_of_a_linear_map_is_found_from_its_iterates(self):
         random = np.random.default_rng(1)
@@ -77,12 +80,12 @@ class TestReducedRank:
             states.append(state)
             state = operator @ state + offset
         fixed = np.linalg.solve(np.eye(3) - operator, offset)
-        assert np.allclose(forecaster("rre").forecast(np.array(states), math.inf).mean, fixed, atol=1e-6)
+        assert np.allclose(ReducedRank().forecast(np.array(states), math.inf).mean, fixed, atol=1e-6)
 
     @pytest.mark.parametrize("terms", [0, 1.5, None])
     def test_terms_out_of_range_are_refused(self, terms):
         with pytest.raises(ArgumentError, match="`terms` must be a whole number of at least 1; got"):
-            forecaster("rre", terms=terms)
+            ReducedRank(terms)
 
 
 class TestTrend:
@@ -97,7 +100,7 @@ class TestTrend:
 
     def test_a_straight_line_is_followed_and_has_a_limit(self):
         series = 0.5 * np.arange(40.0)[:, None]
-        found = [forecaster("trend").forecast(series, horizon).mean[0] for horizon in (0, 10, math.inf)]
+        found = [Trend().forecast(series, horizon).mean[0] for horizon in (0, 10, math.inf)]
         factor = np.exp(-1 / (FADES[-1] * 40))
         assert found[0] == pytest.approx(19.5)
         assert found[1] == pytest.approx(24.5, rel=0.02)
@@ -105,14 +108,14 @@ class TestTrend:
 
     def test_noise_about_a_constant_leaves_near_its_mean(self):
         series = 5 + np.random.default_rng(0).normal(size=(40, 200))
-        far = forecaster("trend").forecast(series, 1000).mean
+        far = Trend().forecast(series, 1000).mean
         assert np.median(np.abs(far - 5)) < 0.5
 
 
 class TestLevel:
     def test_it_is_the_mean_times_the_share_of_signal(self):
         series = np.random.default_rng(2).normal(size=(40, 6)) + np.arange(6.0)
-        mean, level = (forecaster(name).forecast(series, 100) for name in ("mean", "level"))
+        mean, level = (estimator(name).forecast(series, 100) for name in ("mean", "level"))
         ratio = np.abs(mean.mean) / mean.deviation
         assert np.allclose(level.mean, mean.mean * ratio**2 / (1 + ratio**2))
         assert np.array_equal(level.deviation, mean.deviation)
@@ -128,6 +131,12 @@ class TestLevel:
         assert shrunk(np.array([-4.0, 0.0]), np.array([4.0, 0.0])).tolist() == [-2.0, 0.0]
 
 
-def test_extrapolations_end_ten_ranges_outside_the_window():
-    series = np.array([[1.0, -2.0], [3.0, -2.0], [2.0, -2.0]])
-    assert within_reach(np.array([[100.0, 5.0], [-100.0, -5.0]]), series).tolist() == [[23.0, -2.0], [-19.0, -2.0]]
+@pytest.mark.parametrize("name", ["trend", "shanks", "rre"])
+@given(st.integers(0, 2**32), st.floats(-50, 50))
+@settings(max_examples=25, deadline=None)
+def test_shifting_the_series_shifts_the_answer(name, seed, shift):
+    rng = np.random.default_rng(seed)
+    series = 0.9 ** np.arange(24.0)[:, None] + 0.05 * rng.normal(size=(24, 2))
+    plain, shifted = (estimator(name).forecast(values, 50) for values in (series, series + shift))
+    np.testing.assert_allclose(shifted.mean, plain.mean + shift, atol=1e-7)
+    np.testing.assert_allclose(shifted.deviation, plain.deviation, atol=1e-7)

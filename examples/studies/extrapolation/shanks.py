@@ -9,8 +9,10 @@ from ray_glocal.koopman.deviation import noise_variance, window_variance
 from ray_glocal.koopman.disk import damped_disk
 from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
 from ray_glocal.koopman.reach import within_reach
-from ray_glocal.koopman.tuning import BEYOND, SEEN
+from ray_glocal.koopman.tuning import BEYOND
 from ray_glocal.koopman.window import Window
+
+SEEN = 2.0  # deviations that the first step must stand out from noise by before a ratio is made of it
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from extrapolation.shrinkage import shrunk
 from ray_glocal.koopman.forecasters.answer import Answer
 from ray_glocal.koopman.forecasters.mean import Mean
-from ray_glocal.koopman.shrinkage import shrunk
 from ray_glocal.koopman.window import Window
 
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from ray_glocal.forecast import Array
 from ray_glocal.koopman.deviation import window_variance
 from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
-from ray_glocal.koopman.tuning import FADES
 from ray_glocal.koopman.window import Window
+
+FADES = (0.0, 0.25, 1.0, 4.0)  # windows in which a slope falls to 1/e; zero: a level without one
 
 
 @dataclass(frozen=True)
