@@ -36,7 +36,7 @@ def adapted_of(hyper: Any) -> Adapted:
     """What is adapted, from either way to say it.
 
     Raises:
-        ArgumentError: It is neither, or a sequence in a function that Tune runs.
+        ArgumentError: It is neither.
     """
     if isinstance(hyper, Adapted):
         return hyper
@@ -52,12 +52,8 @@ def adapted_of(hyper: Any) -> Adapted:
     if odd is not None:
         raise ArgumentError("hyper", rule, several, remedy)
     if _in_a_trial():
-        own = (
-            "With hyperparameters of your own, `Adapted(hyperparameters, package=ray.tune.Checkpoint.from_directory)`."
-        )
-        told = f"Tune takes no folder for a checkpoint, and no ancestor is known. {own}"
-        rule = "be what `adapted(config, space)` returns, in a function that Tune runs"
-        raise ArgumentError("hyper", rule, [each.name for each in several], told)
+        told: Adapted = import_module("ray_glocal.tune.adapt").of_this_trial(tuple(several))
+        return told
     return Adapted(tuple(several))
 
 

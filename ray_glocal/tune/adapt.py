@@ -57,6 +57,11 @@ def adapted(
         return Adapted(hyperparameters, ancestor(), Checkpoint.from_directory)
 
 
+def of_this_trial(hyperparameters: tuple[Hyperparameter, ...]) -> Adapted:
+    """Hyperparameters of one's own making, in a function that Tune runs: with its ancestor and kind of checkpoint."""
+    return Adapted(hyperparameters, ancestor(), Checkpoint.from_directory)
+
+
 def nothing_continuous(space: Mapping[str, Any]) -> ArgumentError:
     """The complaint about a space in which nothing can be adapted."""
     rule = "hold at least one continuous domain to adapt"
