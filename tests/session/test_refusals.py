@@ -188,9 +188,7 @@ def test_a_checkpoint_that_cannot_be_read(tmp_path, kind):
 @pytest.mark.parametrize(("content", "got"), [({"version": 99}, "99"), ({}, "None"), ([1, 2], "None")])
 def test_a_checkpoint_of_another_version(tmp_path, content, got):
     torch.save(content, tmp_path / SESSION_FILE)
-    text = (
-        f"`source` must be a checkpoint of version 10; got {got}. Resume it with the release of ray_glocal"
-    )
+    text = f"`source` must be a checkpoint of version 10; got {got}. Resume it with the release of ray_glocal"
     with pytest.raises(CheckpointError, match=text):
         Run().session().restore(tmp_path)
 
