@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -299,7 +299,8 @@ class Guard:
         point.apply(problem)
         self.rollbacks += 1
         self.strikes = 0
-        self.good, self.lowest = point, point.loss
+        # What was cut stays cut: were the point's own values to come back, two culprits would take turns for ever.
+        self.good, self.lowest = replace(point, values=fresh), point.loss
         told = [f"{name} {float(values[name]):.3g} -> {float(value):.3g}" for name, value in cut.items()]
         place = f"back to the weights of step {point.step}"
         count = f"roll-back {self.rollbacks} of at most {MOST_ROLLBACKS}"

@@ -407,3 +407,17 @@ def test_a_session_without_a_positive_loss_holds_and_says_so():
     assert {row["gate"] for row in rows_of(session)} == {"hold"}
     assert rows_of(session)[0]["reason"].startswith("no usable forecast: of a loss of -")
     assert session.metrics()["rollbacks"] == 0
+
+
+def test_what_was_cut_stays_cut_when_training_goes_back_again():
+    """Weight decay and rate would take turns for ever, if going back for one brought the other back."""
+    guard, problem = guard_at([1.0, 0.5])
+    start = problem.start_values()
+    first = guard.retreat(problem, start, to_first=False)
+    assert first is not None
+    again = guard.retreat(problem, first.values, to_first=False)
+    assert again is not None
+    for name in set(first.blamed) & set(again.blamed):
+        assert float(again.values[name]) < float(first.values[name]) < float(start[name])
+    assert set(first.blamed) & set(again.blamed)
+    assert all(torch.equal(guard.good.values[name], value) for name, value in again.values.items())
