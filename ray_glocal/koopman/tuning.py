@@ -45,9 +45,6 @@ POWERS = (0.3, 0.6, 1.0, 2.0)  # of the power laws in time since the beginning; 
 FLAT = 1 / 6  # prior share of curves that do not move; exponentials and power laws share the rest; curves
 AMPLITUDE = 100.0  # prior variance of an amplitude, in those of the curve and its noise; curves
 
-# ---- others, to compare with ----
-
-
 # ---- several windows pooled; errors change little around these ----
 
 KEPT = 4  # windows worth keeping; older ones weigh next to nothing; bed

@@ -23,7 +23,6 @@ from ray_glocal.report.statusline import StatusLine
 from ray_glocal.report.trial import ERROR_FILE, flat, kind_of, warnings_of
 from ray_glocal.scheduling.decision import Decision
 from ray_glocal.scheduling.ledger import Record
-from ray_glocal.scheduling.sentences import in_the_users_terms
 from ray_glocal.tune.reading import Reading, finite, number
 from ray_glocal.tune.scheduler import GlocalScheduler, scheduler_of
 
@@ -104,7 +103,7 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
         """Tell how a trial ended, and why if it was pruned."""
         pruned = _pruning(scheduler_of(trial), trial.trial_id)
         if pruned is not None:
-            self._tell(trial, f"pruned at step {shown(pruned.step)}. {self._reason(trial, pruned)}")
+            self._tell(trial, f"pruned at step {shown(pruned.step)}. {self._aim(trial).told(pruned.reason)}")
             return
         told, reading = self._last.get(trial.trial_id, {}), self._aim(trial)
         value = shown(number(told.get(reading.metric)))
@@ -159,10 +158,6 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
         told = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name in ("running", "done"))
         best = "" if self._best is None else f"; best {self._reading.metric} {shown(self._best)}"
         return f"{self._elapsed()}  {told} of {total} trials{best}"
-
-    def _reason(self, trial: Any, decision: Decision) -> str:
-        reading = self._aim(trial)
-        return in_the_users_terms(decision.reason, reading.metric, reading.mode)
 
     def _ending(self, trial: Any, record: Record | None) -> str:
         """How a trial has ended; where an error ends the whole experiment, Tune ends all as if they were done."""

@@ -54,11 +54,11 @@ def adapted(
         raise nothing_continuous(space)
     hyperparameters = tuple(_hyperparameter(entry, _start(config, entry)) for entry in continuous)
     with nullcontext() if trainable is None else storage_of(trainable):
-        return Adapted(hyperparameters, ancestor(), Checkpoint.from_directory)
+        return of_this_trial(hyperparameters)
 
 
 def of_this_trial(hyperparameters: tuple[Hyperparameter, ...]) -> Adapted:
-    """Hyperparameters of one's own making, in a function that Tune runs: with its ancestor and kind of checkpoint."""
+    """Hyperparameters of whatever making, with the trial's ancestor and Tune's kind of checkpoint."""
     return Adapted(hyperparameters, ancestor(), Checkpoint.from_directory)
 
 

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 from ray_glocal.names import ACTION, DEVIATION, FORECAST, REASON, RULE, STEP, TRIAL
 from ray_glocal.scheduling.decision import Decision
 from ray_glocal.scheduling.ledger import Ledger
-from ray_glocal.scheduling.sentences import in_the_users_terms
 from ray_glocal.tune.reading import Reading
 
 SCHEMA = pa.schema(
@@ -47,7 +46,7 @@ def _row(decision: Decision, reading: Reading) -> dict[str, Any]:
         STEP: float(decision.step),
         ACTION: decision.action.value,
         RULE: decision.rule,
-        REASON: in_the_users_terms(decision.reason, reading.metric, reading.mode),
+        REASON: reading.told(decision.reason),
         FORECAST: None if decision.mean is None else reading.sign * decision.mean,
         DEVIATION: decision.deviation,
     }

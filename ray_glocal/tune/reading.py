@@ -28,6 +28,7 @@ from ray_glocal.names import (
     VAL_LOSS,
 )
 from ray_glocal.scheduling.event import Reported, Scalar
+from ray_glocal.scheduling.sentences import in_the_users_terms
 from ray_glocal.tune._compat import TRAINING_ITERATION
 
 # Metrics that are shares, whatever else their names say: 0 to 1, or to 100 where they are told in per cent.
@@ -84,6 +85,10 @@ class Reading:
     def sign(self) -> float:
         """What turns the metric into a loss, and back."""
         return 1.0 if self.mode == "min" else -1.0
+
+    def told(self, reason: str) -> str:
+        """A sentence of the ledger as people read it: with values of the metric in the place of losses."""
+        return in_the_users_terms(reason, self.metric, self.mode)
 
     def step(self, result: Mapping[str, Any]) -> float:
         """The trial's clock: an int wherever it is whole."""

@@ -28,7 +28,6 @@ from ray_glocal.scheduling.event import FORGOTTEN, Added, Completed, Errored, Re
 from ray_glocal.scheduling.ledger import Event, Ledger
 from ray_glocal.scheduling.rules import Rule
 from ray_glocal.scheduling.rungs import PARTS, Ladder
-from ray_glocal.scheduling.sentences import in_the_users_terms
 from ray_glocal.tune import decisions as table
 from ray_glocal.tune._compat import (
     TRAINING_ITERATION,
@@ -388,8 +387,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         decision = rulebook.answer(self.ledger, report)
         if decision is not None and self._record(decision) and decision.prunes:
             assert self.reading is not None
-            told = in_the_users_terms(decision.reason, self.reading.metric, self.reading.mode)
-            logger.info("Trial %s is pruned. %s", trial, told)
+            logger.info("Trial %s is pruned. %s", trial, self.reading.told(decision.reason))
         return decision
 
     def _report(self, trial: str, result: dict[str, Any]) -> Reported | None:

@@ -23,7 +23,6 @@ from ray_glocal.scheduling.event import REPEATED, Added, Completed, Errored, Set
 from ray_glocal.scheduling.kinship import Kinship
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.scheduling.seeding import Proposal, first_coverage, joined, propose
-from ray_glocal.scheduling.sentences import in_the_users_terms
 from ray_glocal.scheduling.snapshot import Snapshot
 from ray_glocal.tune.adapt import nothing_continuous
 from ray_glocal.tune.changes import changes, matched, unlike
@@ -338,8 +337,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
     def _row(self, event: Added) -> dict[str, Any]:
         names = tuple(d.name for d in self._own.discrete)
         discrete = {k: v for k, v in event.config.items() if k in names or k.startswith(tuple(n + "/" for n in names))}
-        known = self.reading
-        reason = event.reason if known is None else in_the_users_terms(event.reason, known.metric, known.mode)
+        reason = event.reason if self.reading is None else self.reading.told(event.reason)
         return {
             "trial": event.trial,
             "origin": event.origin,

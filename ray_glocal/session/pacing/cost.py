@@ -11,9 +11,9 @@ from ray_glocal.session.pacing.tuning import RECENT
 
 # One plain step (forward and backward pass) is one. A differentiated step repeats it, unless its graph was kept, and
 # adds Hessian products of about two plain steps each.
-FORWARD = 1 / 3  # the forward pass of it
 REPLAY = 1.0
 HESSIAN_PRODUCT = 2.0
+FORWARD = 1 / 3  # the forward pass alone
 PLAIN, SEARCH, WINDOW, REPORT = "plain", "search", "window", "report"  # kinds of measurements
 PROBE = "probe"  # what comes before the first step
 UPKEEP = "upkeep"  # what bookkeeping takes beside a plain step
