@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 import bed
-import scoring
+from extrapolation import COMPARED
 from ray_glocal.validation import Case, load_cases
 from tasks import TASKS
 from tasks.quadratic import Point, points
@@ -102,10 +102,10 @@ def test_a_small_part_goes_from_recording_to_page(tmp_path):
     assert all(isinstance(case, Case) and case.horizon > 0 for case in cases)
     page = (tmp_path / "README.md").read_text()
     assert "8 windows of 40 steps from 2 training runs" in page
-    for name in scoring.FORECASTERS:
+    for name in COMPARED:
         assert f"| {name} | lag |" in page
     assert (tmp_path / "figure.png").exists()
-    assert pq.read_table(tmp_path / "rows.parquet").num_rows > 2 * len(scoring.FORECASTERS)
+    assert pq.read_table(tmp_path / "rows.parquet").num_rows > 2 * len(COMPARED)
     light = load_cases(tmp_path / "cases.parquet")
     for case, single in zip(
         sorted(cases, key=lambda c: (c.run, c.start)), sorted(light, key=lambda c: (c.run, c.start)), strict=True
