@@ -33,6 +33,7 @@ from ray_glocal.session.first_order.tuning import CEILING, LOSING, SETTLED, STAR
 from ray_glocal.session.pacing.cost import FORWARD, PLAIN, REPORT, SEARCH, WINDOW, report_steps
 from ray_glocal.session.pacing.timetable import timetable
 from ray_glocal.session.rows import Seen, moved_rows, window_rows
+from ray_glocal.session.state.generators import undisturbed
 from ray_glocal.session.windows.outer import potential
 
 TWENTIETHS = 20
@@ -164,8 +165,7 @@ class FirstOrder:
     def review(self, loss: float) -> None:
         """At a report, whose loss is of a whole pass: is training alive, and is there room where nothing is planned?"""
         if not self._starved(loss) and not self.searching:
-            if self.memory.worth_keeping(loss, self.course.lowest):
-                self._keep(loss)  # a checkpoint of this step need not hold another state to go back to
+            self._keep(loss)  # a checkpoint of this step need not hold another state to go back to
             self._compare(loss)
         self.timetable.review(self.course.step_count)
 
@@ -241,16 +241,35 @@ class FirstOrder:
         return False
 
     def _keep(self, loss: float, batches: int | None = None) -> None:
-        """Remember this state, and the first no more where training will not begin anew.
+        """Remember this state, if it is worth going back to, and the first no more where training will not begin anew.
 
         Args:
             loss: Its validation loss.
             batches: Where in the validation part those lie that it was measured on; None for the whole of it.
         """
+        if not self.memory.worth_keeping(loss, self.course.lowest) or self._ahead(loss, batches or 0):
+            return
         guard, self._good_batches = self.course.guard, batches
         self.course.keep(loss)
         if not self.searching and (guard.learned or not weight_decays(self.problem, self.course.ran)):
             guard.settle()
+
+    def _ahead(self, loss: float, place: int) -> bool:
+        """Whether the weights are lost already, which the averaged ones, for they lag, do not show yet.
+
+        Training would go on from the weights: a state is judged by both.
+
+        Args:
+            loss: Validation loss at the averaged weights.
+            place: Of a few validation batches.
+        """
+        course = self.course
+        if self.searching:  # whose losses are those of the weights, or nearly
+            return False
+        batches = course.validation.few(place)
+        course.meter.cost.extra_steps += report_steps(len(batches))
+        with undisturbed(batches):
+            return bool(course.guard.risen(self.problem.mean_val_loss(batches, course.values), loss))
 
     def _rise(self, loss: float) -> str:
         """The sentence that says that training is lost, and not only seems to be."""

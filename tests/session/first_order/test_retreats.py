@@ -10,7 +10,20 @@ import torch.nn.functional as F
 from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session.first_order.tuning import CEILING
 
-from .sessions import CALM, CLASSES, GATES, SOURCES, TOTAL, by_source, clouds, plain_loss, rate, session, train_on
+from .sessions import (
+    CALM,
+    CLASSES,
+    GATES,
+    SOURCES,
+    TOTAL,
+    by_source,
+    clouds,
+    evaluated,
+    plain_loss,
+    rate,
+    session,
+    train_on,
+)
 
 AT = 150  # between two observations
 
@@ -77,6 +90,24 @@ def test_training_that_is_lost_goes_back_and_says_so(way):
     assert end["val_loss"] < 0.6
     assert {row.gate for row in trained.trace.rows} <= GATES
     assert all(row.reason for row in trained.trace.rows)
+
+
+@pytest.mark.parametrize("factor", [1.0, -1.0])
+def test_weights_that_are_lost_are_not_kept_though_their_average_lags_behind(factor):
+    """At the report after step 200 the averages hardly know yet what happened to the weights a step before."""
+
+    def change(step, batch):
+        with torch.no_grad():
+            trained.problem.model.last.weight.mul_({199: factor, 200: math.nan}.get(step, 1.0))
+        return batch
+
+    trained = session()
+    train_on(trained, 200, change=change)
+    raw, averaged = evaluated(trained.problem.model), trained.metrics()["val_loss"]
+    assert averaged < 0.6
+    assert (raw > 3 * averaged) == (factor < 0)
+    back = next(row for row in train_on(trained, change=change).trace.rows if row.gate == "roll back")
+    assert (back.back_to == 200) == (factor > 0)
 
 
 def test_a_rate_is_not_raised_again_to_where_training_was_lost():
