@@ -2,7 +2,8 @@
 
 The rules are in `comparison/README.md`. Cells are run once each and kept, so an interrupted comparison goes on where it
 was. `--quick` ranks the methods on a few short tasks, `--real` runs on Ray's processes in place of the virtual clock,
-`--page` writes the page of what is there, and `--measure` the prices that everything is counted by.
+`--page` writes the page of what is there, `--published` takes up the cells that the page's rows hold, so that a clone
+need not run them again, and `--measure` the prices that everything is counted by.
 """
 
 import os
@@ -132,7 +133,7 @@ def asked_for(told: Study) -> Comparison:
 
 def main() -> None:
     options: dict[str, Any] = {"suite": "tuning", "tasks": "all", "methods": "all", "budget": BUDGET, "seeds": SEEDS}
-    switches = {"quick": False, "real": False, "page": False, "measure": False}
+    switches = {"quick": False, "real": False, "page": False, "published": False, "measure": False}
     told = study("compare", __doc__, **options, **switches, reason="")
     (name,) = chosen(told.options["suite"], SUITES, "suite")
     what = asked_for(told)
@@ -141,17 +142,20 @@ def main() -> None:
             write({each: measure(task(each))})
         return
     forms = [name, *(form for form in ("quick", "real") if told.options[form])]
-    command = told.command.replace("--page", "").strip()
+    command = " ".join(word for word in told.command.split(" ") if word not in ("--page", "--published"))
     told = replace(told, out=told.out / "-".join(forms), command=command)
     if name == "held-out" and not told.options["page"]:
         looked(told.out, told.options["reason"])
-    rows = [described(row) for row in (told.kept(what.cells()) if told.options["page"] else compare(told, what))]
+    if told.options["published"]:
+        told.take_up(what.cells())
+    published = told.kept(what.cells()) if told.options["page"] else compare(told, what)
+    rows = [described(row) for row in published]
     text = page(rows, list(RIVALS), list(OURS)) + (looks(told.out) if name == "held-out" else "")
     if told.options["quick"]:
         whole = told.out.with_name(name) / "rows.parquet"
         text += "\n\n" + quick_agreement(rows, read(whole) if whole.exists() else [], [*RIVALS, next(iter(OURS))])
     text = f"Written at commit {commit()}; the rules are in `examples/studies/comparison`.\n\n{text}"
-    told.publish(f"Comparison: the {name} suite", text, rows, figures(rows, list(RIVALS), list(OURS)))
+    told.publish(f"Comparison: the {name} suite", text, published, figures(rows, list(RIVALS), list(OURS)))
 
 
 if __name__ == "__main__":

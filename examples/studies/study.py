@@ -1,7 +1,8 @@
 """What every study does around its own question: run its cells once each, keep their rows, publish a page.
 
 A study is a list of cells, each a frozen dataclass, and a function that turns a cell into rows. Cells that were run
-before are read back, so an interrupted study goes on where it was.
+before are read back, so an interrupted study goes on where it was; one that asks for it takes up what its page
+publishes, too.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import torch
 HOME = Path(__file__).parent
 Row = dict[str, Any]
 C = TypeVar("C")
+CELL = "cell"  # column of published rows that tells which cell they are of
 Draw = Callable[[Any], None]  # on a matplotlib figure
 
 
@@ -59,12 +61,23 @@ class Study:
             for count, future in enumerate(as_completed(futures), 1):
                 _write(places[futures[future]], list(future.result()))
                 print(f"{count} of {len(missing)}: {futures[future]}", flush=True)
-        return [row for cell in told for row in read(places[cell])]
+        return self.kept(told)
 
     def kept(self, cells: Iterable[object]) -> list[Row]:
-        """The rows of those cells that were run, in the order of the cells."""
+        """The rows of those cells that were run, in the order of the cells; each tells its cell."""
         places = (self._place(cell) for cell in cells)
-        return [row for place in places if place.exists() for row in read(place)]
+        return [{**row, CELL: place.stem} for place in places if place.exists() for row in read(place)]
+
+    def take_up(self, cells: Iterable[object]) -> None:
+        """Keep those of the cells whose rows were published and that were not run here: a fresh clone goes on there."""
+        place = self.out / "rows.parquet"
+        published: dict[str, list[Row]] = {}
+        for row in read(place) if place.exists() else []:
+            published.setdefault(row.pop(CELL, None) or "", []).append(row)
+        (self.out / "cells").mkdir(parents=True, exist_ok=True)
+        for own in (self._place(cell) for cell in cells):
+            if own.stem in published and not own.exists():
+                _write(own, [_without_gaps(row) for row in published[own.stem]])
 
     def _place(self, cell: object) -> Path:
         return self.out / "cells" / f"{_digest(cell)}.parquet"
@@ -149,6 +162,11 @@ def read(place: Path) -> list[Row]:
 
 def _digest(cell: object) -> str:
     return hashlib.sha256(repr(cell).encode()).hexdigest()[:16]
+
+
+def _without_gaps(row: Row) -> Row:
+    """A row without the columns that only other cells' rows have."""
+    return {name: value for name, value in row.items() if value is not None}
 
 
 def _write(place: Path, rows: list[Row]) -> None:

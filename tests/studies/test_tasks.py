@@ -1,7 +1,8 @@
 """The tasks that all studies share, and the store of their rows."""
 
 import math
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -51,6 +52,21 @@ def test_a_cell_that_was_run_is_read_back(tmp_path):
     rows = study.rows(cells, squared)
     assert [row["square"] for row in rows] == [4, 9]
     assert study.rows(cells, refused) == rows
+
+
+def test_a_clone_takes_up_what_the_page_publishes(tmp_path):
+    study = Study("squares", tmp_path / "here", smoke=True, workers=1)
+    cells = [Cell(2), Cell(3)]
+    rows = study.rows(cells, squared)
+    study.publish("Squares", "", [*rows, {"root": 1.5, "cell": "of another study"}])
+    (tmp_path / "there").mkdir()
+    shutil.copy(tmp_path / "here" / "rows.parquet", tmp_path / "there")
+    clone = replace(study, out=tmp_path / "there")
+    assert clone.kept(cells) == []
+    clone.take_up(cells[:1])
+    assert clone.kept(cells) == rows[:1]
+    assert [row["square"] for row in clone.rows(cells, squared)] == [4, 9], "and what was not taken up is run"
+    replace(study, out=tmp_path / "nowhere").take_up(cells)
 
 
 def test_rows_of_different_kinds_keep_all_their_columns(tmp_path):
