@@ -289,9 +289,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
             fetch(experiment, folder, self.CKPT_FILE_TMPL.format("*"), _DISCRETE_FILE.format("*"))
             self.restore_from_dir(folder)
         self.check_resumed()
-        for trial in sorted(self.ledger.away):
-            record = self.ledger.trial(trial)
-            self.ledger.record(Errored(trial, record.attempt if record is not None else 0, lost=True))
+        self.ledger.extend(self.ledger.given_up())
 
     def _restore(self, path: Path, beside: Path) -> None:
         restored = recovered(path)

@@ -92,7 +92,7 @@ def begin(tmp_path):
 
 
 def rungs(scheduler):
-    view = scheduler.ledger.view(scheduler._ladder)
+    view = scheduler.ledger.view(scheduler._judge.ladder)
     return [view.population(k) for k in range(4)]
 
 
@@ -408,7 +408,7 @@ def test_a_ledger_tells_the_rulebook_it_was_written_by(begin):
     driver.add("a")
     driver.report("a", 1, 1.0)
     ledger = journal.read(journal.write(driver.scheduler.ledger))
-    assert Rulebook.settled(ledger) == driver.scheduler._rulebook
+    assert Rulebook.settled(ledger) == driver.scheduler._judge.rulebook
     assert [rule.name for rule in Rulebook.settled(ledger).rules] == ["rung", "nonfinite"]
     assert ledger.settled("sign/val_loss") == 1.0
 
@@ -432,7 +432,7 @@ def test_an_experiment_goes_on_by_the_rulebook_that_it_began_with(begin, caplog)
     again = begin(max_t=9, reduction_factor=5)
     again.add("b")
     again.report("b", 1, 2.0)
-    assert again.scheduler._ladder == Ladder(1, 3, 9)
+    assert again.scheduler._judge.ladder == Ladder(1, 3, 9)
     assert (
         "goes on with Ladder(grace=1, factor=3, top=9, parts=0), as it began; Ladder(grace=1, factor=5" in caplog.text
     )
@@ -490,7 +490,7 @@ def test_trials_that_do_not_forecast_are_forecast_at_rungs_only(begin):
 def test_the_ensemble_forecasts_a_decay():
     scheduler = GlocalScheduler("val_loss", "min")
     losses = [(step, 1.0 + 0.8**step) for step in range(20)]
-    mean, deviation = outlook(scheduler._forecaster, losses, 100)
+    mean, deviation = outlook(scheduler._judge.terms.forecaster, losses, 100)
     assert mean == pytest.approx(1.0, abs=0.05)
     assert deviation >= 0
 
