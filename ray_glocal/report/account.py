@@ -12,13 +12,12 @@ from typing import Any
 from ray_glocal.names import ACTION, COST_STEPS, FINAL_LOSS, HYPER, REASON, RULE, TRIAL, VAL_LOSS
 from ray_glocal.report import layout
 from ray_glocal.report.cost import Cost, cost_of
+from ray_glocal.report.ending import DONE, STOPPED
 from ray_glocal.report.experiment import Experiment, read
 from ray_glocal.report.failure import Failed, failures
 from ray_glocal.report.trial import ERROR_FILE, Row, Run, kind_of, number
 from ray_glocal.scheduling.decision import FINISHED, Action
 
-_ENDINGS = {"completed": "done", "errored": "failed", "lost": "lost", "live": "running", "retrying": "retrying"}
-_TUNES = {"TERMINATED": "done", "ERROR": "failed", "RUNNING": "running", "PENDING": "waiting", "PAUSED": "paused"}
 GOING = ("running", "waiting", "paused", "retrying")  # statuses of trials whose driver lives, for all that it wrote
 _SILENCE = 600.0  # seconds without a result, and
 _PERIODS = 10  # times as long as any result took, after which that is doubted
@@ -312,11 +311,9 @@ def _stopped(row: Row) -> bool:
 
 
 def _status(run: Run, *, early: bool) -> str:
-    """How a trial ended: Tune's own word where it has one, for the ledger may be older than the end."""
-    if run.failed:
-        return "failed"
-    told = _TUNES.get(run.status) or _ENDINGS.get(run.record.status if run.record else "", "unknown")
-    return "early" if told == "done" and early else told
+    """How a trial ended; one that was stopped before it reported anything counts as done."""
+    told = DONE if run.ending == STOPPED else run.ending
+    return "early" if told == DONE and early else told
 
 
 def _foretold(trial: Trial) -> str:
