@@ -61,7 +61,7 @@ class Course:
         self.outline = Outline(self.factors)
         self.guard = Guard(settings)
         self.averages = Averages(problem)
-        self.lowest = math.inf  # validation loss of a whole pass at the session's averaged weights
+        self.lowest = math.inf  # loss of a whole pass at the session's averaged weights, on any path
         self.train_losses: list[Tensor] = []
         self.forget: Callable[[], None] = lambda: None  # what was seen on a path that is given up
 
