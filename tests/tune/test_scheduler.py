@@ -22,6 +22,8 @@ from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import Reported
 from ray_glocal.scheduling.rules import Rung
 from ray_glocal.scheduling.rungs import Ladder
+from ray_glocal.session.pacing.budget import reports_every
+from ray_glocal.session.pacing.tuning import COMPARED, THIRDS
 from ray_glocal.tune import GlocalScheduler, GlocalSearch
 from ray_glocal.tune.outlook import outlook
 from ray_glocal.tune.reading import Reading, finite, flat_config, number
@@ -401,6 +403,22 @@ def test_the_grace_period_is_settled_at_the_first_result(begin, options, result,
     driver.add("a")
     driver.report("a", 1, 1.0, **result)
     assert driver.scheduler.ledger.settled("grace_period") == grace
+
+
+@pytest.mark.parametrize("total", [300, 1200])
+def test_sessions_report_where_the_scheduler_compares_them(begin, total):
+    driver = begin(grace_period=None)
+    driver.add("a")
+    driver.report("a", 1, 1.0, total_steps=total)
+    ladder = Rulebook.settled(driver.scheduler.ledger).ladder
+    rungs = range(ladder.rung(ladder.parts) + 1)
+    assert [ladder.parts / ladder.milestone(rung) for rung in rungs] == [COMPARED, THIRDS]
+    period = reports_every(0.1, 128, 5 / 3, total)
+    steps = range(period, total + 1, period)
+    reached = [ladder.rung(ladder.clock(Reported("a", step, 1.0, total=total))) for step in steps]
+    for rung in rungs:
+        first = steps[reached.index(rung)]
+        assert first == pytest.approx(total * ladder.milestone(rung) / ladder.parts, abs=9), "no report stands near it"
 
 
 def test_a_ledger_tells_the_rulebook_it_was_written_by(begin):
