@@ -23,7 +23,7 @@ FACTS = {
         koopman/window.py: _STILL
         schedule/options.py: _CLOSE
         session/bounds.py: SAME
-        session/first_order/adaptation.py: SAME
+        session/first_order/repeats.py: SAME
         validation/trust.py: ROUNDING
     """,
     "keeps a quotient, a power or an infinity within what a number holds": """

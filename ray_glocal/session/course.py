@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from ray_glocal.hypergradient import Problem
@@ -145,10 +143,6 @@ class Course:
         if back_to > (rows[-1].step if rows else 0):
             told = f"stood here up to step {back_to}, to whose weights training goes back"
             self.trace.append(standing_rows(self.step_count, self.problem, self.values, HOLD, told))
-
-    def shifted(self, exponents: np.ndarray) -> Values:
-        """The present values with each entry's coordinate moved, shape [q]; within their bounds."""
-        return self.problem.to_values(self.problem.to_line(self.values) + torch.from_numpy(exponents))
 
     def as_plain(self) -> dict[str, Any]:
         """Where training stands, as plain data."""
