@@ -62,7 +62,7 @@ FACTS = {
         session/pacing/cost.py: FORWARD REPLAY HESSIAN_PRODUCT
     """,
     "seconds that somebody waits for a machine": """
-        report/account.py: _SILENCE
+        report/notes.py: _SILENCE
         report/statusline.py: _REFRESH
         simulate/_compat.py: PATIENCE
         tune/deadline.py: _MARGIN

@@ -5,8 +5,9 @@ from __future__ import annotations
 from ray_glocal.scheduling.ledger import Record
 
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
-TUNES = {"TERMINATED": DONE, "ERROR": FAILED, "RUNNING": "running", "PENDING": "waiting", "PAUSED": "paused"}
-LEDGERS = {"completed": DONE, "errored": FAILED, "lost": "lost", "live": "running", "retrying": "retrying"}
+GOING = ("running", "waiting", "paused", "retrying")  # of trials whose driver lives, for all that it wrote
+_TUNES = {"TERMINATED": DONE, "ERROR": FAILED, "RUNNING": "running", "PENDING": "waiting", "PAUSED": "paused"}
+_LEDGERS = {"completed": DONE, "errored": FAILED, "lost": "lost", "live": "running", "retrying": "retrying"}
 
 
 def ending(record: Record | None, status: str, *, results: bool, error: bool) -> str:
@@ -26,9 +27,9 @@ def ending(record: Record | None, status: str, *, results: bool, error: bool) ->
         "unknown".
     """
     known = record.status if record is not None else ""
-    told = TUNES.get(status) or LEDGERS.get(known, "unknown")
+    told = _TUNES.get(status) or _LEDGERS.get(known, "unknown")
     if status != "TERMINATED":
         return told
-    if LEDGERS.get(known) == FAILED or (error and not results):
+    if known == "errored" or (error and not results):
         return FAILED
     return DONE if results else STOPPED
