@@ -23,7 +23,7 @@ FACTS = {
         koopman/window.py: _STILL
         schedule/options.py: _CLOSE
         session/bounds.py: SAME
-        session/first_order/adaptation.py: SAME
+        session/first_order/repeats.py: SAME
         validation/trust.py: ROUNDING
     """,
     "keeps a quotient, a power or an infinity within what a number holds": """
@@ -62,7 +62,7 @@ FACTS = {
         session/pacing/cost.py: FORWARD REPLAY HESSIAN_PRODUCT
     """,
     "seconds that somebody waits for a machine": """
-        report/account.py: _SILENCE
+        report/notes.py: _SILENCE
         report/statusline.py: _REFRESH
         simulate/_compat.py: PATIENCE
         tune/deadline.py: _MARGIN

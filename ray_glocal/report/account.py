@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ray_glocal.names import ACTION, COST_STEPS, FINAL_LOSS, HYPER, REASON, RULE, TRIAL, VAL_LOSS
+from ray_glocal.names import ACTION, FINAL_LOSS, HYPER, REASON, RULE, TRIAL, VAL_LOSS
 from ray_glocal.report import layout
 from ray_glocal.report.cost import Cost, cost_of
+from ray_glocal.report.ending import DONE, GOING, STOPPED
 from ray_glocal.report.experiment import Experiment, read
 from ray_glocal.report.failure import Failed, failures
+from ray_glocal.report.notes import gaps, silence
 from ray_glocal.report.trial import ERROR_FILE, Row, Run, kind_of, number
 from ray_glocal.scheduling.decision import FINISHED, Action
 
-_ENDINGS = {"completed": "done", "errored": "failed", "lost": "lost", "live": "running", "retrying": "retrying"}
-_TUNES = {"TERMINATED": "done", "ERROR": "failed", "RUNNING": "running", "PENDING": "waiting", "PAUSED": "paused"}
-GOING = ("running", "waiting", "paused", "retrying")  # statuses of trials whose driver lives, for all that it wrote
-_SILENCE = 600.0  # seconds without a result, and
-_PERIODS = 10  # times as long as any result took, after which that is doubted
 _TEST = "test_"
 _SHOWN = 40  # trials in the text
 _NAMED = 4  # trials that a warning names
@@ -242,7 +238,7 @@ def summarised(experiment: Experiment) -> Summary:
     ordered = sorted(runs, key=lambda run: rank[run.id])
     verdicts = _verdicts(experiment)
     trials = tuple(_trial(run, experiment, names, longest, verdicts.get(run.id)) for run in ordered)
-    cost, silence = cost_of(runs), _silence(runs, trials)
+    cost, going = cost_of(runs), sum(trial.status in GOING for trial in trials)
     leads = bool(ordered) and math.isfinite(rank[ordered[0].id])
     return Summary(
         name=experiment.name,
@@ -259,7 +255,7 @@ def summarised(experiment: Experiment) -> Summary:
         failed=failures(ordered),
         cost=cost,
         warnings=_warnings(ordered),
-        notes=(*silence, *_notes(experiment, counted=cost.counted)),
+        notes=(*silence(runs, going), *gaps(experiment, counted=cost.counted)),
     )
 
 
@@ -312,11 +308,9 @@ def _stopped(row: Row) -> bool:
 
 
 def _status(run: Run, *, early: bool) -> str:
-    """How a trial ended: Tune's own word where it has one, for the ledger may be older than the end."""
-    if run.failed:
-        return "failed"
-    told = _TUNES.get(run.status) or _ENDINGS.get(run.record.status if run.record else "", "unknown")
-    return "early" if told == "done" and early else told
+    """How a trial ended; one that was stopped before it reported anything counts as done."""
+    told = DONE if run.ending == STOPPED else run.ending
+    return "early" if told == DONE and early else told
 
 
 def _foretold(trial: Trial) -> str:
@@ -368,41 +362,6 @@ def _trials(ids: Sequence[str]) -> str:
     rest = len(ids) - _NAMED
     named = ", ".join(ids[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
     return f"{'trial' if len(ids) == 1 else 'trials'} {named}"
-
-
-def _silence(runs: Sequence[Run], trials: Sequence[Trial]) -> tuple[str, ...]:
-    """That nothing has come for long although trials go on: a driver that is killed says nothing of it."""
-    going = sum(trial.status in GOING for trial in trials)
-    last = max((number(row, "timestamp") or 0.0 for run in runs for row in run.rows[-1:]), default=0.0)
-    longest = max((number(row, "time_this_iter_s") or 0.0 for run in runs for row in run.rows), default=0.0)
-    quiet = time.time() - last
-    if not going or not last or quiet < max(_SILENCE, _PERIODS * longest):
-        return ()
-    told = "1 trial counts" if going == 1 else f"{going} trials count"
-    return (
-        f"{told} as going on, and the last result came {quiet / 60:,.0f} minutes ago. If the driver has died, "
-        "tune.Tuner.restore(path, trainable) goes on from here.",
-    )
-
-
-def _notes(experiment: Experiment, *, counted: bool) -> list[str]:
-    notes = []
-    if not experiment.scheduled and any(run.rows for run in experiment.runs):
-        notes.append(
-            "no GlocalScheduler judged these trials, so forecasts and the reasons for ending a trial are not recorded; "
-            '"early" is a trial that ended before the longest one.'
-        )
-    if experiment.ledger is not None and experiment.ledger.torn:
-        notes.append(experiment.ledger.torn)
-    if not counted and any(run.rows for run in experiment.runs):
-        notes.append(
-            f"not every trial counts its inner-step equivalents ({COST_STEPS}); there, reported steps are counted, "
-            "and validation is not in them."
-        )
-    clocks = {run.clock for run in experiment.runs if run.rows}
-    if "training_iteration" in clocks:
-        notes.append("trials that report no `step` are measured in training iterations.")
-    return notes
 
 
 def _value(value: Any) -> str:

@@ -17,6 +17,7 @@ from ray import tune
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.names import ROLLBACKS, VAL_LOSS
+from ray_glocal.report.ending import ending
 from ray_glocal.report.failure import cause
 from ray_glocal.report.layout import shown
 from ray_glocal.report.statusline import StatusLine
@@ -160,12 +161,11 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
         return f"{self._elapsed()}  {told} of {total} trials{best}"
 
     def _ending(self, trial: Any, record: Record | None) -> str:
-        """How a trial has ended; where an error ends the whole experiment, Tune ends all as if they were done."""
         if record is not None and record.pruned:
             return "pruned"
-        if self._last.get(trial.trial_id) or getattr(trial, "last_result", None):
-            return "done"
-        return "failed" if trial.error_file else "stopped"
+        results = bool(self._last.get(trial.trial_id) or getattr(trial, "last_result", None))
+        error = not results and bool(trial.error_file)  # which Ray looks up on the disk
+        return ending(record, trial.status, results=results, error=error)
 
     def _aim(self, trial: Any) -> Reading:
         """How results are read: as the user said, or as the scheduler does."""

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from ray_glocal.names import AT_BOUND, STEP, WARNING
+from ray_glocal.report.ending import FAILED, ending
 from ray_glocal.report.folder import Folder
 from ray_glocal.scheduling.ledger import Record
 
@@ -66,11 +67,13 @@ class Run:
 
     @property
     def failed(self) -> bool:
-        """Whether an error ended it; where one ended the whole experiment, Tune says that its trials are done."""
-        if self.status != "TERMINATED":
-            return self.status == "ERROR"
-        known = self.record is not None and self.record.status == "errored"
-        return known or (bool(self.error) and not self.rows)
+        """Whether an error ended it."""
+        return self.ending == FAILED
+
+    @property
+    def ending(self) -> str:
+        """How it ended, whether pruned or not; see `ray_glocal.report.ending`."""
+        return ending(self.record, self.status, results=bool(self.rows), error=bool(self.error))
 
     @cached_property
     def clock(self) -> str:

@@ -127,6 +127,10 @@ class Ledger:
         """Trials that were live in a restored ledger and that nobody has told of since."""
         return frozenset(self._away)
 
+    def given_up(self) -> tuple[Errored, ...]:
+        """The ends of those that are away, for whoever knows that they will not come back."""
+        return tuple(Errored(trial, self._trials[trial].attempt, lost=True) for trial in sorted(self._away))
+
     @property
     def events(self) -> tuple[Event, ...]:
         """All events, oldest first."""

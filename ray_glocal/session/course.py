@@ -1,11 +1,10 @@
 """The course of a training: where it stands, and how it is led elsewhere."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from ray_glocal.hypergradient import Problem
@@ -60,7 +59,7 @@ class Course:
         self.outline = Outline(self.factors)
         self.guard = Guard(settings)
         self.averages = Averages(problem)
-        self.lowest = math.inf  # validation loss of a whole pass at the session's averaged weights
+        self.lowest = math.inf  # loss of a whole pass at the session's averaged weights, on any path
         self.train_losses: list[Tensor] = []
         self.forget: Callable[[], None] = lambda: None  # what was seen on a path that is given up
 
@@ -80,11 +79,15 @@ class Course:
         self.values = values or self.values
         self.schedule.apply()
 
+    def loss(self, *, theirs: bool = False) -> float:
+        """Validation loss of a whole pass at the weights that train, or at the user's own average of them."""
+        self.meter.cost.extra_steps += report_steps(self.validation.count)
+        return self.validation.mean(lambda batches: self.problem.mean_val_loss(batches, self.values, averaged=theirs))
+
     def averaged_loss(self) -> float:
         """Validation loss of a whole pass at the session's averaged weights."""
-        self.meter.cost.extra_steps += report_steps(self.validation.count)
         with self.averages.applied():
-            loss = self.validation.mean(lambda batches: self.problem.mean_val_loss(batches, self.values))
+            loss = self.loss()
         self.lowest = min(self.lowest, loss)  # which NaN leaves as it is
         return loss
 
@@ -141,6 +144,20 @@ class Course:
             told = f"stood here up to step {back_to}, to whose weights training goes back"
             self.trace.append(standing_rows(self.step_count, self.problem, self.values, HOLD, told))
 
-    def shifted(self, exponents: np.ndarray) -> Values:
-        """The present values with each entry's coordinate moved, shape [q]; within their bounds."""
-        return self.problem.to_values(self.problem.to_line(self.values) + torch.from_numpy(exponents))
+    def as_plain(self) -> dict[str, Any]:
+        """Where training stands, as plain data."""
+        return {
+            "step": self.step_count,
+            "began": self.began,
+            "inherited": self.inherited,
+            "values": dict(self.values),
+            "lowest": self.lowest,
+            "train_losses": list(self.train_losses),
+        }
+
+    def load_plain(self, plain: Mapping[str, Any]) -> None:
+        """Inverse of `as_plain`."""
+        device = self.problem.parameters[0].device
+        self.step_count, self.values = plain["step"], plain["values"]
+        self.began, self.inherited, self.lowest = plain["began"], plain["inherited"], plain["lowest"]
+        self.train_losses = [loss.to(device) for loss in plain["train_losses"]]

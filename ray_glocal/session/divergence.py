@@ -133,7 +133,7 @@ class Guard:
         self.learned = False  # whether any good point was clearly better than the first
         self.rollbacks = 0
         self.strikes = 0  # windows in a row that ended well above the last good point
-        self.lowest = math.inf  # validation loss of the good points on the present path
+        self.lowest = math.inf  # loss of the good states on the present path, each of a window's few batches
 
     def settle(self) -> None:
         """Forget where training began: whoever never goes back there need not keep it."""
@@ -192,8 +192,8 @@ class Guard:
         return f"the validation loss, {loss:.3g}, has stayed above {self.good.loss:.3g} for {self.strikes} windows"
 
     def worth_keeping(self, loss: float) -> bool:
-        """Whether a window ended in a state that is worth going back to: near the best so far."""
-        return self.good is None or loss <= min(changed_by(self.good.loss, NEAR), changed_by(self.lowest, STALL))
+        """Whether a window ended in a state that is worth going back to: near the last good one."""
+        return self.good is None or worth_keeping(loss, self.good.loss, self.lowest, STALL)
 
     def exploded(self, local: Array, loss: float) -> str:
         """The sentence that says a window's hypergradient has exploded: training stands beyond the edge of stability.
@@ -335,6 +335,18 @@ def weight_decays(problem: Problem, values: Values) -> list[Hyperparameter]:
     """Those that are adapted, and not at their lower bounds yet."""
     bound = [b.hyperparameter for b in problem.bindings if b.field == "weight_decay"]
     return [hyper for hyper in bound if bool((values[hyper.name] > max(hyper.lower, 0.0)).any())]
+
+
+def worth_keeping(loss: float, level: float, lowest: float, above: float) -> bool:
+    """Whether a state is worth going back to: near a level, which has not crept far up from the lowest loss either.
+
+    Args:
+        loss: At the state.
+        level: Loss lately.
+        lowest: Loss so far.
+        above: Share of the lowest loss that a state may lie above it.
+    """
+    return loss <= min(changed_by(level, NEAR), changed_by(lowest, above))
 
 
 def _numbers(losses: Sequence[Tensor]) -> list[float]:

@@ -29,7 +29,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.names import SESSION_FILE
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.session.state.checkpoint import RESUME
-from ray_glocal.tune._compat import Trial, drop_superseded, last_checkpoint, latest_of
+from ray_glocal.tune._compat import Trial, checkpoints_kept, drop_superseded, last_checkpoint, latest_of
 from ray_glocal.tune.snapshots import Moment, Snapshots
 from ray_glocal.tune.storage import UNREADABLE
 
@@ -53,6 +53,22 @@ def check_kind(checkpoints: str) -> None:
     if checkpoints not in KINDS:
         remedy = "Numbers of checkpoints are for tune.CheckpointConfig(num_to_keep=...), which then decides alone."
         raise ArgumentError("checkpoints", "be 'needed' or 'all'", checkpoints, remedy)
+
+
+def check_handing_down(trial: Trial) -> None:
+    """Complain where Tune keeps so few checkpoints that descendants may lose the one that they start from.
+
+    Raises:
+        ArgumentError: `num_to_keep` is less than 3.
+    """
+    kept = checkpoints_kept(trial)
+    if kept is not None and kept <= 2:
+        rule = "be None or at least 3 while weights are handed down"
+        remedy = (
+            "A trial that is resumed after a failure would delete the checkpoint that its descendants start from. "
+            "Set CheckpointConfig(num_to_keep=3) or more, or GlocalSearch(..., weights=False)."
+        )
+        raise ArgumentError("num_to_keep", rule, kept, remedy)
 
 
 def resumable(checkpoint: Checkpoint) -> bool:

@@ -7,10 +7,10 @@ wrong with the configuration is said at the first hook of all, before any comput
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -20,40 +20,33 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Forecaster
 from ray_glocal.koopman import forecaster as named_forecaster
-from ray_glocal.names import DECISIONS_FILE, TOTAL_STEPS
+from ray_glocal.names import DECISIONS_FILE
 from ray_glocal.scheduling import journal
-from ray_glocal.scheduling.attained import Lowest
-from ray_glocal.scheduling.decision import Decision
-from ray_glocal.scheduling.event import FORGOTTEN, Added, Completed, Errored, Reported, Settled
-from ray_glocal.scheduling.ledger import Event, Ledger
+from ray_glocal.scheduling.event import FORGOTTEN, Added, Completed, Errored
+from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.scheduling.rules import Rule
-from ray_glocal.scheduling.rungs import PARTS, Ladder
 from ray_glocal.tune import decisions as table
 from ray_glocal.tune._compat import (
-    TRAINING_ITERATION,
     Trial,
     checkpoints_kept,
     checkpoints_scored,
     experiment_folder,
     hand_down,
     last_result,
-    leave_lost_checkpoint,
     search_is_finished,
     waiting,
     wrapped_searcher,
 )
+from ray_glocal.tune.agreement import Agreement
 from ray_glocal.tune.ancestry import address
-from ray_glocal.tune.ledger_file import LedgerFile
-from ray_glocal.tune.outlook import outlook
+from ray_glocal.tune.judge import Judge
+from ray_glocal.tune.memory import Memory
 from ray_glocal.tune.preflight import check_for
-from ray_glocal.tune.reading import Reading, agreed, check_mode, finite, flat_config
-from ray_glocal.tune.retention import Retention, check_kind, resumable
-from ray_glocal.tune.rulebook import Rulebook
-from ray_glocal.tune.search import GlocalSearch
-from ray_glocal.tune.tuning import RUNGS_BELOW_TOP
+from ray_glocal.tune.reading import Reading, check_mode, flat_config
+from ray_glocal.tune.resumption import leave_for_what_is_left
+from ray_glocal.tune.retention import Retention, check_handing_down, check_kind
+from ray_glocal.tune.terms import Terms
 from ray_glocal.tune.unread import check_read
-
-SIGN = "sign/"  # settings that tell which metric is optimised, and what turns it into a loss: 1 or -1
 
 logger = logging.getLogger(__name__)
 
@@ -124,34 +117,33 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
     ) -> None:
         super().__init__()
         check_kind(checkpoints)
-        if max_t is not None and not max_t > 0:
-            raise ArgumentError("max_t", "be positive", max_t, "Leave it out to let the trainable end by itself.")
         if mode is not None:
             check_mode(mode, metric or "")
-        Rulebook.of(grace_period or 1, reduction_factor, max_t, rules)  # complain now, not in a hook
-        self._grace, self._factor, self._max_t = grace_period, reduction_factor, max_t
-        self._rule_names = tuple(rules)
-        self._forecaster = named_forecaster(forecaster) if isinstance(forecaster, str) else forecaster
-        self._time_attr, self._forecast_of, self._preflight = time_attr, forecast_of, preflight
-        self._checkpoints, self._bounds = checkpoints, bounds
+        chosen = named_forecaster(forecaster) if isinstance(forecaster, str) else forecaster
+        self._memory = Memory()
+        self._judge = Judge(Terms(grace_period, reduction_factor, max_t, tuple(rules), chosen, time_attr), self._memory)
+        self._told = time_attr, forecast_of, bounds
+        self._checkpoints, self._preflight = checkpoints, preflight
         self._retention: Retention | None = None  # none before an experiment begins, or where all are kept
-        self._stop: dict[str, Any] = {}  # Tune's own stopping criterion
-        self._rulebook: Rulebook | None = None
         self._folder: Path | None = None
-        self._file: LedgerFile | None = None  # none before an experiment begins, or where the searcher saves the ledger
         self._gathering = False  # whether an experiment has begun of which Tune may still name trials that it restores
         self._tabled = 0  # decisions already in the table's file
         self._running: dict[str, Trial] = {}
         self._order: dict[str, int] = {}  # places in Tune's list of trials: one that comes again goes to its end
         self._added = 0
-        self._metrics_seen: dict[str, frozenset[str]] = {}
-        self._metric: str | None = None
-        self._mode: str | None = None
-        self.reading: Reading | None = None
-        self.ledger = Ledger()
-        self._search: GlocalSearch | None = None
-        self._find_search(search)
-        self._agree(metric, mode)
+        self._agreement = Agreement(self._memory)
+        self._agreement.find(search)
+        self._agreement.take(metric, mode)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The memory of the experiment."""
+        return self._memory.ledger
+
+    @property
+    def reading(self) -> Reading | None:
+        """How results are read; None before somebody has said which metric counts."""
+        return self._judge.reading
 
     def __getstate__(self) -> dict[str, Any]:
         """Without Tune's trials and who removes their checkpoints, which belong to the experiment at work."""
@@ -165,35 +157,18 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         Raises:
             ArgumentError: `metric` or `mode` contradict the scheduler's or the searcher's own.
         """
-        self._agree(metric, mode)
+        self._agreement.take(metric, mode)
         stop = spec.get("stop")
-        self._stop = dict(stop) if isinstance(stop, dict) else {}
-        if self._metric and self._mode:
+        self._judge.terms = replace(self._judge.terms, stop=dict(stop) if isinstance(stop, dict) else {})
+        if self._agreement.complete:
             self._read_results()
         return True
 
-    def _agree(self, metric: str | None, mode: str | None) -> None:
-        search = self._search
-        for told in (metric, search.metric if search else None):
-            self._metric = agreed("metric", self._metric, told)
-        for told in (mode, search.mode if search else None):
-            self._mode = agreed("mode", self._mode, told)
-
     def _read_results(self) -> None:
         """Fix how results are read, for the searcher too; complain where nobody has said which metric counts."""
-        slopes = self._search.ordinal if self._search is not None else ()
-        told = self._time_attr, self._forecast_of, slopes, self._bounds
-        self.reading = Reading(self._metric or "", self._mode or "", *told)
-        if self._search is not None:
-            self._search.link(self.reading, self._end_stopped)
-
-    def _find_search(self, search: object) -> None:
-        found = wrapped_searcher(search)
-        if isinstance(found, GlocalSearch):
-            self._search, self.ledger, self._file = found, found.ledger, None
-        elif search is not None:
-            remedy = "Leave it out beside another searcher; the scheduler then keeps its own memory."
-            raise ArgumentError("search", "be a GlocalSearch", search, remedy)
+        reading = self._judge.reading = self._agreement.reading(*self._told)
+        if self._agreement.search is not None:
+            self._agreement.search.link(reading, self._end_stopped)
 
     def _begin(self, controller: Any, trial: Trial) -> None:
         """Once per experiment, at its first trial.
@@ -202,45 +177,23 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
             ArgumentError: No metric or no mode anywhere, too few checkpoints are kept to hand down weights, or `search`
                 is not the searcher that proposes the trials.
         """
-        self._meet(wrapped_searcher(controller.search_alg))
+        self._agreement.meet(wrapped_searcher(controller.search_alg))
         self._read_results()
-        self._check_checkpoints(trial)
+        search = self._agreement.search
+        if search is not None and search.weights:
+            check_handing_down(trial)
         self._folder = Path(experiment_folder(trial))
         _AT_WORK[experiment_folder(trial)] = self
-        self._rulebook, self._tabled, self._gathering, self._running = None, 0, True, {}
+        self._judge.rulebook, self._tabled, self._gathering, self._running = None, 0, True, {}
         chosen = self._checkpoints == "all" or checkpoints_kept(trial) is not None or checkpoints_scored(trial)
         self._retention = None if chosen else Retention(controller, self.ledger)
         self._order = {}
-        if self._search is None:
-            # Nothing is known of an experiment that begins, for the scheduler may have served another.
-            self._file = LedgerFile(self._folder)
-            self.ledger.replace(self._file.load())
-            if len(self.ledger):
-                self._file.append(self.ledger)  # whole again
-
-    def _meet(self, running: object) -> None:
-        """Share the ledger of the searcher that really runs, which may be a copy of the one that was named."""
-        if isinstance(running, GlocalSearch):
-            if running is not self._search:
-                self._find_search(running)
-                self._agree(None, None)
-        elif self._search is not None:
-            remedy = "Pass the same object as `search_alg`, or leave `search` out."
-            raise ArgumentError("search", "be the searcher that proposes the trials", running, remedy)
-
-    def _check_checkpoints(self, trial: Trial) -> None:
-        kept = checkpoints_kept(trial)
-        if self._search is not None and self._search.weights and kept is not None and kept <= 2:
-            rule = "be None or at least 3 while weights are handed down"
-            remedy = (
-                "A trial that is resumed after a failure would delete the checkpoint that its descendants start from. "
-                "Set CheckpointConfig(num_to_keep=3) or more, or GlocalSearch(..., weights=False)."
-            )
-            raise ArgumentError("num_to_keep", rule, kept, remedy)
+        if search is None:
+            self._memory.begin(self._folder)
 
     def _check_ground(self) -> None:
-        if self._search is not None:
-            self._search.check_resumed()
+        if self._agreement.search is not None:
+            self._agreement.search.check_resumed()
         first = next(iter(self._running.values()), None)
         if self._preflight and first is not None:
             check_for(first)
@@ -257,26 +210,27 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         record = self.ledger.trial(trial.trial_id)
         over = trial.status in (Trial.TERMINATED, Trial.ERROR)
         if record is None:
-            self._record(self._met(trial))
+            self._memory.record(self._met(trial))
         elif record.status != "live" and not over:
-            self._record(Added(trial.trial_id, record.added.config, record.attempt + 1))
+            self._memory.record(Added(trial.trial_id, record.added.config, record.attempt + 1))
         if over:
             if trial.status == Trial.TERMINATED and (record is None or record.running):
                 # The memory is older than the experiment. The end of a failed trial is no result of its configuration.
-                self._record_last(trial, last_result(trial))
+                self._judge.note(trial.trial_id, last_result(trial))
             self._end(trial, error=trial.status == Trial.ERROR)
         else:
             self._running[trial.trial_id] = trial
-            self._leave_lost_checkpoint(trial)
+            leave_for_what_is_left(trial)
             self._hand_down(trial)
         self._retain(trial, over=trial.status == Trial.TERMINATED)
 
     def _met(self, trial: Trial) -> Added:
         """A trial that the memory does not know: somebody else's, a repetition, or one whose proposal is lost."""
-        if self._search is None:
+        search = self._agreement.search
+        if search is None:
             return Added(trial.trial_id, flat_config(trial.config))
         forgotten = Added(trial.trial_id, flat_config(trial.config), origin=FORGOTTEN if self._gathering else "")
-        return (None if self._gathering else self._search.repeated(trial.trial_id, trial.config)) or forgotten
+        return (None if self._gathering else search.repeated(trial.trial_id, trial.config)) or forgotten
 
     def _hand_down(self, trial: Trial) -> None:
         """Let the trial's worker know whose weights it starts from."""
@@ -305,15 +259,15 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """STOP where a rule says so, CONTINUE otherwise."""
         self._retain(trial)
-        decision = self._judge(trial.trial_id, result)
+        decision = self._judge.answer(trial.trial_id, result)
         stops = decision is not None and decision.stops
         # Tune compares with `is`, so the class constants themselves go back.
         return TrialScheduler.STOP if stops else TrialScheduler.CONTINUE  # type: ignore[no-any-return]
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Record the end of a trial, with its last result: a stopper may have kept that from `on_trial_result`."""
-        self._record_last(trial, result)
-        self._warn_of_missing_metric(trial.trial_id)
+        self._judge.note(trial.trial_id, result)
+        self._judge.say_unread(trial.trial_id)
         self._end(trial, error=False)
         self._retain(trial, over=True)
         self._write_table_when_idle(tune_controller)
@@ -340,7 +294,11 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         """One line on where the experiment stands."""
         pruned = sum(record.pruned for record in self.ledger.trials.values())
         best = self.ledger.best()
-        leader = f", best forecast {self._shown(best)} ({best})" if best else ""
+        record = None if best is None else self.ledger.trial(best)
+        sign = self.reading.sign if self.reading is not None else 1.0
+        leader = ""
+        if record is not None and record.latest is not None:
+            leader = f", best forecast {sign * record.latest.final:.6g} ({best})"
         return f"GlocalScheduler: {len(self.ledger.live)} live, {pruned} pruned of {len(self.ledger.trials)}{leader}"
 
     # What the user may ask for.
@@ -375,74 +333,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         """
         self.ledger.replace(journal.read(Path(checkpoint_path).read_text(encoding="utf-8")))
 
-    # From results to decisions.
-
-    def _judge(self, trial: str, result: dict[str, Any]) -> Decision | None:
-        report = self._report(trial, result)
-        if report is None:
-            return None
-        rulebook = self._rulebook = self._rulebook or self._settle(result)
-        report = self._plausible(self._forecast(report, result))
-        self._record(report)
-        decision = rulebook.answer(self.ledger, report)
-        if decision is not None and self._record(decision) and decision.prunes:
-            assert self.reading is not None
-            logger.info("Trial %s is pruned. %s", trial, self.reading.told(decision.reason))
-        return decision
-
-    def _report(self, trial: str, result: dict[str, Any]) -> Reported | None:
-        report = self.reading.report(trial, result) if self.reading is not None else None
-        if report is None:
-            self._metrics_seen.setdefault(trial, frozenset(result))
-            return None
-        return report if report.total is None else dataclasses.replace(report, total=self._end_of_training(result))
-
-    @property
-    def _ladder(self) -> Ladder | None:
-        return None if self._rulebook is None else self._rulebook.ladder
-
-    def _settle(self, result: dict[str, Any]) -> Rulebook:
-        """Fix the rulebook at the first result: it may depend on `total_steps`, and must outlive a restore."""
-        parts = PARTS if self._grace is None and finite(result.get(TOTAL_STEPS)) is not None else 0
-        end = parts or self._end_of_training(result) or 0
-        grace = self._grace or max(1, int(end // self._factor**RUNGS_BELOW_TOP))
-        wanted = Rulebook.of(grace, self._factor, self._max_t, self._rule_names, parts)
-        for setting in wanted.settings():
-            self._record(setting)
-        if self.reading is not None:
-            self._record(Settled(SIGN + self.reading.metric, self.reading.sign))
-        settled = Rulebook.settled(self.ledger, self._rule_names)
-        if settled != wanted:
-            logger.warning(
-                "The experiment goes on with %s, as it began; %s is not used.", settled.ladder, wanted.ladder
-            )
-        return settled
-
-    def _end_of_training(self, result: dict[str, Any]) -> float | None:
-        clock = self._time_attr if self._time_attr in result else TRAINING_ITERATION
-        ends = (self._max_t, finite(self._stop.get(clock)), finite(result.get(TOTAL_STEPS)))
-        return min((end for end in ends if end is not None), default=None)
-
-    def _forecast(self, report: Reported, result: dict[str, Any]) -> Reported:
-        """The report with a forecast of our own where it has none and stands on a new rung: forecasts cost time."""
-        record, ladder = self.ledger.trial(report.trial), self._ladder
-        if report.mean is not None or not report.finite or record is None or ladder is None:
-            return report
-        rung = ladder.rung(ladder.clock(report))
-        if rung < 0 or (record.latest is not None and rung <= ladder.rung(ladder.clock(record.latest))):
-            return report
-        # Where nobody says when training ends, trials are compared by what they will have reached at the next rung.
-        target = self._end_of_training(result) or ladder.milestone(rung + 1)
-        mean, deviation = outlook(self._forecaster, [*record.losses, (report.step, report.loss)], target)
-        return dataclasses.replace(report, mean=mean, deviation=deviation)
-
-    def _plausible(self, report: Reported) -> Reported:
-        """The report with a forecast of what can be: within the metric's range, and near what anybody has reached."""
-        if report.mean is None or self.reading is None:
-            return report
-        least = self.ledger.view(Lowest()).least(report.loss, report.deviation)
-        mean = max(self.reading.possible(report.mean, report.loss), least)
-        return report if mean == report.mean else dataclasses.replace(report, mean=mean)
+    # Ends.
 
     def _give_up_lost(self) -> None:
         """End what Tune did not bring back: a driver may die with a memory on disk that is newer than Tune's own.
@@ -452,9 +343,8 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         away = sorted(self.ledger.away)
         if away:
             logger.warning("Tune has lost the trials %s with its last snapshot; they are given up.", away)
-        for trial in away:
-            record = self.ledger.trial(trial)
-            self._record(Errored(trial, record.attempt if record is not None else 0, lost=True))
+        for end in self.ledger.given_up():
+            self._memory.record(end)
 
     def _end_stopped(self) -> None:
         """End what a stopper has ended together with the experiment: Tune tells neither scheduler nor searcher.
@@ -463,15 +353,10 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         """
         over = [t for t in self._running.values() if t.status in (Trial.TERMINATED, Trial.ERROR)]
         for trial in over:
-            self._record_last(trial, last_result(trial))
+            self._judge.note(trial.trial_id, last_result(trial))
             self._end(trial, error=trial.status == Trial.ERROR)
         if over and not self.ledger.live:
             self._write_table()
-
-    def _record_last(self, trial: Trial, result: dict[str, Any]) -> None:
-        report = self._report(trial.trial_id, result)
-        if report is not None:
-            self._record(report)
 
     def _end(self, trial: Trial, error: bool, final: bool = True) -> None:
         if final:
@@ -479,9 +364,9 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         record = self.ledger.trial(trial.trial_id)
         attempt = record.attempt if record is not None else 0
         if error:
-            self._record(Errored(trial.trial_id, attempt, final))
+            self._memory.record(Errored(trial.trial_id, attempt, final))
         else:
-            self._record(Completed(trial.trial_id, attempt, address(trial)))
+            self._memory.record(Completed(trial.trial_id, attempt, address(trial)))
 
     def _retain(self, trial: Trial, over: bool = False) -> None:
         """Let go of the checkpoints of a trial that are needed no more."""
@@ -494,34 +379,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         else:
             self._retention.follow(trial)
 
-    def _leave_lost_checkpoint(self, trial: Trial) -> None:
-        """A trial that returns shall not fail for good because somebody removed the checkpoint it returns from."""
-        lost = leave_lost_checkpoint(trial, resumable)
-        if lost is not None:
-            now = address(trial)
-            fate = f"it goes on from {now}" if now else "it starts afresh"
-            logger.warning("The checkpoint %s of trial %s is gone: %s.", lost, trial.trial_id, fate)
-
-    def _warn_of_missing_metric(self, trial: str) -> None:
-        """Tune itself refuses such a result, unless it was told not to; then the trial ran unjudged, and we say so."""
-        record, reported = self.ledger.trial(trial), self._metrics_seen.pop(trial, None)
-        if reported is not None and self.reading is not None and (record is None or record.latest is None):
-            names = sorted(name for name in reported if not name.startswith("config/"))
-            logger.error("Trial %s never reported the metric `%s`; it reported %s.", trial, self.reading.metric, names)
-
-    def _shown(self, trial: str) -> str:
-        record = self.ledger.trial(trial)
-        sign = self.reading.sign if self.reading is not None else 1.0
-        return f"{sign * record.latest.final:.6g}" if record is not None and record.latest is not None else "none"
-
-    # Memory on disk.
-
-    def _record(self, event: Event) -> bool:
-        """Record `event` and journal it; whether it was new."""
-        fresh = self.ledger.record(event)
-        if fresh and self._file is not None:
-            self._file.append(self.ledger)
-        return fresh
+    # The table of decisions.
 
     def _write_table_when_idle(self, controller: Any) -> None:
         """Write the table when nothing is live: at the end for sure, in between only where it has grown enough."""

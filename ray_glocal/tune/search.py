@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -24,13 +23,13 @@ from ray_glocal.scheduling.kinship import Kinship
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.scheduling.seeding import Proposal, first_coverage, joined, propose
 from ray_glocal.scheduling.snapshot import Snapshot
-from ray_glocal.tune.adapt import nothing_continuous
-from ray_glocal.tune.changes import changes, matched, unlike
+from ray_glocal.tune.changes import matched, unlike
+from ray_glocal.tune.domains import agreed_space, searchable, warn_of_grids
 from ray_glocal.tune.fates import table
 from ray_glocal.tune.ledger_file import recovered
 from ray_glocal.tune.proposer import Proposer, Suggestion
 from ray_glocal.tune.reading import Reading, agreed, check_mode, flat_config
-from ray_glocal.tune.space import Split, split
+from ray_glocal.tune.space import split
 from ray_glocal.tune.storage import fetch
 from ray_glocal.tune.tuning import UNCOUNTED
 
@@ -104,7 +103,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         _check_whole("seed", seed, 0)
         if max_concurrent is not None:
             _check_whole("max_concurrent", max_concurrent, 1)
-        self._own = self._issued = _checked(split(space, adapt=adapt))
+        self._own = self._issued = searchable(split(space, adapt=adapt))
         self._adapt = adapt
         self._seed, self._weights, self._max_concurrent = int(seed), weights, max_concurrent
         if isinstance(discrete, GlocalSearch):
@@ -159,8 +158,8 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         samples = spec.get("num_samples")
         self._samples = samples if samples and samples < sys.maxsize else None
         self._spec = spec
-        self._issued = self._agreed_space(config or {})
-        self._warn_of_grids()
+        self._issued = agreed_space(self._own, config or {}, self._adapt)
+        warn_of_grids(self._own, self._samples)
         logger.info("What becomes of the space:\n%s", self.overview())
         return True
 
@@ -289,9 +288,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
             fetch(experiment, folder, self.CKPT_FILE_TMPL.format("*"), _DISCRETE_FILE.format("*"))
             self.restore_from_dir(folder)
         self.check_resumed()
-        for trial in sorted(self.ledger.away):
-            record = self.ledger.trial(trial)
-            self.ledger.record(Errored(trial, record.attempt if record is not None else 0, lost=True))
+        self.ledger.extend(self.ledger.given_up())
 
     def _restore(self, path: Path, beside: Path) -> None:
         restored = recovered(path)
@@ -362,50 +359,6 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         """The ancestor's checkpoint, once it has ended: those of a running trial may be deleted at any time."""
         ancestor = self.ledger.trial(proposal.ancestor or "")
         return ancestor.checkpoint if self._weights and ancestor and ancestor.status == "completed" else None
-
-    def _warn_of_grids(self) -> None:
-        """Under Tune's own searcher a grid multiplies the trials: who expects that is told."""
-        values = math.prod(self._own.grids.values())
-        if self._own.grids and self._samples is not None:
-            logger.warning(
-                "tune.grid_search counts as a choice here: num_samples=%d makes %d trials, not %d. To try each of the "
-                "%d combinations of %s, set num_samples to %d or more.",
-                *(self._samples, self._samples, self._samples * values, values, sorted(self._own.grids), 2 * values),
-            )
-
-    def _agreed_space(self, config: Mapping[str, Any]) -> Split:
-        own = self._own
-        passed = {"/".join(p) for p in _domains(split(config))}
-        if not passed:
-            return own  # constants in `config` are merged in by Tune itself
-        names = {"/".join(p) for p in _domains(own)}
-        if passed != names:
-            rule = f"hold the same domains as the searcher's space, {sorted(names)}"
-            raise ArgumentError("config", rule, sorted(passed), "Pass the same dict to both, or to the searcher only.")
-        parts = _checked(split(config, adapt=self._adapt))
-        told = changes(own, parts)
-        if told:
-            rule = "hold the searcher's space, of which a restored one is that of the experiment"
-            remedy = "Pass the same dict to both; for another space begin another experiment, under a name of its own."
-            raise ArgumentError("config", rule, "; ".join(told), remedy)
-        return parts
-
-
-def _domains(parts: Split) -> list[tuple[str, ...]]:
-    return [c.path for c in parts.continuous] + [d.path for d in parts.discrete]
-
-
-def _checked(parts: Split) -> Split:
-    if not parts.continuous:
-        raise nothing_continuous(parts.source)
-    if not parts.discrete:
-        rule = "hold at least one discrete domain to search across trials"
-        remedy = (
-            'Add e.g. "width": tune.choice([64, 128]), or a choice of one value to vary start values only; '
-            "a single GlocalSession needs no searcher."
-        )
-        raise ArgumentError("space", rule, sorted(parts.source), remedy)
-    return parts
 
 
 def _check_whole(argument: str, value: object, least: int) -> None:

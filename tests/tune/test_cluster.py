@@ -261,7 +261,7 @@ else:
     )
 results = tuner.fit()
 scheduler = tuner._local_tuner._tune_config.scheduler
-assert scheduler.ledger.view(scheduler._ladder).population(0) == 6, "rungs"
+assert scheduler.ledger.view(scheduler._judge.ladder).population(0) == 6, "rungs"
 print("TRIALS", len(results), len(results.errors), len(scheduler.ledger.trials), len(scheduler.ledger.live))
 """
 

@@ -449,7 +449,8 @@ class Orders(RuleBasedStateMachine):
 
     @invariant()
     def rungs_hold_nobody_who_cannot_win(self):
-        rungs = self.scheduler.ledger.view(self.scheduler._ladder) if self.scheduler._ladder else None
+        ladder = self.scheduler._judge.ladder
+        rungs = self.scheduler.ledger.view(ladder) if ladder else None
         for name, known in self.known.items() if rungs else ():
             assert not (known.diverged or known.failed) or rungs.place(name) is None
 

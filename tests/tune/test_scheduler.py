@@ -22,6 +22,8 @@ from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import Reported
 from ray_glocal.scheduling.rules import Rung
 from ray_glocal.scheduling.rungs import Ladder
+from ray_glocal.session.pacing.budget import reports_every
+from ray_glocal.session.pacing.tuning import COMPARED, THIRDS
 from ray_glocal.tune import GlocalScheduler, GlocalSearch
 from ray_glocal.tune.outlook import outlook
 from ray_glocal.tune.reading import Reading, finite, flat_config, number
@@ -92,7 +94,7 @@ def begin(tmp_path):
 
 
 def rungs(scheduler):
-    view = scheduler.ledger.view(scheduler._ladder)
+    view = scheduler.ledger.view(scheduler._judge.ladder)
     return [view.population(k) for k in range(4)]
 
 
@@ -403,12 +405,28 @@ def test_the_grace_period_is_settled_at_the_first_result(begin, options, result,
     assert driver.scheduler.ledger.settled("grace_period") == grace
 
 
+@pytest.mark.parametrize("total", [300, 1200])
+def test_sessions_report_where_the_scheduler_compares_them(begin, total):
+    driver = begin(grace_period=None)
+    driver.add("a")
+    driver.report("a", 1, 1.0, total_steps=total)
+    ladder = Rulebook.settled(driver.scheduler.ledger).ladder
+    rungs = range(ladder.rung(ladder.parts) + 1)
+    assert [ladder.parts / ladder.milestone(rung) for rung in rungs] == [COMPARED, THIRDS]
+    period = reports_every(0.1, 128, 5 / 3, total)
+    steps = range(period, total + 1, period)
+    reached = [ladder.rung(ladder.clock(Reported("a", step, 1.0, total=total))) for step in steps]
+    for rung in rungs:
+        first = steps[reached.index(rung)]
+        assert first == pytest.approx(total * ladder.milestone(rung) / ladder.parts, abs=9), "no report stands near it"
+
+
 def test_a_ledger_tells_the_rulebook_it_was_written_by(begin):
     driver = begin(max_t=30, reduction_factor=4, rules=("rung", "nonfinite"))
     driver.add("a")
     driver.report("a", 1, 1.0)
     ledger = journal.read(journal.write(driver.scheduler.ledger))
-    assert Rulebook.settled(ledger) == driver.scheduler._rulebook
+    assert Rulebook.settled(ledger) == driver.scheduler._judge.rulebook
     assert [rule.name for rule in Rulebook.settled(ledger).rules] == ["rung", "nonfinite"]
     assert ledger.settled("sign/val_loss") == 1.0
 
@@ -432,7 +450,7 @@ def test_an_experiment_goes_on_by_the_rulebook_that_it_began_with(begin, caplog)
     again = begin(max_t=9, reduction_factor=5)
     again.add("b")
     again.report("b", 1, 2.0)
-    assert again.scheduler._ladder == Ladder(1, 3, 9)
+    assert again.scheduler._judge.ladder == Ladder(1, 3, 9)
     assert (
         "goes on with Ladder(grace=1, factor=3, top=9, parts=0), as it began; Ladder(grace=1, factor=5" in caplog.text
     )
@@ -490,7 +508,7 @@ def test_trials_that_do_not_forecast_are_forecast_at_rungs_only(begin):
 def test_the_ensemble_forecasts_a_decay():
     scheduler = GlocalScheduler("val_loss", "min")
     losses = [(step, 1.0 + 0.8**step) for step in range(20)]
-    mean, deviation = outlook(scheduler._forecaster, losses, 100)
+    mean, deviation = outlook(scheduler._judge.terms.forecaster, losses, 100)
     assert mean == pytest.approx(1.0, abs=0.05)
     assert deviation >= 0
 

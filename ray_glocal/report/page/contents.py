@@ -8,8 +8,9 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from ray_glocal.names import HYPER
-from ray_glocal.report.account import GOING, Summary, Warned
+from ray_glocal.report.account import Summary, Warned
 from ray_glocal.report.cost import Cost
+from ray_glocal.report.ending import GOING
 from ray_glocal.report.experiment import Experiment
 from ray_glocal.report.layout import shown
 from ray_glocal.report.page.calibration import Foretold, foretold

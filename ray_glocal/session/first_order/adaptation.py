@@ -13,7 +13,6 @@ from ray_glocal.forecast import Array
 from ray_glocal.hypergradient.first_order.derivatives import Measured, first_order, rates_alone
 from ray_glocal.hypergradient.first_order.tuning import EVERY
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
-from ray_glocal.hypergradient.problem.trained import listed
 from ray_glocal.hypergradient.state.batch import owned
 from ray_glocal.session.course import Course
 from ray_glocal.session.divergence import weight_decays
@@ -23,10 +22,12 @@ from ray_glocal.session.first_order.beginning import Beginning
 from ray_glocal.session.first_order.decision import Decision
 from ray_glocal.session.first_order.descent import descend
 from ray_glocal.session.first_order.last_report import LastReport
+from ray_glocal.session.first_order.line import Line
 from ray_glocal.session.first_order.memory import Kinds, Memory
 from ray_glocal.session.first_order.observation import Observation
 from ray_glocal.session.first_order.probe import Probed, probe
 from ray_glocal.session.first_order.rates import follow
+from ray_glocal.session.first_order.repeats import repeatable, say_differing
 from ray_glocal.session.first_order.search import WAITS, search
 from ray_glocal.session.first_order.trouble import Look, confirmed, suspected
 from ray_glocal.session.first_order.tuning import CEILING, LOSING, SETTLED, START, UP
@@ -37,7 +38,6 @@ from ray_glocal.session.state.generators import undisturbed
 from ray_glocal.session.windows.outer import potential
 
 TWENTIETHS = 20
-SAME = 1e-5  # relative distance of two losses that are one, rounded differently
 
 
 class FirstOrder:
@@ -51,6 +51,7 @@ class FirstOrder:
     def __init__(self, course: Course, reports: int) -> None:
         self.course, self.problem = course, course.problem
         self.kinds = Kinds.of(self.problem)
+        self.line = Line(self.problem, self.kinds)
         self._rates = [b.hyperparameter for b in self.problem.bindings if b.field == "lr"]
         self.memory = Memory.start(self.problem.size, searching=bool(self.kinds.rates.any()))
         settings, cost = course.settings, course.meter.cost
@@ -87,9 +88,9 @@ class FirstOrder:
 
     def begin(self, batch: Any) -> None:
         """Find out where the search for the learning rate begins."""
-        if not self.searching or not self.foreseen() or self._told_unrepeatable():
-            return
         course = self.course
+        if not self.searching or not self.foreseen() or not repeatable(self.problem, course.notices):
+            return
         self._probed = probe(self.problem, batch, course.values)
         course.meter.cost.extra_steps += 1 + FORWARD * self._probed.tried
         if self._probed.rate is not None:
@@ -104,18 +105,6 @@ class FirstOrder:
         course = self.course
         course.trace.append(moved_rows(course.step_count, self.problem, course.values, values, told, otherwise))
         course.set_values(values)
-
-    def _told_unrepeatable(self) -> bool:
-        """Whether no step can be run a second time; said once."""
-        held = self.problem.surroundings.unrepeatable
-        if held:
-            text = (
-                f"{listed(held)} is an iterator that a loss or the model holds, and what it has given cannot be put "
-                "back: the learning rate is searched for from its start value, and what the training loss reads stays "
-                "as it is. Hold a list, or a generator that is made anew."
-            )
-            self.course.notices.say("window", text)
-        return bool(held)
 
     def step(self, batch: Any) -> Tensor:
         """Take an inner step."""
@@ -138,13 +127,7 @@ class FirstOrder:
         loss = problem.explore(batch, problem.leaves(self.course.values, differentiable=False))
         problem.take_step()
         if probed is not None and problem.accumulate == 1:
-            off = abs(float(loss) - probed.loss)
-            if off > SAME * abs(probed.loss):
-                text = (
-                    f"Two runs of the first step differ: a loss of {float(loss):.6g} and one of {probed.loss:.6g}. The "
-                    "loss draws on something that cannot be put back, and each hypergradient moves that on."
-                )
-                self.course.notices.say("repeated", text)
+            say_differing(probed.loss, float(loss), self.course.notices)
         self._probed = None
         return loss
 
@@ -219,7 +202,7 @@ class FirstOrder:
             course.validation.cursor = cursor  # its losses are compared with each other
             return rates_alone(self.problem, course.averages, batches, course.ran)
         stretch = course.averages.span(course.step_count)
-        again = not self._told_unrepeatable()
+        again = repeatable(self.problem, course.notices)
         found = first_order(self.problem, course.averages, self._batch, batches, course.ran, stretch, again=again)
         if not self.memory.count and bool(found.derivatives.any()):
             say_cut_off(self.problem, course.notices, found.derivatives[None].numpy())
@@ -287,7 +270,7 @@ class FirstOrder:
         found = self.course.retreat(trouble, to_first=to_first)
         if found is None:
             return False
-        lost = self._logarithms(self.course.ran) - CEILING
+        lost = self.line.places(self.course.ran) - CEILING
         blamed = self.kinds.rates & any(rate.name in found.blamed for rate in self._rates)
         ceiling = np.where(blamed, np.minimum(self.memory.ceiling, lost), self.memory.ceiling)
         self.memory = replace(self.memory.forget(), ceiling=ceiling)
@@ -313,12 +296,9 @@ class FirstOrder:
     def _seen(self, derivatives: Tensor, loss: float) -> Observation:
         course, values = self.course, self.course.ran
         scale = course.guard.scale(loss)
-        in_line = self.problem.pull_back(values, derivatives).numpy()
-        per_fold = (derivatives * torch.cat([v.flatten() for v in values.values()])).numpy()
-        elasticity = np.where(self.kinds.rates, per_fold, in_line) / scale
+        elasticity, line = self.line.elasticities(values, derivatives, scale), self.line.places(values)
         outline, step = course.outline, course.step_count
         height, warms_up = outline.height(step), outline.warms_up(step)
-        line = self._logarithms(values)
         searched = (step - self._began.step) / course.total_steps
         return Observation(
             course.progress, searched, self._elapsed(), height, warms_up, outline.annealed, loss, elasticity, line
@@ -327,12 +307,6 @@ class FirstOrder:
     def _elapsed(self) -> float:
         """Twentieths of training since the last observation after the search, or the search's end."""
         return TWENTIETHS * (self.course.step_count - self._last) / self.course.total_steps
-
-    def _logarithms(self, values: Values) -> Array:
-        """Coordinates of all entries, of rates their logarithms, shape [q]."""
-        flat = torch.cat([value.flatten() for value in values.values()])
-        line: Array = self.problem.to_line(values).numpy()
-        return np.where(self.kinds.rates, np.log(np.maximum(flat.numpy(), np.finfo(float).tiny)), line)
 
     def _decide(self, seen: Observation) -> Decision:
         if self.searching:
@@ -344,7 +318,7 @@ class FirstOrder:
 
     def _move(self, seen: Observation, decision: Decision) -> None:
         course = self.course
-        fresh = self._moved(decision.move) if decision.move.any() else course.values
+        fresh = self.line.moved(course.values, decision.move) if decision.move.any() else course.values
         scale = course.guard.scale(seen.loss)
         forecast = plain_forecast(decision.memory, scale, course.total_steps - course.step_count)
         local = seen.elasticity * scale
@@ -354,22 +328,6 @@ class FirstOrder:
         course.trace.append(window_rows(course.step_count, told, decision))
         if fresh is not course.values:
             course.set_values(fresh)
-
-    def _moved(self, move: Array) -> Values:
-        """The present values after a move, rates by factors, within their bounds."""
-        values, course = {}, self.course
-        apart = np.where(self.kinds.rates, 0.0, move)
-        others = course.shifted(apart) if apart.any() else course.values
-        for binding in self.problem.bindings:
-            hyper = binding.hyperparameter
-            part, present = move[self.problem.places[hyper.name]], course.values[hyper.name]
-            if not part.any():
-                values[hyper.name] = present
-            elif binding.field == "lr":
-                values[hyper.name] = hyper.clip(present * math.exp(float(part[0])))
-            else:
-                values[hyper.name] = others[hyper.name]
-        return values
 
     def _at_the_top(self) -> bool:
         return all(bool(self.course.values[hyper.name] >= hyper.upper) for hyper in self._rates)
@@ -382,7 +340,7 @@ class FirstOrder:
         far = np.where(
             self.kinds.rates,
             0.0 if alone else UP * outline.height(step),
-            np.abs(descend(known, self.kinds, self._logarithms(self.course.values), progress=self.course.progress)),
+            np.abs(descend(known, self.kinds, self.line.places(self.course.values), progress=self.course.progress)),
         )
         return potential(self.elasticity, known.deviation, far, loss, left)
 

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from ray_glocal.forecast import Array
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import DECAY_RATES
-from ray_glocal.session.divergence import changed_by
+from ray_glocal.session.divergence import changed_by, worth_keeping
 from ray_glocal.session.first_order.tuning import ABOVE, DOUBT, FAINT, LEVEL, MEAN, SQUARE
-from ray_glocal.session.tuning import NEAR
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ class Memory:
         return replace(self, level=level, best=min(self.best, level), above=above)
 
     def worth_keeping(self, loss: float, lowest: float) -> bool:
-        """Whether a state is worth going back to: near the level, which has not crept far up either.
+        """Whether a state is worth going back to: in the search no worse than any, later near the level.
 
         Args:
             loss: At the state.
@@ -107,7 +106,7 @@ class Memory:
         """
         if self.searching:
             return loss <= self.lowest
-        return loss <= min(changed_by(self.level, NEAR), changed_by(lowest, ABOVE))
+        return worth_keeping(loss, self.level, lowest, ABOVE)
 
     def forget(self) -> "Memory":
         """After a retreat, which ends the search too: what was felt belongs to a path that was given up."""

@@ -1,0 +1,58 @@
+"""What an account notes beside its figures: what is not recorded, and that nothing has come for long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from ray_glocal.names import COST_STEPS
+from ray_glocal.report.experiment import Experiment
+from ray_glocal.report.trial import Run, number
+
+_SILENCE = 600.0  # seconds without a result, and
+_PERIODS = 10  # times as long as any result took, after which that is doubted
+
+
+def silence(runs: Sequence[Run], going: int) -> tuple[str, ...]:
+    """That nothing has come for long although trials go on: a driver that is killed says nothing of it.
+
+    Args:
+        runs: All trials.
+        going: How many of them count as going on.
+    """
+    last = max((number(row, "timestamp") or 0.0 for run in runs for row in run.rows[-1:]), default=0.0)
+    longest = max((number(row, "time_this_iter_s") or 0.0 for run in runs for row in run.rows), default=0.0)
+    quiet = time.time() - last
+    if not going or not last or quiet < max(_SILENCE, _PERIODS * longest):
+        return ()
+    told = "1 trial counts" if going == 1 else f"{going} trials count"
+    return (
+        f"{told} as going on, and the last result came {quiet / 60:,.0f} minutes ago. If the driver has died, "
+        "tune.Tuner.restore(path, trainable) goes on from here.",
+    )
+
+
+def gaps(experiment: Experiment, *, counted: bool) -> tuple[str, ...]:
+    """What an experiment does not record, in sentences.
+
+    Args:
+        experiment: The experiment.
+        counted: Whether every trial counts its inner-step equivalents.
+    """
+    notes = []
+    if not experiment.scheduled and any(run.rows for run in experiment.runs):
+        notes.append(
+            "no GlocalScheduler judged these trials, so forecasts and the reasons for ending a trial are not recorded; "
+            '"early" is a trial that ended before the longest one.'
+        )
+    if experiment.ledger is not None and experiment.ledger.torn:
+        notes.append(experiment.ledger.torn)
+    if not counted and any(run.rows for run in experiment.runs):
+        notes.append(
+            f"not every trial counts its inner-step equivalents ({COST_STEPS}); there, reported steps are counted, "
+            "and validation is not in them."
+        )
+    clocks = {run.clock for run in experiment.runs if run.rows}
+    if "training_iteration" in clocks:
+        notes.append("trials that report no `step` are measured in training iterations.")
+    return tuple(notes)
