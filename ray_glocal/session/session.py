@@ -24,6 +24,7 @@ from ray_glocal.session.adapted import Adapted, Folder
 from ray_glocal.session.arguments import adapted_of, whole_steps
 from ray_glocal.session.averaged import AveragedWeights
 from ray_glocal.session.bounds import say_bounds
+from ray_glocal.session.checkpointing import Checkpointing
 from ray_glocal.session.course import Course
 from ray_glocal.session.effect import say_unreached
 from ray_glocal.session.first_order.adaptation import FirstOrder
@@ -33,7 +34,6 @@ from ray_glocal.session.pacing.cost import PROBE, REPORT, Cost, report_steps
 from ray_glocal.session.pacing.meter import Meter
 from ray_glocal.session.pacing.timetable import report_period
 from ray_glocal.session.reports import Reports
-from ray_glocal.session.resumption import Resumption
 from ray_glocal.session.schedule import Schedule
 from ray_glocal.session.scope import check_read, say_foreseen, say_levelled, say_unadapted
 from ray_glocal.session.settings import Settings
@@ -152,7 +152,7 @@ class GlocalSession:
         self._loop = Loop(model, optimizer)
         self._averaged = AveragedWeights(self._course)
         self._reports = Reports(self._course, self._adaptation, self._averaged, self.report_period)
-        self._resumption = Resumption(self._course, self._adaptation, self._stream, self._reports, self._averaged)
+        self._checkpointing = Checkpointing(self._course, self._adaptation, self._stream, self._reports, self._averaged)
         self._discard: Callable[[], object] | None = None  # removes the last temporary folder
 
     @property
@@ -343,7 +343,7 @@ class GlocalSession:
                 scheduler say, holds what could not be restored. Nothing is written then.
         """
         self._meter.stop()
-        self._resumption.save(Path(folder))
+        self._checkpointing.save(Path(folder))
 
     def checkpoint(self) -> Any:
         """Save into a fresh temporary folder and package it, for `tune.report`; the one before it is removed."""
@@ -374,11 +374,11 @@ class GlocalSession:
             if self.adapted.ancestor is not None:
                 try:
                     with checkpoint.opened(self.adapted.ancestor) as folder:
-                        self._resumption.inherit(folder)
+                        self._checkpointing.inherit(folder)
                 except (CheckpointError, OSError, ArrowException) as error:  # `as_directory` may reach over a network
                     text = f"The ancestor's checkpoint cannot be read: starting afresh. {error}"
                     self.notices.say("ancestor", text)
             return
         held = nullcontext(str(source)) if isinstance(source, str | Path) else source.as_directory()
         with held as folder:
-            self._resumption.restore(Path(folder))
+            self._checkpointing.restore(Path(folder))

@@ -1,10 +1,10 @@
-"""What scheduler, searcher and Tune agree on: the metric, its direction, and one memory for all."""
+"""What scheduler, searcher and Tune agree on: the metric, its direction, and one ledger for all."""
 
 from __future__ import annotations
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.tune._compat import wrapped_searcher
-from ray_glocal.tune.memory import Memory
+from ray_glocal.tune.logbook import Logbook
 from ray_glocal.tune.reading import Reading, agreed
 from ray_glocal.tune.search import GlocalSearch
 
@@ -13,11 +13,11 @@ class Agreement:
     """What was said in one place or in several, and the searcher beside the scheduler.
 
     Args:
-        memory: The scheduler's, until it shares that of a searcher.
+        logbook: The scheduler's, until it shares that of a searcher.
     """
 
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
+    def __init__(self, logbook: Logbook) -> None:
+        self._logbook = logbook
         self.search: GlocalSearch | None = None  # none beside another searcher
         self._metric: str | None = None
         self._mode: str | None = None
@@ -40,7 +40,7 @@ class Agreement:
             self._mode = agreed("mode", self._mode, told)
 
     def find(self, search: object) -> None:
-        """Share the memory of the searcher that was named, where one was.
+        """Share the ledger of the searcher that was named, where one was.
 
         Raises:
             ArgumentError: It is none of ours.
@@ -48,13 +48,13 @@ class Agreement:
         found = wrapped_searcher(search)
         if isinstance(found, GlocalSearch):
             self.search = found
-            self._memory.share(found.ledger)
+            self._logbook.share(found.ledger)
         elif search is not None:
             remedy = "Leave it out beside another searcher; the scheduler then keeps its own memory."
             raise ArgumentError("search", "be a GlocalSearch", search, remedy)
 
     def meet(self, running: object) -> None:
-        """Share the memory of the searcher that really runs, which may be a copy of the one that was named.
+        """Share the ledger of the searcher that really runs, which may be a copy of the one that was named.
 
         Raises:
             ArgumentError: It is none of ours, and one was named; or it was told something else.

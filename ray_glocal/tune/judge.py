@@ -1,4 +1,4 @@
-"""The judge: results of trials become reports, the memory keeps them, and the rules answer with decisions."""
+"""The judge: results of trials become reports, the logbook keeps them, and the rules answer with decisions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ray_glocal.scheduling.attained import Lowest
 from ray_glocal.scheduling.decision import Decision
 from ray_glocal.scheduling.event import Reported, Settled
 from ray_glocal.scheduling.rungs import Ladder
-from ray_glocal.tune.memory import Memory
+from ray_glocal.tune.logbook import Logbook
 from ray_glocal.tune.outlook import outlook
 from ray_glocal.tune.reading import Reading
 from ray_glocal.tune.rulebook import Rulebook
@@ -26,11 +26,11 @@ class Judge:
 
     Args:
         terms: What was said of it.
-        memory: Where reports and decisions are recorded.
+        logbook: Where reports and decisions are recorded.
     """
 
-    def __init__(self, terms: Terms, memory: Memory) -> None:
-        self.terms, self._memory = terms, memory
+    def __init__(self, terms: Terms, logbook: Logbook) -> None:
+        self.terms, self._logbook = terms, logbook
         self.reading: Reading | None = None  # none before somebody has said which metric counts
         self.rulebook: Rulebook | None = None  # none before an experiment's first result
         self._unread: dict[str, frozenset[str]] = {}  # names in the first result that lacks the metric, by trial
@@ -47,9 +47,9 @@ class Judge:
             return None
         rulebook = self.rulebook = self.rulebook or self._settle(result)
         report = self._plausible(self._forecast(report, rulebook.ladder, result))
-        self._memory.record(report)
-        decision = rulebook.answer(self._memory.ledger, report)
-        if decision is not None and self._memory.record(decision) and decision.prunes:
+        self._logbook.record(report)
+        decision = rulebook.answer(self._logbook.ledger, report)
+        if decision is not None and self._logbook.record(decision) and decision.prunes:
             assert self.reading is not None
             logger.info("Trial %s is pruned. %s", trial, self.reading.told(decision.reason))
         return decision
@@ -58,14 +58,14 @@ class Judge:
         """Record the last result of a trial that is over: no answer would reach it."""
         report = self._report(trial, result)
         if report is not None:
-            self._memory.record(report)
+            self._logbook.record(report)
 
     def say_unread(self, trial: str) -> None:
         """Say of a trial that is over that it ran unjudged, where it never reported the metric.
 
         Tune itself refuses such a result, unless it was told not to.
         """
-        record, reported = self._memory.ledger.trial(trial), self._unread.pop(trial, None)
+        record, reported = self._logbook.ledger.trial(trial), self._unread.pop(trial, None)
         if reported is not None and self.reading is not None and (record is None or record.latest is None):
             names = sorted(name for name in reported if not name.startswith("config/"))
             logger.error("Trial %s never reported the metric `%s`; it reported %s.", trial, self.reading.metric, names)
@@ -81,10 +81,10 @@ class Judge:
         """Fix the rulebook at the first result: it may depend on `total_steps`, and must outlive a restore."""
         wanted = self.terms.rulebook(result)
         for setting in wanted.settings():
-            self._memory.record(setting)
+            self._logbook.record(setting)
         if self.reading is not None:
-            self._memory.record(Settled(SIGN + self.reading.metric, self.reading.sign))
-        settled = Rulebook.settled(self._memory.ledger, self.terms.rules)
+            self._logbook.record(Settled(SIGN + self.reading.metric, self.reading.sign))
+        settled = Rulebook.settled(self._logbook.ledger, self.terms.rules)
         if settled != wanted:
             logger.warning(
                 "The experiment goes on with %s, as it began; %s is not used.", settled.ladder, wanted.ladder
@@ -93,7 +93,7 @@ class Judge:
 
     def _forecast(self, report: Reported, ladder: Ladder, result: dict[str, Any]) -> Reported:
         """The report with a forecast of our own where it has none and stands on a new rung: forecasts cost time."""
-        record = self._memory.ledger.trial(report.trial)
+        record = self._logbook.ledger.trial(report.trial)
         if report.mean is not None or not report.finite or record is None:
             return report
         rung = ladder.rung(ladder.clock(report))
@@ -108,6 +108,6 @@ class Judge:
         """The report with a forecast of what can be: within the metric's range, and near what anybody has reached."""
         if report.mean is None or self.reading is None:
             return report
-        least = self._memory.ledger.view(Lowest()).least(report.loss, report.deviation)
+        least = self._logbook.ledger.view(Lowest()).least(report.loss, report.deviation)
         mean = max(self.reading.possible(report.mean, report.loss), least)
         return report if mean == report.mean else dataclasses.replace(report, mean=mean)

@@ -40,7 +40,7 @@ from ray_glocal.tune._compat import (
 from ray_glocal.tune.agreement import Agreement
 from ray_glocal.tune.ancestry import address
 from ray_glocal.tune.judge import Judge
-from ray_glocal.tune.memory import Memory
+from ray_glocal.tune.logbook import Logbook
 from ray_glocal.tune.preflight import check_for
 from ray_glocal.tune.reading import Reading, check_mode, flat_config
 from ray_glocal.tune.resumption import leave_for_what_is_left
@@ -120,8 +120,10 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         if mode is not None:
             check_mode(mode, metric or "")
         chosen = named_forecaster(forecaster) if isinstance(forecaster, str) else forecaster
-        self._memory = Memory()
-        self._judge = Judge(Terms(grace_period, reduction_factor, max_t, tuple(rules), chosen, time_attr), self._memory)
+        self._logbook = Logbook()
+        self._judge = Judge(
+            Terms(grace_period, reduction_factor, max_t, tuple(rules), chosen, time_attr), self._logbook
+        )
         self._told = time_attr, forecast_of, bounds
         self._checkpoints, self._preflight = checkpoints, preflight
         self._retention: Retention | None = None  # none before an experiment begins, or where all are kept
@@ -131,14 +133,14 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._running: dict[str, Trial] = {}
         self._order: dict[str, int] = {}  # places in Tune's list of trials: one that comes again goes to its end
         self._added = 0
-        self._agreement = Agreement(self._memory)
+        self._agreement = Agreement(self._logbook)
         self._agreement.find(search)
         self._agreement.take(metric, mode)
 
     @property
     def ledger(self) -> Ledger:
         """The memory of the experiment."""
-        return self._memory.ledger
+        return self._logbook.ledger
 
     @property
     def reading(self) -> Reading | None:
@@ -189,7 +191,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._retention = None if chosen else Retention(controller, self.ledger)
         self._order = {}
         if search is None:
-            self._memory.begin(self._folder)
+            self._logbook.begin(self._folder)
 
     def _check_ground(self) -> None:
         if self._agreement.search is not None:
@@ -210,9 +212,9 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         record = self.ledger.trial(trial.trial_id)
         over = trial.status in (Trial.TERMINATED, Trial.ERROR)
         if record is None:
-            self._memory.record(self._met(trial))
+            self._logbook.record(self._met(trial))
         elif record.status != "live" and not over:
-            self._memory.record(Added(trial.trial_id, record.added.config, record.attempt + 1))
+            self._logbook.record(Added(trial.trial_id, record.added.config, record.attempt + 1))
         if over:
             if trial.status == Trial.TERMINATED and (record is None or record.running):
                 # The memory is older than the experiment. The end of a failed trial is no result of its configuration.
@@ -344,7 +346,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         if away:
             logger.warning("Tune has lost the trials %s with its last snapshot; they are given up.", away)
         for end in self.ledger.given_up():
-            self._memory.record(end)
+            self._logbook.record(end)
 
     def _end_stopped(self) -> None:
         """End what a stopper has ended together with the experiment: Tune tells neither scheduler nor searcher.
@@ -364,9 +366,9 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         record = self.ledger.trial(trial.trial_id)
         attempt = record.attempt if record is not None else 0
         if error:
-            self._memory.record(Errored(trial.trial_id, attempt, final))
+            self._logbook.record(Errored(trial.trial_id, attempt, final))
         else:
-            self._memory.record(Completed(trial.trial_id, attempt, address(trial)))
+            self._logbook.record(Completed(trial.trial_id, attempt, address(trial)))
 
     def _retain(self, trial: Trial, over: bool = False) -> None:
         """Let go of the checkpoints of a trial that are needed no more."""

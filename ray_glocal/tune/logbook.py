@@ -1,4 +1,4 @@
-"""The memory of an experiment: its ledger, and the file that it grows in where no searcher saves it."""
+"""The logbook of an experiment: its ledger, and the file that it grows in where no searcher saves it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ray_glocal.scheduling.ledger import Event, Ledger
 from ray_glocal.tune.ledger_file import LedgerFile
 
 
-class Memory:
+class Logbook:
     """A ledger of one's own, until a searcher's is shared."""
 
     def __init__(self) -> None:

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Resumption:
+class Checkpointing:
     """The parts of a session that have a state.
 
     Args:
