@@ -16,13 +16,11 @@ _CUES = (
     r"end at ",
     r"forecast ",
     r"against ",
-    r"pessimistic end of trial \S+, ",
     r"loss at step \S+ is ",
     r"from trial \S+ \(",
 )
 _LOSS = re.compile(rf"({'|'.join(_CUES)})({_NUMBER})")
 _NEGATIVE = re.compile(r"(?<![\w.+-])-(?:\d|inf)")
-_ABOVE = re.compile(r"\babove the pessimistic end\b")
 
 
 def in_the_users_terms(sentence: str, metric: str, mode: str) -> str:
@@ -37,7 +35,7 @@ def in_the_users_terms(sentence: str, metric: str, mode: str) -> str:
         told, count = _LOSS.subn(lambda found: found[1] + _turned(found[2]), sentence)
         if not count and _NEGATIVE.search(sentence):  # of a rule that somebody else has written
             told = f"{sentence} (The loss is minus {metric}.)"
-        sentence = _ABOVE.sub("below the pessimistic end", told)
+        sentence = told
     sentence = re.sub(r"\bwhich end at\b", "which are forecast to end at", sentence)
     sentence = re.sub(r"\bforecast final loss\b", lambda found: f"forecast final {metric}", sentence)
     sentence = re.sub(r"\bExpected to end at\b", lambda found: f"Expected to end at {metric}", sentence)

@@ -77,7 +77,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
             `total_steps` in the results); where results tell `total_steps`, as a session's do, rungs are then shares of
             each trial's own training, whatever its batch size, epochs or length.
         reduction_factor: One in this many trials of a rung goes on.
-        rules: Names of pruning rules (`nonfinite`, `rung`, `dominated`, `stalled`), or rules.
+        rules: Names of pruning rules (`nonfinite`, `rung`), or rules.
         forecaster: Name of a forecaster of `ray_glocal.koopman`, or a forecaster.
         forecast_of: The metric whose end a session's own `forecast/final_loss` tells.
         bounds: Least and greatest value that the metric can take, which no forecast leaves; None for 0 to 1 (or to 100)
@@ -90,7 +90,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
             this `ray_glocal`, and if one has the resources of a trial: see `ray_glocal.tune.preflight`.
 
     Examples:
-        >>> scheduler = GlocalScheduler(metric="val_loss", mode="min", rules=("nonfinite", "rung", "dominated"))
+        >>> scheduler = GlocalScheduler(metric="val_loss", mode="min", grace_period=100)
 
     Raises:
         ArgumentError: An argument is out of its range or contradicts the searcher's.

@@ -233,6 +233,28 @@ def test_a_rule_of_ones_own_is_taken_as_it_is_and_an_unknown_name_is_refused():
     assert rules_named([own, "nonfinite"], Ladder(1)) == (own, NonFinite())
     with pytest.raises(
         ArgumentError,
-        match=r"`rules` must name rules out of \['dominated', 'nonfinite', 'rung', 'stalled'\]; got 'median'",
+        match=r"`rules` must name rules out of \['nonfinite', 'rung'\]; got 'median'",
     ):
         rules_named(["median"], Ladder(1))
+
+
+MOVES = st.lists(
+    st.tuples(st.sampled_from("abcdef"), st.floats(-2, 2), st.floats(0, 1), st.none() | st.floats(0, 2)), max_size=40
+)
+
+
+@given(MOVES)
+def test_at_least_one_trial_always_survives(moves):
+    rules = (NonFinite(), Rung(Ladder(1, 2)))
+    ledger, steps, stopped = Ledger(), {}, set()
+    for trial, final, deviation, potential in moves:
+        if trial in stopped:
+            continue
+        steps[trial] = steps.get(trial, 0) + 1
+        event = Reported(trial, steps[trial], final, final, deviation, potential)
+        ledger.record(event)
+        decision = judge(ledger, event, rules)
+        if decision is not None:
+            ledger.record(decision)
+            stopped |= {trial} if decision.stops else set()
+        assert set(steps) - stopped

@@ -10,7 +10,7 @@ from ray_glocal.scheduling.attained import Lowest
 from ray_glocal.scheduling.decision import Action, Decision
 from ray_glocal.scheduling.event import Added, Completed, Reported
 from ray_glocal.scheduling.ledger import Ledger
-from ray_glocal.scheduling.rules import Dominated, Rung, Stalled, judge
+from ray_glocal.scheduling.rules import Rung, judge
 from ray_glocal.scheduling.rungs import PARTS, Ladder
 
 LADDER = Ladder(PARTS // 9, 3, PARTS, PARTS)
@@ -20,14 +20,14 @@ def report(trial, share, loss, total=1000, **told):
     return Reported(trial, share * total, loss, loss, 0.01, total=total, **told)
 
 
-def answers(reports, rule=Rung):
+def answers(reports):
     """What each report is answered, in order."""
     ledger, given = Ledger(), []
     for event in reports:
         if ledger.trial(event.trial) is None:
             ledger.record(Added(event.trial))
         ledger.record(event)
-        decision = judge(ledger, event, (rule(LADDER),))
+        decision = judge(ledger, event, (Rung(LADDER),))
         if decision is not None:
             ledger.record(decision)
         given.append(None if decision is None else decision.action)
@@ -52,7 +52,6 @@ def test_the_reason_names_the_share():
 BEST = [report(name, 0.12, loss) for name, loss in (("a", 0.1), ("b", 0.2), ("c", 0.3))]
 
 
-@pytest.mark.parametrize("rule", [Rung, Dominated, Stalled])
 @pytest.mark.parametrize(
     ("told", "stops"),
     [
@@ -62,9 +61,9 @@ BEST = [report(name, 0.12, loss) for name, loss in (("a", 0.1), ("b", 0.2), ("c"
         ({"age": 20.0}, False),  # it began anew when it had a tenth of its training behind it
     ],
 )
-def test_nobody_is_stopped_while_a_rate_is_searched_for_or_after_a_new_beginning(rule, told, stops):
+def test_nobody_is_stopped_while_a_rate_is_searched_for_or_after_a_new_beginning(told, stops):
     bad = report("z", 0.12, 9.0, potential=0.0, **told)
-    assert (answers([*BEST, bad], rule)[1][-1] is Action.STOP) is stops
+    assert (answers([*BEST, bad])[1][-1] is Action.STOP) is stops
 
 
 def test_what_a_trial_came_to_before_it_began_anew_sets_no_bar():

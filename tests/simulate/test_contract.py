@@ -43,9 +43,6 @@ from .cases import LENGTH, falling
 BOUNDS = (0.05, 0.5)
 SCHEDULERS = {
     "glocal": lambda: GlocalScheduler(time_attr="training_iteration", max_t=LENGTH),
-    "glocal, every rule": lambda: GlocalScheduler(
-        time_attr="training_iteration", max_t=LENGTH, rules=("nonfinite", "rung", "dominated", "stalled")
-    ),
     "fifo": FIFOScheduler,
     "asha": lambda: ASHAScheduler(max_t=LENGTH),
     "median": lambda: MedianStoppingRule(grace_period=3),

@@ -86,13 +86,6 @@ def test_what_a_rung_says_is_what_the_table_has(tmp_path):
             )
 
 
-def test_what_ends_above_in_losses_ends_below_in_the_metric(tmp_path):
-    own, twin = judged("max", 1.0, tmp_path), judged("min", -1.0, tmp_path)
-    beaten = [(a[-1], b[-1]) for a, b in zip(own, twin, strict=True) if a[2] == "dominated"]
-    assert beaten
-    assert all("below the pessimistic end" in a and "above the pessimistic end" in b for a, b in beaten)
-
-
 SENTENCES = {
     "zero has no sign": (
         "the forecast final loss 0 (optimistically -0.5)",

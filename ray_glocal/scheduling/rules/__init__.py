@@ -8,19 +8,15 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.scheduling.decision import Decision
 from ray_glocal.scheduling.event import Reported
 from ray_glocal.scheduling.ledger import Ledger
-from ray_glocal.scheduling.rules.dominated import Dominated
 from ray_glocal.scheduling.rules.nonfinite import NonFinite
 from ray_glocal.scheduling.rules.rule import Rule
 from ray_glocal.scheduling.rules.rung import Rung
-from ray_glocal.scheduling.rules.stalled import Stalled
 from ray_glocal.scheduling.rungs import Ladder
 
 # Whoever adds a rule writes one file and one line here. A rule that needs no ladder ignores it.
 RULES: Mapping[str, Callable[[Ladder], Rule]] = {
     "nonfinite": lambda ladder: NonFinite(),
     "rung": Rung,
-    "dominated": Dominated,
-    "stalled": Stalled,
 }
 
 
@@ -49,4 +45,4 @@ def judge(ledger: Ledger, event: Reported, rules: Sequence[Rule]) -> Decision | 
     return next((answer for answer in answers if answer.stops), answers[0] if answers else None)
 
 
-__all__ = ["RULES", "Dominated", "NonFinite", "Rule", "Rung", "Stalled", "judge", "rules_named"]
+__all__ = ["RULES", "NonFinite", "Rule", "Rung", "judge", "rules_named"]
