@@ -1,28 +1,31 @@
 """The ladder of successive halving, in exact integers, and who stands where on it.
 
 Li et al. 2020 (arXiv:1810.05934). The ladder is built by integer multiplication: float logarithms lose rungs
-(1..243 by 3 and 1..1000 by 10 lose their top one).
+(1..243 by 3 and 1..1000 by 10 lose their top one). Where rungs are shares of training there is one more
+than theirs, late in it: what is behind there wins no more, and the rest of its training can be had for others.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice, takewhile
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.scheduling.attained import Attained
 from ray_glocal.scheduling.decision import Decision
 from ray_glocal.scheduling.event import Added, Errored, Reported
 from ray_glocal.scheduling.ledger import Event
-from ray_glocal.scheduling.tuning import BEFOREHAND
+from ray_glocal.scheduling.tuning import AHEAD, BEFOREHAND
 
 PARTS = 3600  # of a trial's own training, for rungs that are shares of it: many reduction factors divide it
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """Rungs at `grace * factor**k` steps, or at such parts of each trial's own training.
+    """Rungs at `grace * factor**k` steps, or parts of each trial's own training, of which a late one is a rung as well.
 
     Args:
         grace: Steps, or parts, before which nobody is judged, at least 1.
@@ -48,17 +51,25 @@ class Ladder:
 
     def milestone(self, rung: int) -> int:
         """Steps of `rung`, counted from 0."""
-        return int(self.grace * self.factor**rung)
+        return next(islice(self._milestones(), rung, None))
 
     def rung(self, step: float) -> int:
         """The highest rung at or below `step`; -1 below the first.
 
         A share of training is reached by a report that comes a little before it: by the first of ten epochs a ninth.
         """
-        rung, milestone, reach = -1, int(self.grace), step * BEFOREHAND if self.parts else step
-        while milestone <= reach and (self.top is None or milestone < self.top):
-            rung, milestone = rung + 1, milestone * int(self.factor)
-        return rung
+        reach = min(step * BEFOREHAND, step + AHEAD * self.parts) if self.parts else step
+        return sum(1 for _ in takewhile(lambda milestone: milestone <= reach, self._milestones())) - 1
+
+    def _milestones(self) -> Iterator[int]:
+        """Of all rungs; of shares there is a late one where one in `factor` is left, if that lies above the others."""
+        milestone, factor = int(self.grace), int(self.factor)
+        while self.top is None or milestone < self.top:
+            yield milestone
+            milestone *= factor
+        late = self.parts - self.parts // factor
+        if self.parts and late > milestone // factor:
+            yield late
 
     def clock(self, report: Reported) -> float:
         """How far a trial has come, in the ladder's units; 0 where its own end, which that would take, is unknown."""
@@ -87,7 +98,7 @@ class Ladder:
 
     def keeps(self, population: int) -> int:
         """How many of a rung's `population` go on: all while it is smaller than `factor`, then one in `factor`."""
-        return population if population < self.factor else -(-population // int(self.factor))
+        return population if population < self.factor else population // int(self.factor)
 
     def start(self) -> Rungs:
         """An empty standing on this ladder, for `Ledger.view`."""

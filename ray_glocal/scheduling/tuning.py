@@ -35,6 +35,7 @@ LIGHT = 0.3  # weight of a kin's loss against its distance: less than any catego
 
 # ---- rungs ----
 
-# How far before a share of training a report may come and stand for it: a sixth, so that whatever divides a training
-# evenly into four reports or more has one for a ninth and one for a third; by arithmetic.
-BEFOREHAND = 1.2
+# How far before a share of training a report may come and stand for it: a sixth of the share, so that whatever divides
+# a training evenly into four reports or more has one for a ninth and one for a third, and at most a fifteenth of
+# training, by which the sixth of ten epochs is before two thirds; by arithmetic.
+BEFOREHAND, AHEAD = 1.2, 1 / 15

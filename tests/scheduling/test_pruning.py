@@ -71,7 +71,7 @@ def naive_behind(values, trial, newest, *, event, pruned, factor, caution):
     doubt = caution * (spread if event.deviation is None else min(event.deviation, spread))
     judged = min(values[trial], newest) - min(max(event.potential or 0, 0), spread) - doubt
     better = [t for t, value in values.items() if value < judged]
-    keep = len(values) if len(values) < factor else math.ceil(len(values) / factor)
+    keep = len(values) if len(values) < factor else len(values) // factor
     return len(better) >= keep and any(t not in pruned for t in better)
 
 
@@ -151,7 +151,7 @@ def test_a_bad_present_loss_with_a_good_forecast_survives():
 def test_deviation_protects_only_as_far_as_the_others_differ():
     def answer(deviation):
         experiment = Experiment(rung_rule(3, caution=0.5))
-        for trial, loss in zip("abcd", (1.0, 1.1, 1.2, 1.3), strict=True):
+        for trial, loss in zip("abcde", (1.0, 1.1, 1.2, 1.3, 1.4), strict=True):
             experiment.report(trial, 1, loss)
         close = experiment.report("close", 1, 1.15, deviation=deviation)
         return close.stops, experiment.report("far", 1, 9.0, deviation=deviation).stops
@@ -163,7 +163,7 @@ def test_deviation_protects_only_as_far_as_the_others_differ():
 def test_a_trial_that_can_still_buy_much_survives_a_bad_forecast_but_not_one_far_from_all_others():
     def survives(mean, potential):
         experiment = Experiment(rung_rule(3))
-        for trial, loss in zip("abcd", (1.0, 1.1, 1.2, 1.3), strict=True):
+        for trial, loss in zip("abcde", (1.0, 1.1, 1.2, 1.3, 1.4), strict=True):
             experiment.report(trial, 1, loss)
         decision = experiment.report("z", 1, 9.0, mean=mean, potential=potential)
         return not decision.stops
@@ -198,7 +198,7 @@ def test_a_trial_that_comes_back_counts_again_unless_it_diverged(diverges):
     if diverges:
         experiment.report("back", 2, math.nan)
     experiment.ledger.extend([Errored("back"), Added("back", attempt=1)])
-    for trial, loss in (("b", 1.0), ("d", 3.0)):
+    for trial, loss in (("b", 1.0), ("d", 3.0), ("e", 4.0)):
         experiment.report(trial, 1, loss)
     assert experiment.report("c", 1, 2.0).stops == (not diverges)
 

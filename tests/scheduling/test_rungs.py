@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.scheduling.rungs import Ladder
+from ray_glocal.scheduling.rungs import PARTS, Ladder
 
 
 def brute_force(grace, factor, top, step):
@@ -31,10 +31,21 @@ def test_the_ladders_that_float_logarithms_break(top, factor, rungs):
     assert Ladder(1, factor, top).rung(top) == rungs - 1
 
 
+@pytest.mark.parametrize(
+    ("factor", "shares"), [(2, [1 / 4, 1 / 2]), (3, [1 / 9, 1 / 3, 2 / 3]), (4, [1 / 16, 1 / 4, 3 / 4])]
+)
+def test_of_shares_there_is_a_late_rung_if_it_lies_above_the_others(factor, shares):
+    ladder = Ladder(PARTS // factor**2, factor, PARTS, PARTS)
+    assert ladder.rung(PARTS) == len(shares) - 1
+    for rung, share in enumerate(shares):
+        assert ladder.milestone(rung) == pytest.approx(share * PARTS)
+        assert (ladder.rung(share * PARTS), ladder.rung(0.8 * share * PARTS)) == (rung, rung - 1)
+
+
 @given(st.integers(0, 10_000), st.integers(2, 10))
 def test_a_rung_keeps_one_in_factor_and_never_nobody(population, factor):
     keeps = Ladder(1, factor).keeps(population)
-    assert keeps == (population if population < factor else math.ceil(population / factor))
+    assert keeps == (population if population < factor else population // factor)
     assert population == 0 or keeps >= 1
 
 

@@ -412,7 +412,7 @@ def test_sessions_report_where_the_scheduler_compares_them(begin, total):
     driver.report("a", 1, 1.0, total_steps=total)
     ladder = Rulebook.settled(driver.scheduler.ledger).ladder
     rungs = range(ladder.rung(ladder.parts) + 1)
-    assert [ladder.parts / ladder.milestone(rung) for rung in rungs] == [COMPARED, THIRDS]
+    assert [ladder.parts / ladder.milestone(rung) for rung in rungs] == [COMPARED, THIRDS, THIRDS / 2]
     period = reports_every(0.1, 128, 5 / 3, total)
     steps = range(period, total + 1, period)
     reached = [ladder.rung(ladder.clock(Reported("a", step, 1.0, total=total))) for step in steps]
