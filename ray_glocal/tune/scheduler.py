@@ -75,7 +75,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         grace_period: Steps before which nobody is judged; rungs are then in steps. None for the end of training over
             `reduction_factor` ** 2 (1 where the end is not known: neither `max_t`, nor a stopping criterion, nor
             `total_steps` in the results); where results tell `total_steps`, as a session's do, rungs are then shares of
-            each trial's own training, whatever its batch size, epochs or length.
+            each trial's own training, whatever its batch size, epochs or length, with one at two thirds (for 3).
         reduction_factor: One in this many trials of a rung goes on.
         rules: Names of pruning rules (`nonfinite`, `rung`), or rules.
         forecaster: Name of a forecaster of `ray_glocal.koopman`, or a forecaster.

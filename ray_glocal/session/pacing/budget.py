@@ -115,7 +115,7 @@ class Budget:
 
 
 def reports_every(overhead: float, least: int, steps: float, total: int) -> int:
-    """Inner steps between reports, so that trials have one wherever they are compared: at a ninth, at a third.
+    """Inner steps between reports, so that trials have one wherever they are compared: at a ninth, a third, two thirds.
 
     A whole number of ninths: as many as take a small share of the budget, but one by one where that is affordable at
     all. Else there are three reports, or one.
