@@ -71,7 +71,8 @@ class Judge:
             logger.error("Trial %s never reported the metric `%s`; it reported %s.", trial, self.reading.metric, names)
 
     def _report(self, trial: str, result: dict[str, Any]) -> Reported | None:
-        report = self.reading.report(trial, result) if self.reading is not None else None
+        lowest = self._logbook.ledger.view(Lowest()).lowest
+        report = self.reading.report(trial, result, lowest) if self.reading is not None else None
         if report is None:
             self._unread.setdefault(trial, frozenset(result))
             return None
@@ -108,6 +109,7 @@ class Judge:
         """The report with a forecast of what can be: within the metric's range, and near what anybody has reached."""
         if report.mean is None or self.reading is None:
             return report
-        least = self._logbook.ledger.view(Lowest()).least(report.loss, report.deviation)
-        mean = max(self.reading.possible(report.mean, report.loss), least)
+        attained = self._logbook.ledger.view(Lowest())
+        possible = self.reading.possible(report.mean, report.loss, attained.lowest)
+        mean = max(possible, attained.least(report.loss, report.deviation))
         return report if mean == report.mean else dataclasses.replace(report, mean=mean)

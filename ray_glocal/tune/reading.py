@@ -70,15 +70,21 @@ class Reading:
             remedy = "Give the least and the greatest value, infinite where there is none."
             raise ArgumentError("bounds", "be a range", self.bounds, remedy)
 
-    def possible(self, forecast: float, loss: float) -> float:
-        """A forecast loss within what the metric can be, beside a loss that was reported."""
-        least, greatest = self.bounds or self._named_bounds(self.sign * loss)
+    def possible(self, forecast: float, loss: float, lowest: float) -> float:
+        """A forecast loss within what the metric can be.
+
+        Args:
+            forecast: The loss.
+            loss: That was reported.
+            lowest: That anybody has reported: a metric that was above 1 is no share, but one in a hundred.
+        """
+        least, greatest = self.bounds or self._named_bounds(self.sign * loss, self.sign * min(loss, lowest))
         return self.sign * min(max(self.sign * forecast, least), greatest)
 
-    def _named_bounds(self, value: float) -> tuple[float, float]:
+    def _named_bounds(self, value: float, best: float) -> tuple[float, float]:
         """The range that the metric's name speaks of, if the value lies in it."""
         words = set(re.split(r"[^a-z0-9]+", self.metric.lower()))
-        greatest = 1.0 if value <= 1 else 100.0
+        greatest = 1.0 if max(value, best) <= 1 else 100.0
         return (0.0, greatest) if words & _SHARES and 0 <= value <= greatest else (-math.inf, math.inf)
 
     @property
@@ -97,8 +103,8 @@ class Reading:
             step = finite(result.get(TRAINING_ITERATION)) or 0.0
         return int(step) if step == int(step) else step
 
-    def report(self, trial: str, result: Mapping[str, Any]) -> Reported | None:
-        """The event that a flat `result` stands for; None where it lacks the metric."""
+    def report(self, trial: str, result: Mapping[str, Any], lowest: float = math.inf) -> Reported | None:
+        """The event that a flat `result` stands for, beside the lowest loss so far; None where it lacks the metric."""
         value = number(result.get(self.metric))
         if value is None:
             return None
@@ -107,7 +113,7 @@ class Reading:
         potential = finite(result.get(POTENTIAL)) if self.metric == self.forecast_of else None  # it is of that loss
         cost = finite(result.get(COST_STEPS))
         loss = self.sign * value
-        mean = mean if mean is None else self.possible(mean, loss)
+        mean = mean if mean is None else self.possible(mean, loss, lowest)
         slopes = self._slopes(result, loss if mean is None else mean)
         age, lineage = finite(result.get(OWN_STEPS)), finite(result.get(LINEAGE_STEPS))
         inherited = 0.0 if age is None or lineage is None else max(lineage - age, 0.0)

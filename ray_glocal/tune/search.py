@@ -18,6 +18,7 @@ import numpy as np
 from ray.tune.search import Searcher
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.scheduling.attained import Lowest
 from ray_glocal.scheduling.event import REPEATED, Added, Completed, Errored, Settled
 from ray_glocal.scheduling.kinship import Kinship
 from ray_glocal.scheduling.ledger import Ledger
@@ -213,7 +214,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Record a report, unless a scheduler that shares the ledger has done so already."""
         if self.reading is not None and not self._linked:
-            report = self.reading.report(trial_id, result)
+            report = self.reading.report(trial_id, result, self.ledger.view(Lowest()).lowest)
             if report is not None:
                 self.ledger.record(report)
 

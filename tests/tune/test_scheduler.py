@@ -88,7 +88,8 @@ class Tune:
 def begin(tmp_path):
     def begin(folder=tmp_path, **options):
         options = {"grace_period": 1, **options}
-        return Tune(GlocalScheduler("val_loss", options.pop("mode", "min"), **options), folder)
+        told = options.pop("metric", "val_loss"), options.pop("mode", "min")
+        return Tune(GlocalScheduler(*told, **options), folder)
 
     return begin
 
@@ -516,6 +517,25 @@ def test_the_ensemble_forecasts_a_decay():
 @pytest.mark.parametrize("losses", [[], [(1, 1.0)], [(1, 1.0), (2, math.nan)], [(1, 1.0), (2, 2.0)]])
 def test_no_forecast_where_there_is_nothing_to_go_by(losses):
     assert outlook(Line(Kind.SHORT), losses, 9) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "best", "most"), [(0.9, 0.9, 1.0), (60.0, 60.0, 100.0), (0.9, 60.0, 100.0), (-0.1, 0.9, math.inf)]
+)
+def test_a_forecast_of_a_share_ends_at_one_or_at_a_hundred_where_anybody_was_above_one(value, best, most):
+    assert Reading("val_accuracy", "max").possible(-math.inf, -value, -best) == -most
+    assert Reading("val_loss", "max").possible(-math.inf, -value, -best) == -math.inf
+    assert Reading("val_loss", "max", bounds=(0.0, 7.0)).possible(-math.inf, -value, -best) == -7.0
+
+
+def test_what_others_have_reported_tells_if_a_share_is_one_in_a_hundred(begin):
+    driver = begin(metric="accuracy", mode="max", forecaster=Line(), max_t=30)
+    for trial, values in (("a", (10.0, 20.0, 30.0)), ("b", (0.2, 0.4, 0.6))):
+        driver.add(trial)
+        for step, value in enumerate(values, 1):
+            driver.report(trial, step, 0.0, accuracy=value)
+    means = [e.mean for e in driver.scheduler.ledger.events if isinstance(e, Reported) and e.mean is not None]
+    assert means == [pytest.approx(-100.0), pytest.approx(-0.6 - 27 * 0.2)]
 
 
 def test_a_sessions_own_forecast_counts_for_its_own_metric_only():
