@@ -66,7 +66,7 @@ class Comparison:
         found: list[Experiment | Single] = []
         for seed, name in product(self.seeds, self.tasks):
             found += [self._experiment(name, m, seed) for m in self.methods if METHODS[m].takes(task(name).space)]
-            found += singles.cells(name, seed, version("glocal")) if self.alone else []
+            found += singles.cells(name, seed, version("session")) if self.alone else []
         return sorted(found, key=_turn)
 
     def _experiment(self, name: str, method: str, seed: int) -> Experiment:
