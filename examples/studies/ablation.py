@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from cases import exploded, load_cases, sign_difference
 from counted import counted
 from end_to_end import Adapted, adapted
 from ray_glocal import Settings
@@ -21,17 +22,9 @@ from ray_glocal.forecast import Array, Forecast, Forecaster
 from ray_glocal.koopman import EnergyRank, FixedRank, FullRank, OptimalRank, forecaster
 from ray_glocal.koopman.forecasters.affine import Affine
 from ray_glocal.koopman.forecasters.increment import Increment
-from ray_glocal.validation import (
-    Case,
-    Estimates,
-    OnWindow,
-    Pooled,
-    estimates,
-    exploded,
-    load_cases,
-    score,
-    sign_difference,
-)
+from ray_glocal.validation.case import Case
+from ray_glocal.validation.estimates import Estimates, OnWindow, Pooled, estimates
+from ray_glocal.validation.scores import score
 from study import HOME, Row, Study, markdown, study
 from tasks import TASKS, mean_loss
 

@@ -118,7 +118,10 @@ def validate(
         seed: Of the orders of the batches.
 
     Returns:
-        Scores and verdicts; print it.
+        A `Validation`; print it. `scores[name][forecaster]` holds `sign`, `cosine`, `error`, `coverage`, `acted` and
+        `acted_sign` of a hyperparameter's estimates, `trust[name]` the `verdict` on its exact hypergradient and the
+        `sentence` that says why, `ceiling` how often one future's truth has the sign of the others' mean, `cases` the
+        recorded windows with their truths; `trustworthy` is whether no verdict is "not trustworthy".
 
     Raises:
         ArgumentError: Arguments that `Problem`, `Schedule`, `forecaster` or `finite_differences` refuse; batches that

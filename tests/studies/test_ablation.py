@@ -9,8 +9,8 @@ import pytest
 
 import ablation
 from ablation import Lifted, fewer, shortened
+from cases import load_cases
 from ray_glocal.koopman.forecasters.affine import Affine
-from ray_glocal.validation import load_cases
 
 from .conftest import STUDIES
 
