@@ -13,7 +13,8 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter, Problem
 from ray_glocal.hypergradient.problem.losses import Loss
 from ray_glocal.hypergradient.state.preservation import OptimizerState
-from ray_glocal.koopman import KEPT, forecaster
+from ray_glocal.koopman import forecaster
+from ray_glocal.koopman.tuning import KEPT
 from ray_glocal.session.adapted import Adapted
 from ray_glocal.session.arguments import adapted_of
 from ray_glocal.session.settings import Settings

@@ -12,11 +12,11 @@ from ray_glocal.hypergradient import (
     Hyperparameter,
     Problem,
     adjoint_trajectory,
-    final_loss,
     forward_trajectory,
     global_hypergradient,
     record_window,
 )
+from ray_glocal.hypergradient.engines.oracle import final_loss
 from ray_glocal.validation.recording import Course, Plan, record_cases
 
 from .problems import ADAPTED, digest, loss, network, optimizer_of, plain, problem_of, stream

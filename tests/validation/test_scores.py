@@ -8,7 +8,9 @@ import pytest
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Forecast, Kind, Outcome
-from ray_glocal.koopman import forecaster, pooled, sight
+from ray_glocal.koopman import forecaster
+from ray_glocal.koopman.pooling import pooled
+from ray_glocal.koopman.sighting import sight
 from ray_glocal.session import Settings
 from ray_glocal.validation.case import Case
 from ray_glocal.validation.estimates import OnWindow, Pooled, estimates

@@ -13,7 +13,7 @@ import ray_glocal
 from ray_glocal import Hyperparameter, Settings
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Problem, record_window
-from ray_glocal.session import Adapted
+from ray_glocal.session.adapted import Adapted
 from ray_glocal.validation import validate
 from ray_glocal.validation.data import drawn, factors_of
 
