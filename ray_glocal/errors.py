@@ -6,7 +6,12 @@ once more, as Tune does. `ClusterError`: mend the cluster. Each is also the buil
 
 
 class GlocalError(Exception):
-    """Whatever the library itself raises."""
+    """Whatever the library itself raises.
+
+    `ArgumentError` (a `ValueError`): change what was passed. `CheckpointError`, one of those: start from the weights of
+    the checkpoint alone, or afresh. `HangError` (a `TimeoutError`): try once more, as Tune does. `ClusterError` (a
+    `RuntimeError`): mend the cluster.
+    """
 
 
 class ArgumentError(GlocalError, ValueError):

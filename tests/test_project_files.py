@@ -39,7 +39,7 @@ def test_the_recipes_are_short():
 def test_every_registry_is_where_contributing_says(module, registry):
     assert f"`{registry}`" in TEXT
     assert module.replace(".", "/") in TEXT
-    assert len(getattr(import_module(module), registry)) > 3
+    assert len(getattr(import_module(module), registry)) > 1
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,6 @@ def test_every_registry_is_where_contributing_says(module, registry):
         ("MENDED", "tests/hypergradient/kernels/test_audit.py"),
         ("REFUSED", "tests/hypergradient/kernels/test_audit.py"),
         ("OTHERS", "tests/hypergradient/kernels/test_formulas.py"),
-        ("EVERY_RULE", "tests/tune/test_event_orders.py"),
     ],
 )
 def test_every_table_of_the_tests_is_where_contributing_says(table, file):

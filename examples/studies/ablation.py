@@ -14,24 +14,19 @@ from typing import Any
 
 import numpy as np
 
+from cases import exploded, load_cases, sign_difference
 from counted import counted
 from end_to_end import Adapted, adapted
+from energy import EnergyRank
 from ray_glocal import Settings
 from ray_glocal.forecast import Array, Forecast, Forecaster
-from ray_glocal.koopman import EnergyRank, FixedRank, FullRank, OptimalRank, forecaster
+from ray_glocal.koopman import forecaster
 from ray_glocal.koopman.forecasters.affine import Affine
 from ray_glocal.koopman.forecasters.increment import Increment
-from ray_glocal.validation import (
-    Case,
-    Estimates,
-    OnWindow,
-    Pooled,
-    estimates,
-    exploded,
-    load_cases,
-    score,
-    sign_difference,
-)
+from ray_glocal.koopman.rank import FixedRank, FullRank, OptimalRank
+from ray_glocal.validation.case import Case
+from ray_glocal.validation.estimates import Estimates, OnWindow, Pooled, estimates
+from ray_glocal.validation.scores import score
 from study import HOME, Row, Study, markdown, study
 from tasks import TASKS, mean_loss
 

@@ -1,7 +1,7 @@
 """The test bed: how well does each forecaster foretell the hypergradient at the end of real trainings?
 
 Recording and scoring are apart. Recorded cases, windows beside their exact truths, lie under `results/bed/cells`, one
-file a run, and `ray_glocal.validation.load_cases` reads them; scoring them all takes seconds.
+file a run, and `cases.load_cases` reads them; scoring them all takes seconds.
 """
 
 import hashlib
@@ -13,8 +13,9 @@ from itertools import islice
 
 from torch import Tensor
 
+from cases import load_cases, row_of
 from ray_glocal.hypergradient import Hyperparameter, Problem
-from ray_glocal.validation import Course, Plan, load_cases, record_cases
+from ray_glocal.validation.recording import Course, Plan, record_cases
 from scoring import publish
 from study import Row, study
 from tasks import TASKS, Task, loss, optimizer
@@ -131,7 +132,7 @@ def record(cell: Cell) -> list[Row]:
     about = {"task": cell.task, "optimizer": cell.optimizer, "batch": str(cell.batch), "schedule": cell.schedule}
     about |= {"lr": f"{cell.lr:g}", "seed": str(cell.seed)}
     run = "/".join(about.values())
-    return [case.as_row() for case in record_cases(problem, course, problem.start_values(), plan_of(cell), run, about)]
+    return [row_of(case) for case in record_cases(problem, course, problem.start_values(), plan_of(cell), run, about)]
 
 
 def cells(smoke: bool) -> list[Cell]:

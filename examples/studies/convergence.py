@@ -21,13 +21,14 @@ from ray_glocal.forecast import Forecaster
 from ray_glocal.hypergradient import (
     Hyperparameter,
     Problem,
-    Window,
     adjoint_trajectory,
     forward_trajectory,
     global_hypergradient,
     record_window,
 )
-from ray_glocal.koopman import FORECASTERS, forecaster
+from ray_glocal.hypergradient.window.window import Window
+from ray_glocal.koopman import forecaster
+from ray_glocal.koopman.forecasters import FORECASTERS
 from study import Row, Study, markdown, study
 from tasks import TASKS, Shuffled, loss, optimizer
 

@@ -13,22 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cases import exploded, load_cases, row_of, scores_by_label, sign_difference
 from extrapolation import COMPARED, estimator
 from ray_glocal.koopman import forecaster
-from ray_glocal.validation import (
-    Case,
-    Estimates,
-    OnWindow,
-    Pooled,
-    Score,
-    ceiling,
-    estimates,
-    exploded,
-    load_cases,
-    score,
-    scores_by_label,
-    sign_difference,
-)
+from ray_glocal.validation.case import Case
+from ray_glocal.validation.estimates import Estimates, OnWindow, Pooled, estimates
+from ray_glocal.validation.scores import Score, ceiling, score
 from study import HOME, Row, Study, markdown
 
 SERIES = ("forward", "lag")
@@ -59,7 +49,7 @@ def publish(here: Study, cases: Sequence[Case]) -> None:
 
 def save(cases: Sequence[Case], place: Path) -> None:
     """Write cases in single precision, for the record; `load_cases` reads them."""
-    table = pa.Table.from_pylist([case.as_row() for case in cases])
+    table = pa.Table.from_pylist([row_of(case) for case in cases])
     pq.write_table(table.cast(pa.schema([(f.name, _single(f.type)) for f in table.schema])), place, compression="zstd")
 
 

@@ -5,44 +5,13 @@
 3. The operator's eigenvalues say how each mode decays or turns (`spectrum`); none above one is ever believed.
 4. Modes raised to the horizon, or summed up as increments, are the prediction (`predict`).
 5. Forecasters combine such predictions with plain smoothers and say how far off they may be (`forecaster`).
-6. A hypergradient's trajectory is read in flow time (`sight`), and what several windows of a training say is fused
-   (`pooled`).
+6. A hypergradient's trajectory is read in flow time (`sighting`), and what several windows of a training say is fused
+   (`pooling`).
 """
 
-from ray_glocal.koopman.disk import Disk, damped_disk
-from ray_glocal.koopman.dmd import DMD, fit_dmd
-from ray_glocal.koopman.flow import flow_horizon
-from ray_glocal.koopman.forecasters import FORECASTERS, forecaster
-from ray_glocal.koopman.pooling import pooled
-from ray_glocal.koopman.prediction import Prediction, predict
-from ray_glocal.koopman.rank import EnergyRank, FixedRank, FullRank, OptimalRank, Rank
-from ray_glocal.koopman.selection import Every, NearOne
-from ray_glocal.koopman.sighting import Sighting, sight
-from ray_glocal.koopman.spectrum import Mode, Spectrum, spectrum
-from ray_glocal.koopman.tuning import KEPT
+from ray_glocal.koopman.dmd import fit_dmd
+from ray_glocal.koopman.forecasters import forecaster
+from ray_glocal.koopman.prediction import predict
+from ray_glocal.koopman.spectrum import spectrum
 
-__all__ = [
-    "DMD",
-    "FORECASTERS",
-    "KEPT",
-    "Disk",
-    "EnergyRank",
-    "Every",
-    "FixedRank",
-    "FullRank",
-    "Mode",
-    "NearOne",
-    "OptimalRank",
-    "Prediction",
-    "Rank",
-    "Sighting",
-    "Spectrum",
-    "damped_disk",
-    "fit_dmd",
-    "flow_horizon",
-    "forecaster",
-    "pooled",
-    "predict",
-    "sight",
-    "spectrum",
-]
+__all__ = ["fit_dmd", "forecaster", "predict", "spectrum"]

@@ -159,13 +159,14 @@ def fit_dmd(series: ArrayLike, rank: Rank | int | None = None, delays: int = 1, 
 
     Args:
         series: Snapshots one step apart, oldest first, shape [time, channel].
-        rank: Rule for the number of modes, a number (modes to keep at most), or None for the numerical rank.
+        rank: A number (modes to keep at most), None for the numerical rank, or a rule: whatever has a
+            `choose(singular_values, shape)`, as those of `ray_glocal.koopman.rank`.
         delays: Snapshots stacked into one vector, 1 to time - 2 (time - 3 for increments).
         form: "plain", "affine" or "increment".
 
     Returns:
-        The model. Its `outcome` is not usable where the series is too short, not finite, too large to square, or where
-        no direction rises above noise.
+        The model, for `spectrum` and `predict`. Its `outcome` is not usable where the series is too short, not finite,
+        too large to square, or where no direction rises above noise.
 
     Raises:
         ArgumentError: `series` is no real [time, channel] array, or `rank`, `delays` or `form` is out of range.

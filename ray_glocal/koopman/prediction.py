@@ -47,11 +47,12 @@ def predict(model: DMD, horizon: float, disk: Disk = UNIT_DISK, selection: Selec
     Args:
         model: The fit.
         horizon: Steps ahead of the last snapshot, 0 to math.inf; 0 is the smoothed present value.
-        disk: Largest moduli to believe.
-        selection: Modes to keep.
+        disk: Largest moduli to believe; one unless told otherwise.
+        selection: Modes to keep; all unless told otherwise.
 
     Returns:
-        The prediction; undetermined where no mode is kept or the value grows without limit.
+        The prediction, `mean` and `outcome`, and in `capped` how many modes were clipped; undetermined where no mode is
+        kept or the value grows without limit.
 
     Raises:
         ArgumentError: `horizon` negative or not a number.

@@ -81,11 +81,12 @@ def spectrum(model: DMD, disk: Disk = UNIT_DISK, selection: Selection = EVERY) -
 
     Args:
         model: The fit.
-        disk: Largest moduli to believe.
-        selection: Modes to keep.
+        disk: Largest moduli to believe; one unless told otherwise.
+        selection: Modes to keep; all unless told otherwise.
 
     Returns:
-        The table; the affine form lists its built-in steady mode, whose residual is NaN because it is not fitted.
+        The table, `str` prints it, and `modes` are its rows; the affine form lists its built-in steady mode, whose
+        residual is NaN because it is not fitted.
     """
     kept, capped = selection.keep(model.eigenvalues), disk.outside(model.eigenvalues)
     residuals = model.residuals

@@ -7,23 +7,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ray_glocal.report.account import Summary, summary
-    from ray_glocal.report.comparison import Comparison, compare
+    from ray_glocal.report.account import summary
     from ray_glocal.report.progress import Progress
-    from ray_glocal.report.verification import Replay, replay
+    from ray_glocal.report.verification import replay
 
 # No module bears the name of a function: importing it would put the module in the function's place.
 _HOMES = {
-    "Comparison": "ray_glocal.report.comparison",
     "Progress": "ray_glocal.report.progress",
-    "Replay": "ray_glocal.report.verification",
-    "Summary": "ray_glocal.report.account",
-    "compare": "ray_glocal.report.comparison",
     "replay": "ray_glocal.report.verification",
     "summary": "ray_glocal.report.account",
 }
 
-__all__ = ["Comparison", "Progress", "Replay", "Summary", "compare", "replay", "summary"]
+__all__ = ["Progress", "replay", "summary"]
 
 
 def __getattr__(name: str) -> object:

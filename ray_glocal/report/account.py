@@ -223,6 +223,10 @@ def summary(results: object, *, metric: str | None = None, mode: str | None = No
         metric: Key of the value that is optimised; None for what the experiment itself says, or else "val_loss".
         mode: "min" or "max"; None for what the experiment itself says, or else "min".
 
+    Returns:
+        A `Summary`; print it. It holds `trials`, the best first, `best` and its `config`, its `adapted` values, why
+        trials were `pruned` or `failed`, what all of it `cost`, and the `warnings` of sessions.
+
     Raises:
         ArgumentError: `results` is no experiment, or no trial in it reported `metric`.
     """

@@ -59,6 +59,10 @@ def replay(results: object, *, rules: Sequence[str | Rule] | None = None) -> Rep
         results: Path of an experiment, a `ray.tune.ResultGrid` or an `ExperimentAnalysis`.
         rules: The rules, for an experiment under rules of one's own; None for those that the ledger names.
 
+    Returns:
+        A `Replay`; print it. `same` is whether every decision came out as recorded, `difference` the first that did
+        not, in a sentence, and `reports` and `decisions` say how many there were.
+
     Raises:
         ArgumentError: `results` is no experiment or holds no decisions of a `GlocalScheduler`, or its rules have to be
             passed.

@@ -9,18 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ray_glocal.schedule.best import BestConfig, best_config
+    from ray_glocal.schedule.best import best_config
     from ray_glocal.schedule.schedule import LearnedSchedule
-    from ray_glocal.schedule.scheduler import LearnedScheduler
 
 _HOMES = {
-    "BestConfig": "ray_glocal.schedule.best",
     "LearnedSchedule": "ray_glocal.schedule.schedule",
-    "LearnedScheduler": "ray_glocal.schedule.scheduler",
     "best_config": "ray_glocal.schedule.best",
 }
 
-__all__ = ["BestConfig", "LearnedSchedule", "LearnedScheduler", "best_config"]
+__all__ = ["LearnedSchedule", "best_config"]
 
 
 def __getattr__(name: str) -> object:

@@ -141,6 +141,11 @@ def best_config(results: object, *, metric: str | None = None, mode: str | None 
         metric: Key of the value that is optimised; None for what the experiment itself says, or else "val_loss".
         mode: "min" or "max"; None for what the experiment itself says, or else "min".
 
+    Returns:
+        A `BestConfig`; print it. `config` is the whole configuration with the adapted values of the end, `trial`,
+        `value` and `steps` say whose it is and how far it came, `adapted` holds the values of start and end,
+        `ancestors` and `trained` the way to its weights, and `checkpoint` the address of its last checkpoint.
+
     Raises:
         ArgumentError: `results` is no experiment, or no trial in it reported a finite `metric`.
     """

@@ -174,14 +174,19 @@ class LearnedSchedule:
     def scheduler(
         self, optimizer: torch.optim.Optimizer, lr_scheduler: torch.optim.lr_scheduler.LRScheduler | None = None
     ) -> LearnedScheduler:
-        """What sets an optimizer's options as the schedule says; step it after each step of the optimizer.
+        """What sets an optimizer's options as the schedule says; `step()` it after each step of the optimizer.
+
+        The options of the first step are set at once, and after the last step they stay. It has the `get_last_lr`,
+        `state_dict` and `load_state_dict` of torch's schedulers.
 
         Args:
             optimizer: Built as the session's was.
             lr_scheduler: Of the kind that the session had, built for `planned` steps; nobody else may step it.
 
         Raises:
-            ArgumentError: See `LearnedScheduler`.
+            ArgumentError: The session had an lr_scheduler and here is none, or one of another kind or optimizer, or
+                that was stepped already; nothing in the schedule is an option of the optimizer; or its groups are
+                others.
         """
         from ray_glocal.schedule.scheduler import LearnedScheduler
 

@@ -6,9 +6,9 @@ end of training. `pacing` says when they come and what they cost, `divergence` t
 measures what is told, `checkpointing` writes all of it and brings it back, `state` is what it is made of.
 """
 
-from ray_glocal.session.adapted import Adapted, Folder
+from ray_glocal.session.adapted import Adapted as Adapted  # what `tune.adapted` gives; nobody builds one
 from ray_glocal.session.session import GlocalSession
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.state.checkpoint import weights
 
-__all__ = ["Adapted", "Folder", "GlocalSession", "Settings", "weights"]
+__all__ = ["GlocalSession", "Settings", "weights"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from ray_glocal.hypergradient import Randomness
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
+from ray_glocal.hypergradient.state.randomness import Randomness
 from ray_glocal.names import TRACE_FILE
 from ray_glocal.session.adaptation import Adaptation
 from ray_glocal.session.averaged import AveragedWeights

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array
-from ray_glocal.hypergradient import Problem, Randomness
+from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import HyperValues, Values
 from ray_glocal.hypergradient.kernels import differentiable_in_eval
 from ray_glocal.hypergradient.problem.losses import Loss, takes_hyper
 from ray_glocal.hypergradient.problem.trained import listed
 from ray_glocal.hypergradient.state.batch import owned
 from ray_glocal.hypergradient.state.preservation import evaluating
+from ray_glocal.hypergradient.state.randomness import Randomness
 from ray_glocal.session.notices import Notices
 from ray_glocal.session.pacing.cost import FORWARD
 

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from ray_glocal.errors import ArgumentError, CheckpointError
-from ray_glocal.hypergradient import Clipping, Hyperparameter, Problem, Randomness
+from ray_glocal.hypergradient import Clipping, Hyperparameter, Problem
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.hypergradient.problem.losses import Loss
 from ray_glocal.hypergradient.state.preservation import evaluating
+from ray_glocal.hypergradient.state.randomness import Randomness
 from ray_glocal.session.adaptation import Adaptation
 from ray_glocal.session.adapted import Adapted, Folder
 from ray_glocal.session.arguments import adapted_of, whole_steps

@@ -1,12 +1,12 @@
 """Experiments on a virtual clock: plan one, or compare schedulers, without a cluster.
 
 `simulate` runs Tune's own controller with any scheduler and searcher; only the actors are virtual. Trials follow a
-curve (`following`, `tabulated`) or are real trainables, classes or functions, that train in this process while the
+curve (`following`) or are real trainables, classes or functions, that train in this process while the
 clock advances by what their work is said to take.
 """
 
 from ray_glocal.simulate.cluster import Cluster, Outage
-from ray_glocal.simulate.curves import Curve, following, tabulated
-from ray_glocal.simulate.simulation import Result, Simulation, simulate
+from ray_glocal.simulate.curves import following
+from ray_glocal.simulate.simulation import simulate
 
-__all__ = ["Cluster", "Curve", "Outage", "Result", "Simulation", "following", "simulate", "tabulated"]
+__all__ = ["Cluster", "Outage", "following", "simulate"]

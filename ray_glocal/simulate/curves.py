@@ -1,7 +1,7 @@
 """Trainables that follow a curve instead of training."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ def following(curve: Curve, iterations: int) -> type[tune.Trainable]:
     """A trainable that reports `curve(config, iteration)` at each of so many iterations, and then is done.
 
     Args:
-        curve: A parametric curve, or `tabulated(...)`.
+        curve: A formula, or a function that looks its values up in a table.
         iterations: Length of a training, at least 1.
 
     Raises:
@@ -44,25 +44,3 @@ def following(curve: Curve, iterations: int) -> type[tune.Trainable]:
             return True
 
     return Follower
-
-
-def tabulated(table: Mapping[Any, Sequence[float]], key: str, metric: str = "loss") -> Curve:
-    """A curve that is read from a table.
-
-    Args:
-        table: Values by iteration, for each value of a configuration's entry.
-        key: That entry.
-        metric: What the values are reported as; beyond a row's end its last value is.
-
-    Raises:
-        ArgumentError: A row is empty.
-    """
-    empty = [name for name, row in table.items() if not len(row)]
-    if empty:
-        raise ArgumentError("table", "hold at least one value in each row", empty[0])
-
-    def curve(config: Mapping[str, Any], iteration: int) -> dict[str, float]:
-        row = table[config[key]]
-        return {metric: float(row[min(iteration, len(row)) - 1])}
-
-    return curve

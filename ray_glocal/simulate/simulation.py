@@ -137,6 +137,11 @@ def simulate(
         seed: Of failures, and of the global generators.
         folder: Where the experiment's files go; a temporary folder by default.
 
+    Returns:
+        A `Simulation`: `best(time)` is the best value up to a time, or to the end, `finals()` the last of each trial.
+        `results` holds what was reported (`time`, `trial`, `iteration`, `value`), `configs` and `statuses` how each
+        trial ended, `seconds` the length of the experiment and `busy` what its workers worked, all together.
+
     Raises:
         ArgumentError: `mode` or the trainable is none, nothing can happen any more while trials wait, for every node
             was lost, or a function catches the SystemExit and goes on.

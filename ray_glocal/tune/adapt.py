@@ -11,7 +11,7 @@ from ray.tune import Checkpoint
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter
-from ray_glocal.session import Adapted
+from ray_glocal.session.adapted import Adapted
 from ray_glocal.tune.ancestry import ancestor, storage_of
 from ray_glocal.tune.space import Continuous, split
 

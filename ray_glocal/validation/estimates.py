@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array, Forecast, Forecaster
-from ray_glocal.koopman import Sighting, pooled, sight
+from ray_glocal.koopman.pooling import pooled
+from ray_glocal.koopman.sighting import Sighting, sight
 from ray_glocal.validation.case import Case
 
 Estimator = Callable[[Case], Forecast]  # of the hypergradient at the end of training, in coordinates

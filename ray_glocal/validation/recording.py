@@ -10,18 +10,12 @@ import torch
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array
-from ray_glocal.hypergradient import (
-    Problem,
-    Window,
-    adjoint_trajectory,
-    finite_differences,
-    forward_trajectory,
-    record_window,
-)
+from ray_glocal.hypergradient import Problem, adjoint_trajectory, forward_trajectory, record_window
+from ray_glocal.hypergradient.engines.oracle import finite_differences
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.hypergradient.state.snapshot import Snapshot
 from ray_glocal.hypergradient.window.schedule import Factor
-from ray_glocal.hypergradient.window.window import Trajectory
+from ray_glocal.hypergradient.window.window import Trajectory, Window
 from ray_glocal.validation.case import Case
 
 

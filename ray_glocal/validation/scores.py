@@ -83,11 +83,6 @@ def score(told: Estimates, settings: Settings | None = None) -> Score:
     )
 
 
-def scores_by_label(told: Estimates, settings: Settings | None = None) -> dict[str, Score]:
-    """The score of each hyperparameter by its label, in order of first appearance."""
-    return {str(label): score(told.where(told.label == label), settings) for label in dict.fromkeys(told.label)}
-
-
 def ceiling(cases: Sequence[Case]) -> float:
     """How often one future's truth has the sign of the mean of the others; NaN where no case has two futures.
 

@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 
 from ray_glocal.forecast import Array
-from ray_glocal.validation.case import Case
 from ray_glocal.validation.tuning import EXPLODED, SIGNS, SIZES
 
 ROUNDING = 8.0  # units of rounding that two losses must lie apart for their difference to mean anything
@@ -36,12 +35,6 @@ class Trust:
     signs: float
     sizes: float
     elasticity: float
-
-
-def exploded(case: Case) -> bool:
-    """Whether some future's exact hypergradient is not finite, or too large to foretell any step of use."""
-    elasticity = np.abs(case.truths) / np.abs(case.final_losses)[:, None]
-    return not bool(np.all(elasticity <= EXPLODED))
 
 
 def judge_trust(exact: Array, differences: Array, step_sizes: Sequence[float], losses: Array, rounding: float) -> Trust:

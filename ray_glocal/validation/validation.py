@@ -13,7 +13,8 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter, Problem
 from ray_glocal.hypergradient.problem.losses import Loss
 from ray_glocal.hypergradient.state.preservation import OptimizerState
-from ray_glocal.koopman import KEPT, forecaster
+from ray_glocal.koopman import forecaster
+from ray_glocal.koopman.tuning import KEPT
 from ray_glocal.session.adapted import Adapted
 from ray_glocal.session.arguments import adapted_of
 from ray_glocal.session.settings import Settings
@@ -118,7 +119,10 @@ def validate(
         seed: Of the orders of the batches.
 
     Returns:
-        Scores and verdicts; print it.
+        A `Validation`; print it. `scores[name][forecaster]` holds `sign`, `cosine`, `error`, `coverage`, `acted` and
+        `acted_sign` of a hyperparameter's estimates, `trust[name]` the `verdict` on its exact hypergradient and the
+        `sentence` that says why, `ceiling` how often one future's truth has the sign of the others' mean, `cases` the
+        recorded windows with their truths; `trustworthy` is whether no verdict is "not trustworthy".
 
     Raises:
         ArgumentError: Arguments that `Problem`, `Schedule`, `forecaster` or `finite_differences` refuse; batches that

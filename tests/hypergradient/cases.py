@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ray_glocal.hypergradient import Hyperparameter, Lion, Problem, Window, record_window
+from ray_glocal.hypergradient import Hyperparameter, Lion, Problem, record_window
 from ray_glocal.hypergradient.window.tape import Tape
+from ray_glocal.hypergradient.window.window import Window
 
 CLASSES = 3
 

@@ -7,7 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ray_glocal.koopman import FORECASTERS, KEPT, fit_dmd, forecaster, pooled, predict, sight
+from ray_glocal.koopman import fit_dmd, forecaster, predict
+from ray_glocal.koopman.forecasters import FORECASTERS
+from ray_glocal.koopman.pooling import pooled
+from ray_glocal.koopman.sighting import sight
+from ray_glocal.koopman.tuning import KEPT
 
 SHAPES = ((40, 1), (40, 3), (40, 100), (200, 8), (40, 10_000))
 

@@ -3,8 +3,9 @@ import pytest
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Kind
-from ray_glocal.koopman import OptimalRank, fit_dmd, predict
+from ray_glocal.koopman import fit_dmd, predict
 from ray_glocal.koopman.dmd import FORMS
+from ray_glocal.koopman.rank import OptimalRank
 
 # pydmd warns of the condition number of delay-embedded exact data, which is infinite by design.
 ILL_CONDITIONED = pytest.mark.filterwarnings("ignore:Input data condition number:UserWarning")

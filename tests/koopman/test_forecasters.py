@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Kind
-from ray_glocal.koopman import FORECASTERS, FixedRank, Spectrum, forecaster
+from ray_glocal.koopman import forecaster
+from ray_glocal.koopman.forecasters import FORECASTERS
 from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
 from ray_glocal.koopman.forecasters.candidates import candidate_paths, framed
 from ray_glocal.koopman.forecasters.candidates import settings as decompositions
+from ray_glocal.koopman.rank import FixedRank
+from ray_glocal.koopman.spectrum import Spectrum
 
 NAMES = list(FORECASTERS)
 FITTED = ["paper", "increment", "affine"]

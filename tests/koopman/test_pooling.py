@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Forecast, Kind, Outcome
-from ray_glocal.koopman import Sighting, pooled
+from ray_glocal.koopman.pooling import pooled
+from ray_glocal.koopman.sighting import Sighting
 
 FINE = Outcome(Kind.OK, "Forecast from 40 snapshots.")
 

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Kind
-from ray_glocal.koopman import Disk, NearOne, fit_dmd, predict
+from ray_glocal.koopman import fit_dmd, predict
+from ray_glocal.koopman.disk import Disk
 from ray_glocal.koopman.dmd import FORMS
 from ray_glocal.koopman.prediction import geometric_sum, steady_part
+from ray_glocal.koopman.selection import NearOne
 
 DECAYS = [1.0, 0.95, 0.8, 0.9 * np.exp(0.4j), 0.9 * np.exp(-0.4j)]
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.koopman.rank import EnergyRank, FixedRank, FullRank, OptimalRank, as_rank, chosen_rank
+from ray_glocal.koopman.rank import FixedRank, FullRank, OptimalRank, as_rank, chosen_rank
 
 
 def noisy_matrix(rank, shape, signal, seed):
@@ -41,11 +41,6 @@ def test_optimal_threshold_is_the_exact_one_within_the_stated_error(beta):
     assert OptimalRank().choose(np.array([exact - 0.025, 1.0, 1.0]), shape) == 0
 
 
-def test_energy_rank_keeps_the_fewest_directions_that_hold_the_share():
-    values = np.sqrt([6.0, 3.0, 1.0])
-    assert [EnergyRank(share).choose(values, (3, 3)) for share in (0.5, 0.6001, 0.9001, 1.0)] == [1, 2, 3, 3]
-
-
 def test_fixed_and_full_rank_never_exceed_what_there_is():
     values = np.array([2.0, 1.0])
     assert [FixedRank(1).choose(values, (2, 2)), FixedRank(5).choose(values, (2, 2))] == [1, 2]
@@ -63,19 +58,13 @@ def test_short_forms_are_read():
     assert as_rank(3) == FixedRank(3)
     assert as_rank(np.int64(3)) == FixedRank(3)
     assert as_rank(None) == FullRank()
-    assert as_rank(EnergyRank(0.5)) == EnergyRank(0.5)
+    assert as_rank(OptimalRank()) == OptimalRank()
 
 
 @pytest.mark.parametrize("size", [0, 1.5])
 def test_a_fixed_rank_below_one_is_refused(size):
     with pytest.raises(ArgumentError, match="`size` must be a whole number of at least 1; got"):
         FixedRank(size)
-
-
-@pytest.mark.parametrize("share", [0.0, 1.1, float("nan")])
-def test_an_energy_share_out_of_range_is_refused(share):
-    with pytest.raises(ArgumentError, match="`share` must be above 0 and at most 1; got"):
-        EnergyRank(share)
 
 
 def test_something_that_is_no_rank_is_refused():

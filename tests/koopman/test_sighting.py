@@ -6,7 +6,8 @@ from scipy.integrate import quad
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Kind
-from ray_glocal.koopman import forecaster, sight
+from ray_glocal.koopman import forecaster
+from ray_glocal.koopman.sighting import sight
 
 
 def saturating(flow, rates=(0.05, 0.2), sizes=(1.0, -2.0)):

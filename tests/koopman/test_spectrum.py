@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.koopman import Disk, NearOne, fit_dmd, predict, spectrum
+from ray_glocal.koopman import fit_dmd, predict, spectrum
+from ray_glocal.koopman.disk import Disk
+from ray_glocal.koopman.selection import NearOne
 
 PAIR = [0.9 * np.exp(2j * np.pi / 10), 0.9 * np.exp(-2j * np.pi / 10)]
 

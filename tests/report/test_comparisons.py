@@ -6,7 +6,7 @@ import pytest
 import recordings
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.report import compare
+from ray_glocal.report.comparison import compare
 
 
 def test_two_experiments_side_by_side(tmp_path):

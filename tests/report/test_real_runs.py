@@ -8,7 +8,8 @@ import pytest
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
-from ray_glocal.report import Progress, compare, replay, summary
+from ray_glocal.report import Progress, replay, summary
+from ray_glocal.report.comparison import compare
 from ray_glocal.tune import GlocalScheduler, GlocalSearch
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("local_ray"), pytest.mark.filterwarnings("default")]

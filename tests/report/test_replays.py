@@ -10,7 +10,7 @@ import recordings
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.report import replay
-from ray_glocal.scheduling.rules import Rung
+from ray_glocal.scheduling.rules.rung import Rung
 from ray_glocal.scheduling.rungs import Ladder
 from ray_glocal.tune import GlocalScheduler
 

@@ -13,7 +13,7 @@ import ray_glocal
 from ray_glocal import LearnedSchedule, best_config
 from ray_glocal.__main__ import main
 from ray_glocal.errors import ArgumentError
-from ray_glocal.session import Adapted
+from ray_glocal.session.adapted import Adapted
 
 from .test_sessions import anew, told_as_witnessed, trained
 from .witness import Witness

@@ -9,7 +9,9 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.scheduling.decision import Action, Decision
 from ray_glocal.scheduling.event import Added, Completed, Errored, Reported
 from ray_glocal.scheduling.ledger import Ledger
-from ray_glocal.scheduling.rules import NonFinite, Rung, judge, rules_named
+from ray_glocal.scheduling.rules import judge, rules_named
+from ray_glocal.scheduling.rules.nonfinite import NonFinite
+from ray_glocal.scheduling.rules.rung import Rung
 from ray_glocal.scheduling.rungs import Ladder
 
 

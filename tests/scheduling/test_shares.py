@@ -10,7 +10,8 @@ from ray_glocal.scheduling.attained import Lowest
 from ray_glocal.scheduling.decision import Action, Decision
 from ray_glocal.scheduling.event import Added, Completed, Reported
 from ray_glocal.scheduling.ledger import Ledger
-from ray_glocal.scheduling.rules import Rung, judge
+from ray_glocal.scheduling.rules import judge
+from ray_glocal.scheduling.rules.rung import Rung
 from ray_glocal.scheduling.rungs import PARTS, Ladder
 
 LADDER = Ladder(PARTS // 9, 3, PARTS, PARTS)

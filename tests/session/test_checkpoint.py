@@ -14,7 +14,8 @@ import ray_glocal
 from ray_glocal.errors import ArgumentError, CheckpointError
 from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.names import SESSION_FILE, TRACE_FILE
-from ray_glocal.session import Adapted, GlocalSession
+from ray_glocal.session import GlocalSession
+from ray_glocal.session.adapted import Adapted
 
 from .cases import QUIET, WAYS, Run, differences, drive
 

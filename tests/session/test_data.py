@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.hypergradient import Randomness
+from ray_glocal.hypergradient.state.randomness import Randomness
 from ray_glocal.session.state.generators import own_generators
 from ray_glocal.session.state.stream import Stream
 from ray_glocal.session.validation import Validation

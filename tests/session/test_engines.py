@@ -9,8 +9,9 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ray_glocal.hypergradient import Hyperparameter, Window, adjoint_trajectory, forward_trajectory
+from ray_glocal.hypergradient import Hyperparameter, adjoint_trajectory, forward_trajectory
 from ray_glocal.hypergradient.gradient.products import EXACT
+from ray_glocal.hypergradient.window.window import Window
 from ray_glocal.session.pacing.cost import CONTEST, PLAIN, SEARCH, WINDOW, Cost
 from ray_glocal.session.pacing.meter import Meter
 from ray_glocal.session.windows import differentiation

@@ -9,7 +9,9 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory, record_window
-from ray_glocal.koopman import forecaster, pooled, sight
+from ray_glocal.koopman import forecaster
+from ray_glocal.koopman.pooling import pooled
+from ray_glocal.koopman.sighting import sight
 from ray_glocal.session.notices import Notices
 from ray_glocal.session.outline import Outline
 from ray_glocal.session.schedule import Schedule

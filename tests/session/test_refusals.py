@@ -17,7 +17,8 @@ from torch import nn
 from ray_glocal.errors import ArgumentError, CheckpointError
 from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.names import SESSION_FILE
-from ray_glocal.session import Adapted, GlocalSession, Settings
+from ray_glocal.session import GlocalSession, Settings
+from ray_glocal.session.adapted import Adapted
 from ray_glocal.session.state.checkpoint import read
 
 from .cases import LIVELY, PROMPT, WAYS, Network, Run, differences, drive, windows

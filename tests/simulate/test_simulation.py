@@ -14,7 +14,7 @@ from ray.tune.search import ConcurrencyLimiter
 
 from ray_glocal import GlocalScheduler, GlocalSearch
 from ray_glocal.errors import ArgumentError
-from ray_glocal.simulate import Cluster, Outage, following, simulate, tabulated
+from ray_glocal.simulate import Cluster, Outage, following, simulate
 from ray_glocal.simulate.workers import Workers
 
 from .cases import LENGTH, falling
@@ -257,15 +257,16 @@ def test_the_search_and_the_scheduler_of_this_library_work_together():
     assert told.best() == pytest.approx(falling({"floor": 0.1, "rate": 0.3}, LENGTH)["loss"])
 
 
-def test_a_table_is_read_by_iteration_and_its_last_value_lasts():
+def test_a_curve_may_look_its_values_up_in_a_table():
+    table = {"a": [3.0, 2.0, 1.5, 1.5, 1.5], "b": [1.0] * 5}
     told = simulate(
-        following(tabulated({"a": [3.0, 2.0, 1.5], "b": [1.0]}, "row", "score"), 5),
+        following(lambda config, iteration: {"score": table[config["row"]][iteration - 1]}, 5),
         {"row": tune.grid_search(["a", "b"])},
         metric="score",
         mode="max",
     )
     values = {trial: [r.value for r in told.results if r.trial == trial] for trial in (0, 1)}
-    assert values == {0: [3.0, 2.0, 1.5, 1.5, 1.5], 1: [1.0] * 5}
+    assert values == {0: table["a"], 1: table["b"]}
     assert told.best(time=1.0) == told.best() == 3.0
     assert math.isnan(told.best(time=0.5))
 
@@ -321,7 +322,6 @@ def test_a_stopper_may_be_a_function_or_limits():
         (lambda: Cluster(start=-1.0), "`start` must be finite and not negative; got -1.0"),
         (lambda: Cluster(2, outages=(Outage(1.0, 2),)), "`outages` must name a node below 2"),
         (lambda: following(falling, 0), "`iterations` must be at least 1; got 0"),
-        (lambda: tabulated({"a": []}, "row"), "`table` must hold at least one value in each row; got 'a'"),
     ],
 )
 def test_what_cannot_be_simulated_is_refused(make, text):

@@ -9,8 +9,10 @@ import pytest
 
 import ablation
 from ablation import Lifted, fewer, shortened
+from cases import load_cases
+from energy import EnergyRank
+from ray_glocal.errors import ArgumentError
 from ray_glocal.koopman.forecasters.affine import Affine
-from ray_glocal.validation import load_cases
 
 from .conftest import STUDIES
 
@@ -42,6 +44,17 @@ def test_less_of_a_case_keeps_its_truth():
         assert len(fewer(case, windows).earlier) == windows - 1
         assert fewer(case, windows).earlier_starts == case.earlier_starts[4 - windows :]
     assert np.array_equal(fewer(short, 2).truth, case.truth)
+
+
+def test_energy_rank_keeps_the_fewest_directions_that_hold_the_share():
+    values = np.sqrt([6.0, 3.0, 1.0])
+    assert [EnergyRank(share).choose(values, (3, 3)) for share in (0.5, 0.6001, 0.9001, 1.0)] == [1, 2, 3, 3]
+
+
+@pytest.mark.parametrize("share", [0.0, 1.1, float("nan")])
+def test_an_energy_share_out_of_range_is_refused(share):
+    with pytest.raises(ArgumentError, match="`share` must be above 0 and at most 1; got"):
+        EnergyRank(share)
 
 
 @pytest.mark.slow

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 
 import bed
+from cases import load_cases
 from extrapolation import COMPARED
-from ray_glocal.validation import Case, load_cases
+from ray_glocal.validation.case import Case
 from tasks import TASKS
 from tasks.quadratic import Point, points
 from tasks.relabelled import FlaggedBatches, quadratic_loss, quadratic_train_loss, relabelled, train_loss

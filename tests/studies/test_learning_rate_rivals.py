@@ -6,7 +6,8 @@ from itertools import islice
 import pytest
 import torch
 
-from ray_glocal.hypergradient import Hyperparameter, Problem, finite_differences, forward_trajectory, record_window
+from ray_glocal.hypergradient import Hyperparameter, Problem, forward_trajectory, record_window
+from ray_glocal.hypergradient.engines.oracle import finite_differences
 from rivals.direction import directions, flat
 from rivals.global_descent import GlobalDescent, differentiated
 from rivals.greedy import Greedy

@@ -7,7 +7,8 @@ import pytest
 
 import quadratic
 from noisy_quadratic import BOWLS, NAMES, NoisyQuadratic
-from ray_glocal.hypergradient import finite_differences, global_hypergradient
+from ray_glocal.hypergradient import global_hypergradient
+from ray_glocal.hypergradient.engines.oracle import finite_differences
 from study import study
 
 

@@ -5,7 +5,7 @@ import torch
 from ray import tune
 
 from ray_glocal import GlocalSession, Hyperparameter
-from ray_glocal.session import Adapted
+from ray_glocal.session.adapted import Adapted
 from ray_glocal.simulate import simulate
 from ray_glocal.tune._compat import runs_function_trial
 

@@ -20,7 +20,7 @@ from ray_glocal.forecast import Forecast, Kind, Outcome
 from ray_glocal.names import LEDGER_FILE
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import Reported
-from ray_glocal.scheduling.rules import Rung
+from ray_glocal.scheduling.rules.rung import Rung
 from ray_glocal.scheduling.rungs import Ladder
 from ray_glocal.session.pacing.budget import reports_every
 from ray_glocal.session.pacing.tuning import COMPARED, THIRDS

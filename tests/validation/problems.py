@@ -59,3 +59,8 @@ def digest(problem):
     groups = [sorted(group.items()) for group in state["param_groups"]]
     numbers = repr((groups, random.getstate(), np.random.get_state()[1].tolist(), grads))  # noqa: NPY002
     return [tensor.tolist() for tensor in tensors], numbers
+
+
+def plain(case):
+    """Everything that a case holds, comparable by ==."""
+    return {name: np.asarray(value).tolist() for name, value in vars(case).items()}

@@ -1,4 +1,4 @@
-"""Scores against sums done by hand, and the bootstrap against what it must converge to."""
+"""Scores against sums done by hand."""
 
 import math
 from dataclasses import replace
@@ -8,19 +8,13 @@ import pytest
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Forecast, Kind, Outcome
-from ray_glocal.koopman import forecaster, pooled, sight
+from ray_glocal.koopman import forecaster
+from ray_glocal.koopman.pooling import pooled
+from ray_glocal.koopman.sighting import sight
 from ray_glocal.session import Settings
-from ray_glocal.validation import (
-    Case,
-    OnWindow,
-    Pooled,
-    ceiling,
-    estimates,
-    exploded,
-    score,
-    scores_by_label,
-    sign_difference,
-)
+from ray_glocal.validation.case import Case
+from ray_glocal.validation.estimates import OnWindow, Pooled, estimates
+from ray_glocal.validation.scores import ceiling, score
 
 
 def case(truths, *, run="a", local=(1.0, 1.0), loss=1.0, labels=("lr", "wd"), length=8):
@@ -85,13 +79,6 @@ def test_entries_without_a_true_sign_are_left_out():
     assert told.truth.tolist() == [2, -1, 3]
 
 
-def test_scores_of_each_hyperparameter():
-    found = scores_by_label(estimates(saying((1, -2)), [case([[2, -1]]), case([[1, 4]])]))
-    assert list(found) == ["lr", "wd"]
-    assert (found["lr"].sign, found["wd"].sign) == (1, 0.5)
-    assert (found["lr"].count, found["lr"].error) == (2, 0.25)
-
-
 def test_a_forecaster_sees_one_trajectory_of_the_window():
     given = case([[1, 1]])
     for kind, factor in (("lag", 1), ("forward", 2)):
@@ -122,57 +109,9 @@ def test_the_ceiling_is_how_often_futures_agree():
     assert math.isnan(ceiling([case([[1, 1]])]))
 
 
-@pytest.mark.parametrize(
-    ("truths", "told"), [([[1, -99]], False), ([[1, 101]], True), ([[1, 1], [np.nan, 1]], True), ([[1, -1e21]], True)]
-)
-def test_a_truth_that_explodes_is_told_apart(truths, told):
-    assert exploded(case(truths)) is told
-
-
-def runs(gains, windows=1):
-    """Estimates of which the first finds the sign where the gain is 1, the second where it is -1, both at 0."""
-    cases = [case([[1, 1]], run=f"run {i}") for i in range(len(gains)) for _ in range(windows)]
-    first = estimates(saying((1, 1)), cases)
-    signs = np.repeat(np.array(gains, dtype=float), 2 * windows)
-    return replace(first, mean=np.where(signs >= 0, 1.0, -1.0)), replace(first, mean=np.where(signs <= 0, 1.0, -1.0))
-
-
-def test_two_runs_have_three_resamples():
-    """The mean of two draws from {1, -1} is -1, 0 or 1, the ends a quarter of the time each."""
-    found = sign_difference(*runs([1, -1]))
-    assert (found.value, found.low, found.high, found.clear) == (0, -1, 1, False)
-    found = sign_difference(*runs([1, 1]))
-    assert (found.value, found.low, found.high, found.clear) == (1, 1, 1, True)
-
-
-def test_the_interval_is_that_of_a_normal_mean_over_many_runs():
-    gains = np.random.default_rng(1).choice([-1, 0, 1], 400, p=[0.2, 0.5, 0.3])
-    found = sign_difference(*runs(gains), seed=2, draws=8000)
-    width = 1.96 * gains.std() / math.sqrt(400)
-    assert found.value == pytest.approx(gains.mean())
-    assert found.low == pytest.approx(gains.mean() - width, abs=0.1 * width)
-    assert found.high == pytest.approx(gains.mean() + width, abs=0.1 * width)
-    assert found == sign_difference(*runs(gains), seed=2, draws=8000)
-
-
-def test_more_windows_of_the_same_runs_say_no_more():
-    gains = np.random.default_rng(1).choice([-1, 0, 1], 30)
-    assert sign_difference(*runs(gains)) == sign_difference(*runs(gains, windows=9))
-
-
 def test_what_cannot_be_scored_is_refused():
     with pytest.raises(ArgumentError, match="`cases` must hold at least one case"):
         estimates(saying((1, 1)), [])
     told = estimates(saying((1, 1)), [case([[1, 1]])])
     with pytest.raises(ArgumentError, match="`told` must hold at least one entry"):
         score(told.where(told.label == "beta1"))
-    with pytest.raises(ArgumentError, match="`second` must hold the same entries as `first`"):
-        sign_difference(told, told.where(told.label == "lr"))
-
-
-def test_earlier_recordings_hold_the_loss_in_a_pair():
-    told = case([[1, 1]], loss=2.5)
-    row = told.as_row()
-    assert Case.from_row(row).loss == 2.5
-    earlier = {**{name: value for name, value in row.items() if name != "loss"}, "losses": [9.0, 2.5]}
-    assert Case.from_row(earlier).loss == 2.5

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ray_glocal.validation import judge_trust
+from ray_glocal.validation.trust import judge_trust
 
 SIZES, LOSSES, FLOAT32 = (1e-2, 1e-3), np.array([1.0, 1.0, 2.0]), 1.2e-7
 EXACT = np.array([0.1, -0.2, 0.3])

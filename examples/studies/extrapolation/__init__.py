@@ -7,7 +7,8 @@ from extrapolation.rre import ReducedRank
 from extrapolation.shanks import Shanks
 from extrapolation.trend import Trend
 from ray_glocal.forecast import Forecaster
-from ray_glocal.koopman import FORECASTERS, forecaster
+from ray_glocal.koopman import forecaster
+from ray_glocal.koopman.forecasters import FORECASTERS
 
 EXTRAPOLATIONS: Mapping[str, type] = {"level": Level, "trend": Trend, "shanks": Shanks, "rre": ReducedRank}
 COMPARED = (*FORECASTERS, *EXTRAPOLATIONS)  # names of all that a study of forecasts asks

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ray_glocal import GlocalSession
-from ray_glocal.hypergradient import HyperValues
+from ray_glocal.hypergradient.hyperparameters.hyperparameter import HyperValues
 from ray_glocal.session import Settings
 from tasks import Task, accuracy, loss, mean_loss, optimizer
 from weighting.examples import Examples, Watched, Weighable

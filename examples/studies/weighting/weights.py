@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ray_glocal.hypergradient import Hyperparameter, HyperValues, module_hyperparameters
+from ray_glocal.hypergradient import Hyperparameter, module_hyperparameters
+from ray_glocal.hypergradient.hyperparameters.hyperparameter import HyperValues
 from weighting.examples import CLASSES, Examples, Weighable
 
 HIDDEN = 16  # units of the weighting network

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
-from ray_glocal.hypergradient import Problem, Trajectory, adjoint_trajectory, record_window
+from ray_glocal.hypergradient import Problem, adjoint_trajectory, record_window
 from ray_glocal.hypergradient.window.tape import Tape
+from ray_glocal.hypergradient.window.window import Trajectory
 
 PLENTY = 2**36  # bytes that a window may take: what fits is for the measurement to say
 Mode = Callable[[Problem, Sequence[Any], Sequence[Any]], Trajectory]

@@ -39,8 +39,9 @@ def adjoint_trajectory(problem: Problem, window: Window, tail: int = 1, products
         products: Where Hessian products come from: those of the tape that recorded the window.
 
     Returns:
-        Cumulated contributions by lag, shape [K, q]; their last row is the full local hypergradient h_K. Where what was
-        recorded is not what was trained, its `trouble` says so.
+        Its `derivatives` are cumulated contributions by lag, shape [K, q], in the hyperparameters' values; their last
+        row is the full local hypergradient h_K. `loss` is the validation loss after the window. Where what was recorded
+        is not what was trained, its `trouble` says so.
 
     Raises:
         ArgumentError: `tail` is out of range, there are no validation batches, or `val_loss` is not a scalar that

@@ -32,7 +32,8 @@ def forward_trajectory(problem: Problem, window: Window, precision: torch.dtype 
             parameters by default.
 
     Returns:
-        h_k for k = 1 .. K, shape [K, q]. Where what was recorded is not what was trained, its `trouble` says so.
+        Its `derivatives` are h_k for k = 1 .. K, shape [K, q], in the hyperparameters' values. `loss` is the validation
+        loss after the window. Where what was recorded is not what was trained, its `trouble` says so.
 
     Raises:
         ArgumentError: There are no validation batches, or `val_loss` is not a scalar that depends on the parameters.

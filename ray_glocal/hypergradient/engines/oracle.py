@@ -46,7 +46,8 @@ def global_hypergradient(
         factors: A schedule's factor on the learning rates at each step; by default the present ones stay.
 
     Returns:
-        Lag trajectory [R, q] whose last row is h_R, in values; `problem.pull_back` carries it to coordinates.
+        As of `adjoint_trajectory`, by lag: the last row of its `derivatives` [R, q] is h_R, in values;
+        `problem.pull_back` carries it to coordinates.
 
     Raises:
         ArgumentError: There are no batches, fewer factors than batches, or a loss is not a scalar that depends on the

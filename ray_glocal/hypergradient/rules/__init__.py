@@ -9,11 +9,10 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.lion import Lion
 from ray_glocal.hypergradient.rules.adagrad import AdagradRule
 from ray_glocal.hypergradient.rules.adam import AdamRule
-from ray_glocal.hypergradient.rules.autograd import ByAutograd
 from ray_glocal.hypergradient.rules.lion import LionRule
 from ray_glocal.hypergradient.rules.muon import MuonRule
 from ray_glocal.hypergradient.rules.rmsprop import RMSpropRule
-from ray_glocal.hypergradient.rules.rule import Options, Pulled, Slots, Update, UpdateRule
+from ray_glocal.hypergradient.rules.rule import Slots, Update, UpdateRule
 from ray_glocal.hypergradient.rules.sgd import SGDRule
 
 RULES: Mapping[type[torch.optim.Optimizer], UpdateRule] = MappingProxyType(
@@ -43,4 +42,4 @@ def rule_for(optimizer: torch.optim.Optimizer) -> UpdateRule:
     return rule
 
 
-__all__ = ["RULES", "ByAutograd", "Options", "Pulled", "Slots", "Update", "UpdateRule", "rule_for"]
+__all__ = ["RULES", "Slots", "Update", "UpdateRule", "rule_for"]

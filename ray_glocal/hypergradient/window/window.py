@@ -77,7 +77,7 @@ def record_window(
         tape: Takes the steps, and may keep their graphs; by default they are run again when they are differentiated.
 
     Returns:
-        The window; it holds K + 1 copies of parameters and buffers.
+        The window, for `adjoint_trajectory` and `forward_trajectory`; it holds K + 1 copies of parameters and buffers.
 
     Raises:
         ArgumentError: There are no batches, fewer factors than batches, or `train_loss` is not a scalar that depends

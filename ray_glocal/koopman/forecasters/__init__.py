@@ -24,18 +24,7 @@ FORECASTERS: dict[str, type] = {
     "evidence": Evidence,
 }
 
-__all__ = [
-    "FORECASTERS",
-    "Affine",
-    "Ensemble",
-    "Evidence",
-    "Increment",
-    "Last",
-    "Mean",
-    "Paper",
-    "Relaxation",
-    "forecaster",
-]
+__all__ = ["FORECASTERS", "forecaster"]
 
 
 def forecaster(name: str, **options: object) -> Forecaster:
@@ -46,7 +35,8 @@ def forecaster(name: str, **options: object) -> Forecaster:
         options: Fields of that forecaster.
 
     Returns:
-        The forecaster.
+        The forecaster. Its `forecast(series, horizon)` gives `mean` and `deviation`, shape [channel], `horizon`, and
+        `outcome`: whether the numbers are `usable`, and the `sentence` that says how far.
 
     Examples:
         >>> import numpy as np

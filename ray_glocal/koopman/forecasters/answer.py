@@ -28,6 +28,10 @@ class Answer:
 class WindowForecaster(ABC):
     """A forecaster that sees a judged window without spikes, and says only what it makes of that.
 
+    Whoever inherits it gives `_answer(window, horizon)`, which returns an `Answer`: `window.series` are the snapshots,
+    oldest first, shape [time, channel], `window.length` how many there are, `window.last` the last of them, and
+    `window.outcome` how they were judged.
+
     Every channel is scaled by a power of two to order one: exact, and neither 1e-300 nor 1e150 gets lost when squared.
     """
 

@@ -45,4 +45,4 @@ def judge(ledger: Ledger, event: Reported, rules: Sequence[Rule]) -> Decision | 
     return next((answer for answer in answers if answer.stops), answers[0] if answers else None)
 
 
-__all__ = ["RULES", "NonFinite", "Rule", "Rung", "judge", "rules_named"]
+__all__ = ["RULES", "Rule", "judge", "rules_named"]

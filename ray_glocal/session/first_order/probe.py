@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ray_glocal.hypergradient import Problem, Randomness
+from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient._compat import foreach_add
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.hypergradient.problem.losses import check_graph
 from ray_glocal.hypergradient.state.batch import owned
 from ray_glocal.hypergradient.state.copies import copied, write
+from ray_glocal.hypergradient.state.randomness import Randomness
 from ray_glocal.session.first_order.tuning import PROBED
 
 

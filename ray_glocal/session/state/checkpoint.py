@@ -22,7 +22,7 @@ from pyarrow.fs import copy_files
 from torch import Tensor
 
 from ray_glocal.errors import ArgumentError, CheckpointError
-from ray_glocal.hypergradient import Randomness
+from ray_glocal.hypergradient.state.randomness import Randomness
 from ray_glocal.hypergradient.state.snapshot import InnerState, Slope, Snapshot
 from ray_glocal.names import SESSION_FILE
 from ray_glocal.session.adapted import Folder

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ray_glocal.hypergradient import Randomness
+from ray_glocal.hypergradient.state.randomness import Randomness
 
 # Where torch's loaders, samplers and map-style data sets keep theirs.
 _OWNERS = ((), ("sampler",), ("batch_sampler",), ("batch_sampler", "sampler"), ("dataset",))

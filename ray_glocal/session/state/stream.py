@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.hypergradient import Randomness
+from ray_glocal.hypergradient.state.randomness import Randomness
 from ray_glocal.session.state.generators import own_generators
 
 _REMEDY = "Pass a DataLoader, a list, or another iterable that starts anew each time."

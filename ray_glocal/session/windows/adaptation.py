@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ray_glocal.forecast import Array, Forecast
-from ray_glocal.hypergradient import Window
 from ray_glocal.hypergradient.window.tape import Tape
+from ray_glocal.hypergradient.window.window import Window
 from ray_glocal.koopman import forecaster
 from ray_glocal.session.course import Course
 from ray_glocal.session.effect import say_cut_off

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from ray_glocal.hypergradient import Problem, Trajectory, Window, adjoint_trajectory, forward_trajectory
+from ray_glocal.hypergradient import Problem, adjoint_trajectory, forward_trajectory
 from ray_glocal.hypergradient.gradient.consistency import outer_consistency
 from ray_glocal.hypergradient.gradient.differences import MISSING, Say
 from ray_glocal.hypergradient.gradient.products import EXACT
 from ray_glocal.hypergradient.window.tape import Tape
+from ray_glocal.hypergradient.window.window import Trajectory, Window
 from ray_glocal.session.pacing.cost import CONTEST, window_steps
 from ray_glocal.session.pacing.meter import Meter
 from ray_glocal.session.windows.engines import Engine, Engines, worthwhile

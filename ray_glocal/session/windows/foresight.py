@@ -8,8 +8,12 @@ import numpy as np
 import torch
 
 from ray_glocal.forecast import Array, Forecast, Forecaster, Kind, Outcome
-from ray_glocal.hypergradient import Problem, Window
-from ray_glocal.koopman import KEPT, Sighting, flow_horizon, pooled, sight
+from ray_glocal.hypergradient import Problem
+from ray_glocal.hypergradient.window.window import Window
+from ray_glocal.koopman.flow import flow_horizon
+from ray_glocal.koopman.pooling import pooled
+from ray_glocal.koopman.sighting import Sighting, sight
+from ray_glocal.koopman.tuning import KEPT
 
 
 class Foresight:

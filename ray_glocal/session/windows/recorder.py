@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ray_glocal.hypergradient import Problem, Window
+from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.state.snapshot import Snapshot
+from ray_glocal.hypergradient.window.window import Window
 from ray_glocal.session.pacing.timetable import Timetable
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.windows.tuning import TRIES

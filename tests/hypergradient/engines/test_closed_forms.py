@@ -9,11 +9,11 @@ from ray_glocal.hypergradient import (
     Hyperparameter,
     Problem,
     adjoint_trajectory,
-    final_loss,
     forward_trajectory,
     global_hypergradient,
     record_window,
 )
+from ray_glocal.hypergradient.engines.oracle import final_loss
 
 TOLERANCE = 1e-8
 CURVATURE = np.array([0.3, 1.0, 2.5])

@@ -7,7 +7,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory, finite_differences, record_window
+from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory, record_window
+from ray_glocal.hypergradient.engines.oracle import finite_differences
 from ray_glocal.hypergradient.gradient.field import hessian_products, jacobian_products, refusals, vector_jacobian
 from ray_glocal.hypergradient.trouble import NoSecondDerivativeError, WindowError
 from ray_glocal.hypergradient.window.tape import Tape

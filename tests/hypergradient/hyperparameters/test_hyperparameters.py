@@ -9,15 +9,15 @@ from torch.func import functional_call
 from ray_glocal.errors import AbsentError, ArgumentError
 from ray_glocal.hypergradient import (
     Hyperparameter,
-    HyperValues,
     Problem,
     adjoint_trajectory,
-    finite_differences,
     forward_trajectory,
     global_hypergradient,
     module_hyperparameters,
     record_window,
 )
+from ray_glocal.hypergradient.engines.oracle import finite_differences
+from ray_glocal.hypergradient.hyperparameters.hyperparameter import HyperValues
 
 from ..cases import CLASSES, draw, mlp, relative
 

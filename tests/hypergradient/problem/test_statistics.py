@@ -5,15 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ray_glocal.hypergradient import (
-    Hyperparameter,
-    Problem,
-    adjoint_trajectory,
-    final_loss,
-    finite_differences,
-    forward_trajectory,
-    record_window,
-)
+from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory, forward_trajectory, record_window
+from ray_glocal.hypergradient.engines.oracle import final_loss, finite_differences
 from ray_glocal.hypergradient.problem.statistics import Exploration, Readings, Running, tracked, updated
 from ray_glocal.hypergradient.window.tape import Tape
 

@@ -6,7 +6,8 @@ from torch import distributed, nn
 from torch.nn import functional as F
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory, finite_differences, record_window
+from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory, record_window
+from ray_glocal.hypergradient.engines.oracle import finite_differences
 from ray_glocal.hypergradient.problem.trained import SHOWN, check_dense, check_trained, listed, named, trained
 from ray_glocal.hypergradient.window.tape import Tape
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from ray_glocal import Lion
 from ray_glocal.errors import ArgumentError
-from ray_glocal.hypergradient.rules import RULES, ByAutograd, Update
-from ray_glocal.hypergradient.rules.autograd import pull_back
+from ray_glocal.hypergradient.rules import RULES, Update
+from ray_glocal.hypergradient.rules.autograd import ByAutograd, pull_back
 
 EXACT = 1e-12
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory, finite_differences, record_window
+from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory, record_window
+from ray_glocal.hypergradient.engines.oracle import finite_differences
 from ray_glocal.hypergradient.window.influence import carried
 from ray_glocal.hypergradient.window.tape import Tape
 

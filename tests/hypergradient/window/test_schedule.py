@@ -10,12 +10,11 @@ from ray_glocal.hypergradient import (
     Hyperparameter,
     Problem,
     adjoint_trajectory,
-    final_loss,
-    finite_differences,
     forward_trajectory,
     global_hypergradient,
     record_window,
 )
+from ray_glocal.hypergradient.engines.oracle import final_loss, finite_differences
 
 from ..cases import Case, relative
 

@@ -18,11 +18,11 @@ from ray_glocal.hypergradient import (
     Hyperparameter,
     Problem,
     adjoint_trajectory,
-    finite_differences,
     forward_trajectory,
     global_hypergradient,
     record_window,
 )
+from ray_glocal.hypergradient.engines.oracle import finite_differences
 from ray_glocal.hypergradient.window.tape import Tape
 
 from ..cases import OPTIMIZERS, VARIANTS, Case, relative

@@ -14,16 +14,15 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import (
     Hyperparameter,
     Problem,
-    Randomness,
-    Window,
     adjoint_trajectory,
-    final_loss,
-    finite_differences,
     forward_trajectory,
     global_hypergradient,
     record_window,
 )
+from ray_glocal.hypergradient.engines.oracle import final_loss, finite_differences
+from ray_glocal.hypergradient.state.randomness import Randomness
 from ray_glocal.hypergradient.window.tape import Tape
+from ray_glocal.hypergradient.window.window import Window
 
 from ..cases import OPTIMIZERS, Case, draw, mlp, relative
 
