@@ -67,6 +67,15 @@ def test_the_page_names_where_ours_loses_and_by_how_much():
     assert "never on two." in text
 
 
+def test_of_each_kind_it_says_how_surely_the_mean_rank_is_below_those_of_all_rivals():
+    """Until a third of the budget all methods tie."""
+    told = line(page(studied(), RIVALS, OURS), "- Its mean rank is below")
+    assert "few hyperparameters 0.0% at 1/3, 100.0% at 1/2, 100.0% at 1;" in told
+    lost = line(page(studied({("three", "glocal"): 3.0}), RIVALS, OURS), "- Its mean rank is below")
+    assert "few hyperparameters 0.0% at 1/3, 100.0% at 1/2, 100.0% at 1;" in lost
+    assert "many hyperparameters 0.0% at 1/3, 0.0% at 1/2, 0.0% at 1" in lost
+
+
 def test_where_ours_is_the_worst_nothing_is_said_in_its_favour():
     text = page(studied({(task, "glocal"): 3.0 for task in KINDS}), RIVALS, OURS)
     assert "number 5 of 5 methods" in text

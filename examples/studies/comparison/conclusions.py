@@ -7,6 +7,7 @@ import numpy as np
 from comparison.references import singles
 from comparison.section import (
     SHARES,
+    SPACES,
     Section,
     best_rivals,
     estimated,
@@ -23,7 +24,8 @@ from comparison.statistics import FINE, censored_mean, cost_to_reach, mean_ranks
 
 def conclusions(section: Section) -> str:
     """What the tables say, as a list."""
-    told = [*_rank_said(section), *_losses_said(section), _budgets_said(section), _costs_said(section)]
+    told = [*_rank_said(section), *_kinds_said(section), *_losses_said(section), _budgets_said(section)]
+    told.append(_costs_said(section))
     told += [*_ablation_said(section), *_singles_said(section)]
     return "### Conclusions\n\n" + "\n".join(f"- {sentence}" for sentence in told)
 
@@ -44,6 +46,21 @@ def _rank_said(section: Section) -> list[str]:
         f"{interval(rank, rival, '.2f', several)}: ours less its own is {interval(gap, rival, '+.2f', several)}"
         f"{tasks}{below}."
     ]
+
+
+def _kinds_said(section: Section) -> list[str]:
+    """By kind of space, how surely the mean rank is below that of every rival."""
+    if len(section.told.seeds) < 2 or not section.kinds:
+        return []
+    names = [name for name in SHARES if name != "1/6"]  # where the first searches have just begun to compare
+    said = []
+    for kind, told in section.kinds.items():
+        own = told.methods.index(section.whole)
+        gap = estimated(told.losses[..., [SHARES[name] for name in names]], partial(rank_gap, own))
+        least = np.delete(gap.below, own, axis=0).min(axis=0)
+        shares = [f"{share:.1%} at {name}" for share, name in zip(least, names, strict=True)]
+        said.append(f"{SPACES[kind].lower()} {', '.join(shares)}")
+    return [f"Its mean rank is below that of each rival in at least so many of the resamples: {'; '.join(said)}."]
 
 
 def _losses_said(section: Section) -> list[str]:
