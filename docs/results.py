@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "examples" / "studies" / "results" / "compare" / "tuning" / "README.md"
+PAGE = ROOT / "examples" / "studies" / "results" / "compare" / "held-out" / "README.md"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- results: written by docs/results.py -->\n", "<!-- end of results -->"
 ROWS = 10  # lines of the table
