@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cases import load_cases, row_of
 from ray_glocal.hypergradient import Hyperparameter, Problem
-from ray_glocal.validation.recording import Course, Plan, record_cases
+from ray_glocal.validation.recording import Plan, RecordedRun, record_cases
 from scoring import publish
 from study import Row, study
 from tasks import TASKS, Task, loss, optimizer
@@ -100,7 +100,7 @@ def problem_of(cell: Cell) -> Problem:
     return Problem(model, optimizer(cell.optimizer, model, lr, momentum, decay), *losses, hyper)
 
 
-def course_of(cell: Cell) -> Course:
+def course_of(cell: Cell) -> RecordedRun:
     """The data of a run."""
     data = (QUADRATIC if cell.task == "quadratic" else TASKS[cell.task]).data()
     classes = int(data.train[1].max()) + 1
@@ -110,7 +110,7 @@ def course_of(cell: Cell) -> Course:
         return iter(FlaggedBatches(train, 1000 * cell.seed + draw, cell.batch or None))
 
     val = list(zip(data.val[0].split(VAL_SIZE), data.val[1].split(VAL_SIZE), strict=True))
-    return Course(list(islice(order(0), cell.steps)), order, val, factors(cell))
+    return RecordedRun(list(islice(order(0), cell.steps)), order, val, factors(cell))
 
 
 def factors(cell: Cell) -> list[float]:

@@ -43,7 +43,7 @@ def checked_horizon(horizon: float) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Window:
+class SeriesWindow:
     """A window that arithmetic can be trusted with, and how far it can carry a conclusion.
 
     Args:
@@ -68,7 +68,7 @@ class Window:
         return last
 
 
-def window(series: Array) -> Window:
+def window(series: Array) -> SeriesWindow:
     """Judge a series and take its spikes out.
 
     Args:
@@ -79,11 +79,11 @@ def window(series: Array) -> Window:
     """
     outcome = judged(series)
     if not outcome.usable or outcome.kind is Kind.CONSTANT:
-        return Window(series, outcome)
+        return SeriesWindow(series, outcome)
     calm, spikes = without_spikes(series)
     if not spikes:
-        return Window(series, outcome)
-    return Window(calm, noted(outcome, spikes), spikes)
+        return SeriesWindow(series, outcome)
+    return SeriesWindow(calm, noted(outcome, spikes), spikes)
 
 
 def noted(outcome: Outcome, spikes: int) -> Outcome:

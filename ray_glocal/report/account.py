@@ -10,7 +10,7 @@ from typing import Any
 
 from ray_glocal.names import ACTION, FINAL_LOSS, HYPER, REASON, RULE, TRIAL, VAL_LOSS
 from ray_glocal.report import layout
-from ray_glocal.report.cost import Cost, cost_of
+from ray_glocal.report.cost import TotalCost, cost_of
 from ray_glocal.report.ending import DONE, GOING, STOPPED
 from ray_glocal.report.experiment import Experiment, read
 from ray_glocal.report.failure import Failed, failures
@@ -54,7 +54,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Adapted:
+class AdaptedValue:
     """A continuous hyperparameter of the best trial: where it started, and where it is now."""
 
     name: str
@@ -113,12 +113,12 @@ class Summary:
     trials: tuple[Trial, ...]
     best: Trial | None
     config: Mapping[str, Any]
-    adapted: tuple[Adapted, ...]
+    adapted: tuple[AdaptedValue, ...]
     bounds: tuple[str, ...]
     tests: Mapping[str, float]
     pruned: tuple[Pruned, ...]
     failed: tuple[Failed, ...]
-    cost: Cost
+    cost: TotalCost
     warnings: tuple[Warned, ...]
     notes: tuple[str, ...]
 
@@ -332,11 +332,11 @@ def _forecast(run: Run, experiment: Experiment) -> tuple[float | None, float | N
     return next(((step, value) for step, value in reversed(told) if math.isfinite(value)), (None, None))
 
 
-def adapted_of(run: Run) -> tuple[Adapted, ...]:
+def adapted_of(run: Run) -> tuple[AdaptedValue, ...]:
     """A trial's adapted hyperparameters, as it reported them last."""
     keys = [key for row in run.rows[-1:] for key in row if key.startswith(HYPER)]
     values = [(key.removeprefix(HYPER), number(run.rows[-1], key)) for key in keys]
-    return tuple(Adapted(name, number(run.config, name), now) for name, now in values if now is not None)
+    return tuple(AdaptedValue(name, number(run.config, name), now) for name, now in values if now is not None)
 
 
 def _tests(run: Run, best: Row | None) -> dict[str, float]:

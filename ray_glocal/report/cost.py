@@ -12,7 +12,7 @@ _WALL = "time_this_iter_s"
 
 
 @dataclass(frozen=True)
-class Cost:
+class TotalCost:
     """What some trials cost.
 
     Args:
@@ -29,14 +29,14 @@ class Cost:
     hypergradients: float | None
 
 
-def cost_of(runs: Sequence[Run]) -> Cost:
+def cost_of(runs: Sequence[Run]) -> TotalCost:
     """The cost of `runs` together."""
     steps = sum(payments[-1] for run in runs if (payments := steps_paid(run)))
     seconds = sum(number(row, _WALL) or 0.0 for run in runs for row in run.rows)
     spent = sum(_total(run, lambda row: number(row, COST_SECONDS)) for run in runs)
     extra = sum(_total(run, _extra_seconds) for run in runs)
     counted = all(_counts(run) for run in runs if run.rows)
-    return Cost(steps, counted and bool(runs), seconds, extra / spent if spent else None)
+    return TotalCost(steps, counted and bool(runs), seconds, extra / spent if spent else None)
 
 
 def steps_paid(run: Run) -> list[float]:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from ray_glocal.errors import ArgumentError
 from ray_glocal.names import DECISIONS_FILE, LEDGER_FILE, VAL_LOSS
 from ray_glocal.report import trial as trials
-from ray_glocal.report.folder import STATE, TRIAL_FILES, Folder, opened
+from ray_glocal.report.folder import STATE, TRIAL_FILES, RemoteFolder, opened
 from ray_glocal.report.trial import TUNES, Run, number
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import Reported, Settled
@@ -93,7 +93,7 @@ def read(results: object, metric: str | None = None, mode: str | None = None) ->
     return Experiment(folder.name, folder.path, metric, mode, runs, ledger, _decisions(folder), ours)
 
 
-def ledger_in(folder: Folder) -> Ledger | None:
+def ledger_in(folder: RemoteFolder) -> Ledger | None:
     """The ledger of an experiment, from the searcher's file or the scheduler's own; None where there is none.
 
     Raises:
@@ -134,7 +134,7 @@ def _signs(ledger: Ledger) -> list[tuple[str, float]]:
     return [(e.name.removeprefix(_SIGN), e.value) for e in settings]
 
 
-def _runs(folder: Folder, ledger: Ledger | None) -> tuple[Run, ...]:
+def _runs(folder: RemoteFolder, ledger: Ledger | None) -> tuple[Run, ...]:
     states = _states(folder)
     found: dict[str, Run] = {}
     for inside in folder.folders():
@@ -152,7 +152,7 @@ def _unknown(trial: str) -> None:
     """What is known of a trial without a ledger."""
 
 
-def _states(folder: Folder) -> dict[str, dict[str, Any]]:
+def _states(folder: RemoteFolder) -> dict[str, dict[str, Any]]:
     """Tune's own record of each trial, by the name of its folder; empty where there is none that can be read."""
     names = [name for name in folder.files() if name.startswith(STATE)]
     if not names:
@@ -165,7 +165,7 @@ def _states(folder: Folder) -> dict[str, dict[str, Any]]:
         return {}  # Ray's own format, which it may change: the results tell the rest
 
 
-def _decisions(folder: Folder) -> tuple[dict[str, Any], ...]:
+def _decisions(folder: RemoteFolder) -> tuple[dict[str, Any], ...]:
     if DECISIONS_FILE not in folder.files():
         return ()
     content = folder.content(DECISIONS_FILE)

@@ -17,7 +17,7 @@ _HINT = f"Give the folder that holds {STATE}*.json and one folder for each trial
 
 
 @dataclass(frozen=True)
-class Folder:
+class RemoteFolder:
     """A folder on any filesystem that pyarrow knows.
 
     Args:
@@ -37,10 +37,10 @@ class Folder:
         """Names of the files in it, sorted."""
         return sorted(entry.base_name for entry in self._entries() if entry.type == fs.FileType.File)
 
-    def folders(self) -> list[Folder]:
+    def folders(self) -> list[RemoteFolder]:
         """The folders in it, sorted by name."""
         paths = sorted(entry.path for entry in self._entries() if entry.type == fs.FileType.Directory)
-        return [Folder(self.filesystem, path) for path in paths]
+        return [RemoteFolder(self.filesystem, path) for path in paths]
 
     def content(self, name: str) -> bytes:
         """The whole file `name`."""
@@ -51,7 +51,7 @@ class Folder:
         return list(self.filesystem.get_file_info(fs.FileSelector(self.path)))
 
 
-def opened(results: object) -> Folder:
+def opened(results: object) -> RemoteFolder:
     """The folder of an experiment.
 
     Args:
@@ -75,18 +75,18 @@ def opened(results: object) -> Folder:
     raise ArgumentError("results", "be the folder of an experiment", folder.path, among)
 
 
-def _located(results: object) -> Folder:
+def _located(results: object) -> RemoteFolder:
     address = getattr(results, "experiment_path", results)
     if not isinstance(address, str | os.PathLike):
         remedy = "Give a path, a ResultGrid or an ExperimentAnalysis."
         raise ArgumentError("results", "be the folder of an experiment", results, remedy)
     filesystem = _filesystem(results)
     if filesystem is not None:
-        return Folder(filesystem, os.fspath(address))
+        return RemoteFolder(filesystem, os.fspath(address))
     text = os.fspath(address)
     if "://" in text:
         return _at(text)
-    return Folder(fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text)))
+    return RemoteFolder(fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text)))
 
 
 def _filesystem(results: object) -> Any:
@@ -98,9 +98,9 @@ def _filesystem(results: object) -> Any:
     return getattr(results, "filesystem", None)
 
 
-def _at(address: str) -> Folder:
+def _at(address: str) -> RemoteFolder:
     try:
-        return Folder(*fs.FileSystem.from_uri(address))
+        return RemoteFolder(*fs.FileSystem.from_uri(address))
     except (ValueError, OSError) as error:  # pyarrow's errors for a scheme it does not know and a bucket it cannot find
         remedy = f"{error}. fsspec's are opened as fsspec+{address}."
         raise ArgumentError("results", "be an address that pyarrow can open", address, remedy) from error

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ray_glocal.names import TRACE_FILE
-from ray_glocal.report.folder import CHECKPOINT, Folder
+from ray_glocal.report.folder import CHECKPOINT, RemoteFolder
 from ray_glocal.report.trial import Run
 
 _READERS = 8  # a storage elsewhere answers each request late
@@ -34,7 +34,7 @@ def _newest(run: Run) -> tuple[Mapping[str, Any], ...]:
     return ()
 
 
-def _read(folder: Folder) -> tuple[Mapping[str, Any], ...]:
+def _read(folder: RemoteFolder) -> tuple[Mapping[str, Any], ...]:
     """The rows in a checkpoint; none where a running trial has not written it whole, or has removed it since."""
     try:
         content = folder.content(TRACE_FILE) if TRACE_FILE in folder.files() else b""

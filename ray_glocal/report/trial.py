@@ -14,7 +14,7 @@ from typing import Any
 
 from ray_glocal.names import AT_BOUND, STEP, WARNING
 from ray_glocal.report.ending import FAILED, ending
-from ray_glocal.report.folder import Folder
+from ray_glocal.report.folder import RemoteFolder
 from ray_glocal.scheduling.ledger import Record
 
 ANCESTOR = "glocal_ancestor"  # a key that earlier versions put into configurations
@@ -61,7 +61,7 @@ class Run:
     rows: tuple[Row, ...]
     status: str = ""
     record: Record | None = field(default=None, compare=False)
-    folder: Folder | None = field(default=None, compare=False, repr=False)
+    folder: RemoteFolder | None = field(default=None, compare=False, repr=False)
     ancestor: Ancestor | None = None
     error: str = field(default="", repr=False)
 
@@ -139,7 +139,7 @@ def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return out
 
 
-def read(folder: Folder, record: Callable[[str], Record | None], name: str, status: str) -> Run:
+def read(folder: RemoteFolder, record: Callable[[str], Record | None], name: str, status: str) -> Run:
     """The trial in a folder.
 
     Args:
@@ -173,7 +173,7 @@ def _ancestor(told: Mapping[str, Any], record: Record | None) -> Ancestor | None
     return None
 
 
-def _config(folder: Folder, files: list[str], rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _config(folder: RemoteFolder, files: list[str], rows: list[dict[str, Any]]) -> dict[str, Any]:
     config = _json(folder.content("params.json")) if "params.json" in files else None
     if isinstance(config, dict):
         return flat(config)

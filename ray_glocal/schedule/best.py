@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from ray_glocal.report import layout
-from ray_glocal.report.account import Adapted, adapted_of
+from ray_glocal.report.account import AdaptedValue, adapted_of
 from ray_glocal.report.experiment import Experiment, read
-from ray_glocal.report.folder import Folder
+from ray_glocal.report.folder import RemoteFolder
 from ray_glocal.schedule.lineage import Generation, best_run, lineage
 from ray_glocal.schedule.sessions import Recorded, joined
 from ray_glocal.schedule.trials import handed_down, has_session
 
 
 @dataclass(frozen=True)
-class Ancestor:
+class LineageTrial:
     """A trial that the best one descends from.
 
     Args:
@@ -63,9 +63,9 @@ class BestConfig:
     trials: int
     steps: int
     chosen: Mapping[str, Any]
-    adapted: tuple[Adapted, ...]
+    adapted: tuple[AdaptedValue, ...]
     bounds: tuple[str, ...]
-    ancestors: tuple[Ancestor, ...]
+    ancestors: tuple[LineageTrial, ...]
     trained: int | None
     taken_back: int
     lr_scheduler: str | None
@@ -185,16 +185,16 @@ def _told(
     )
 
 
-def _ancestors(line: Sequence[Generation], sessions: Sequence[tuple[Recorded, Generation]]) -> tuple[Ancestor, ...]:
+def _ancestors(line: Sequence[Generation], sessions: Sequence[tuple[Recorded, Generation]]) -> tuple[LineageTrial, ...]:
     """Those of the line, with the weights of those whose sessions the best one's goes on from."""
     steps = {generation.run.id: recorded.step for recorded, generation in sessions}
     return tuple(
-        Ancestor(each.run.id, steps.get(each.run.id, int(each.run.steps) or None), each.run.id in steps)
+        LineageTrial(each.run.id, steps.get(each.run.id, int(each.run.steps) or None), each.run.id in steps)
         for each in line[:-1]
     )
 
 
-def _address(folder: Folder) -> str:
+def _address(folder: RemoteFolder) -> str:
     kind = folder.filesystem.type_name
     return folder.path if kind == "local" else f"{kind}://{folder.path}"
 

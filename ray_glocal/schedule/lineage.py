@@ -14,7 +14,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.names import SESSION_FILE, TRACE_FILE
 from ray_glocal.report.experiment import Experiment
 from ray_glocal.report.failure import failures, told_in_short
-from ray_glocal.report.folder import CHECKPOINT, Folder
+from ray_glocal.report.folder import CHECKPOINT, RemoteFolder
 from ray_glocal.report.trial import Run
 
 
@@ -29,7 +29,7 @@ class Generation:
     """
 
     run: Run
-    checkpoint: Folder | None
+    checkpoint: RemoteFolder | None
     weights: bool
 
 
@@ -76,25 +76,25 @@ def lineage(experiment: Experiment, run: Run) -> list[Generation]:
         line.insert(0, Generation(elder, handed or _last(elder), weights=bool(told.checkpoint)))
 
 
-def _last(run: Run) -> Folder | None:
+def _last(run: Run) -> RemoteFolder | None:
     """A trial's last checkpoint."""
     return next(iter(_checkpoints(run)), None)
 
 
-def _named(run: Run, address: str) -> Folder | None:
+def _named(run: Run, address: str) -> RemoteFolder | None:
     """The checkpoint that an address leads to, wherever the experiment lies by now."""
     name = address.rstrip("/").rsplit("/", 1)[-1]
     return next((folder for folder in _checkpoints(run) if folder.name == name), None)
 
 
-def _checkpoints(run: Run) -> list[Folder]:
+def _checkpoints(run: Run) -> list[RemoteFolder]:
     """A trial's checkpoints, the newest first."""
     inside = [] if run.folder is None else run.folder.folders()
     return [folder for folder in reversed(inside) if folder.name.startswith(CHECKPOINT)]
 
 
 @contextmanager
-def fetched(checkpoint: Folder) -> Iterator[Path]:
+def fetched(checkpoint: RemoteFolder) -> Iterator[Path]:
     """A local folder with what a checkpoint tells of its session; from elsewhere that alone is fetched."""
     if isinstance(checkpoint.filesystem, fs.LocalFileSystem):
         yield Path(checkpoint.path)

@@ -20,7 +20,7 @@ _RETURNS = frozenset({ROLL_BACK, GO_BACK, RESTART})
 _REMEDY = "An earlier release wrote it, whose traces do not: train again, or read the schedule by that release."
 
 
-class Row(Protocol):
+class TraceRow(Protocol):
     """A row of a trace, as much of it as is read."""
 
     @property
@@ -64,7 +64,7 @@ class Stretch:
     values: Mapping[str, float]
 
 
-def path_of(rows: Sequence[Row], end: Mapping[str, float], step: int) -> list[Stretch]:
+def path_of(rows: Sequence[TraceRow], end: Mapping[str, float], step: int) -> list[Stretch]:
     """The stretches that led to a session's weights, by the session's steps, which leap where it went back.
 
     Args:
@@ -87,13 +87,13 @@ def path_of(rows: Sequence[Row], end: Mapping[str, float], step: int) -> list[St
     return [each for each in [*kept, Stretch(begin, step, end)] if each.end > each.begin]
 
 
-def start_of(rows: Sequence[Row], end: Mapping[str, float]) -> Mapping[str, float]:
+def start_of(rows: Sequence[TraceRow], end: Mapping[str, float]) -> Mapping[str, float]:
     """Values that a session was given: those ahead of the first row, or of the end where there is none."""
     first = next(iter(_batches(rows, end)), None)
     return end if first is None else {row.hyperparameter: row.value for row in first}
 
 
-def _batches(rows: Sequence[Row], end: Mapping[str, float]) -> list[Sequence[Row]]:
+def _batches(rows: Sequence[TraceRow], end: Mapping[str, float]) -> list[Sequence[TraceRow]]:
     """Rows that were written together, one for each entry."""
     count = len(end)
     batches = [rows[place : place + count] for place in range(0, len(rows), count)]
@@ -104,7 +104,7 @@ def _batches(rows: Sequence[Row], end: Mapping[str, float]) -> list[Sequence[Row
     return batches
 
 
-def _returned(row: Row) -> int:
+def _returned(row: TraceRow) -> int:
     """The step whose weights a return led to."""
     if row.back_to is None:
         rule = f"tell the step to which training went back at step {row.step}"

@@ -11,7 +11,7 @@ import numpy as np
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.names import STEP, TRACE_FILE
-from ray_glocal.schedule.path import Row, Stretch, entries, path_of, start_of
+from ray_glocal.schedule.path import Stretch, TraceRow, entries, path_of, start_of
 from ray_glocal.schedule.schedule import LearnedSchedule, Passage
 from ray_glocal.schedule.values import Array, LearnedValues
 
@@ -42,7 +42,7 @@ class Recorded:
         ties: What hyperparameters set, where that is known for certain; elsewhere their names tell it.
     """
 
-    rows: Sequence[Row]
+    rows: Sequence[TraceRow]
     values: Mapping[str, Array]
     step: int
     planned: int

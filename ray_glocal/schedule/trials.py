@@ -8,7 +8,7 @@ from typing import Any
 from ray_glocal.errors import ArgumentError
 from ray_glocal.names import SESSION_FILE
 from ray_glocal.report.experiment import read
-from ray_glocal.report.folder import Folder
+from ray_glocal.report.folder import RemoteFolder
 from ray_glocal.schedule.lineage import Generation, best_run, fetched, lineage
 from ray_glocal.schedule.schedule import LearnedSchedule
 from ray_glocal.schedule.sessions import Recorded, joined, saved
@@ -26,7 +26,7 @@ def best_schedule(results: object, metric: str | None, mode: str | None) -> Lear
     return joined([recorded for recorded, _ in handed_down(line)])
 
 
-def has_session(checkpoint: Folder | None) -> bool:
+def has_session(checkpoint: RemoteFolder | None) -> bool:
     """Whether a checkpoint is a session's."""
     return checkpoint is not None and SESSION_FILE in checkpoint.files()
 

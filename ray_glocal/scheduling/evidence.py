@@ -32,7 +32,7 @@ class Units:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class TrialEvidence:
     """Trials, summed up by configuration, under each assumption on their noise.
 
     An observation is the mean loss of a configuration's trials, weighted by their precisions, or the difference between
@@ -57,7 +57,7 @@ class Evidence:
     units: Units
 
 
-def evidence(space: Space, kin: Kin) -> Evidence:
+def evidence(space: Space, kin: Kin) -> TrialEvidence:
     """What the usable and the failed trials say; there is at least one usable."""
     usable = kin.usable
     told = usable | kin.failed
@@ -80,7 +80,7 @@ def evidence(space: Space, kin: Kin) -> Evidence:
     mean = np.hstack([mean, np.tile(differences, (len(NOISES), 1))])
     variance = np.hstack([variance, np.tile(COARSE**2 + (differences / 2) ** 2, (len(NOISES), 1))])
     levels = np.concatenate([tried, np.array([end for _, end in ends], np.int64).reshape(count, tried.shape[1])])
-    return Evidence(tried, levels, operator, mean, variance, scatter, units)
+    return TrialEvidence(tried, levels, operator, mean, variance, scatter, units)
 
 
 def _differences(

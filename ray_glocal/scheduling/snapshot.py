@@ -31,7 +31,7 @@ class _Left:
     events: int
 
 
-class Snapshot:
+class LedgerSnapshot:
     """Writes a ledger into a file, whole or not at all, and encodes each event once.
 
     A snapshot begins with a copy of the one before, where that is still as it was left. Ten thousand trials of forty

@@ -13,7 +13,7 @@ from math import erfc, exp, pi, sqrt
 
 import numpy as np
 
-from ray_glocal.scheduling.evidence import Evidence
+from ray_glocal.scheduling.evidence import TrialEvidence
 from ray_glocal.scheduling.factor import Array, Levels, Space
 from ray_glocal.scheduling.tuning import JOINT, NOISES
 
@@ -95,7 +95,7 @@ class Surrogate:
         return _conditioned(self.space, self.joint, self.noise, together, operator, mean, variance)
 
 
-def surrogate(space: Space, told: Evidence) -> Surrogate:
+def surrogate(space: Space, told: TrialEvidence) -> Surrogate:
     """The process under the joint effects and the noise that make what was observed most likely."""
     additive, product = (_summed(told.operator, part) for part in covariances(space, told.levels, told.levels))
     settings = [(joint, index) for joint in JOINT for index in range(len(NOISES))]

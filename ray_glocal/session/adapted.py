@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ray_glocal.hypergradient import Hyperparameter
 
 
-class Folder(Protocol):
+class CheckpointFolder(Protocol):
     """A checkpoint that can be opened as a local folder, such as `ray.tune.Checkpoint`."""
 
     def as_directory(self) -> AbstractContextManager[str]:
@@ -28,5 +28,5 @@ class Adapted:
     """
 
     hyperparameters: tuple[Hyperparameter, ...]
-    ancestor: Folder | None = None
+    ancestor: CheckpointFolder | None = None
     package: Callable[[Path], Any] = Path

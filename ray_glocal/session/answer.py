@@ -5,7 +5,7 @@ from enum import Enum
 from ray_glocal import names
 
 
-class Answer(str, Enum):
+class Gate(str, Enum):
     """Whether one hyperparameter may move."""
 
     ACT = names.ACT

@@ -20,7 +20,7 @@ from ray_glocal.session.rows import standing_rows
 from ray_glocal.session.schedule import Schedule
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.state.trace import Trace
-from ray_glocal.session.validation import Validation
+from ray_glocal.session.validation import ValidationBatches
 
 
 class Course:
@@ -41,7 +41,7 @@ class Course:
         self,
         problem: Problem,
         schedule: Schedule,
-        validation: Validation,
+        validation: ValidationBatches,
         meter: Meter,
         trace: Trace,
         notices: Notices,

@@ -12,7 +12,7 @@ from ray_glocal.forecast import Array, Forecast
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.names import entry_key
-from ray_glocal.session.answer import Answer
+from ray_glocal.session.answer import Gate
 from ray_glocal.session.state.trace import Row
 
 MANY = 16  # entries: a larger hyperparameter is shown by norms
@@ -26,7 +26,7 @@ class Judged(Protocol):
         """Zero where an entry holds, shape [q]."""
         ...
 
-    def answer(self, index: int) -> Answer:
+    def answer(self, index: int) -> Gate:
         """The answer for one entry."""
         ...
 
@@ -99,7 +99,7 @@ def moved_rows(step: int, problem: Problem, before: Values, after: Values, told:
     rows = []
     for label, part in _shown(problem):
         moves = not np.array_equal(start[part], end[part])
-        gate = Answer.ACT.value if moves else Answer.HOLD.value
+        gate = Gate.ACT.value if moves else Gate.HOLD.value
         reason = f"{told}; moves to {_norm(end[part]):.4g}" if moves else otherwise
         rows.append(Row(step, label, _norm(start[part]), nan, nan, nan, gate, reason))
     return rows

@@ -21,7 +21,7 @@ from ray_glocal.hypergradient.problem.losses import Loss
 from ray_glocal.hypergradient.state.preservation import evaluating
 from ray_glocal.hypergradient.state.randomness import Randomness
 from ray_glocal.session.adaptation import Adaptation
-from ray_glocal.session.adapted import Adapted, Folder
+from ray_glocal.session.adapted import Adapted, CheckpointFolder
 from ray_glocal.session.arguments import adapted_of, whole_steps
 from ray_glocal.session.averaged import AveragedWeights
 from ray_glocal.session.bounds import say_bounds
@@ -42,7 +42,7 @@ from ray_glocal.session.state import checkpoint
 from ray_glocal.session.state.stream import Stream
 from ray_glocal.session.state.trace import Trace
 from ray_glocal.session.tuning import CHECK_EVERY
-from ray_glocal.session.validation import Validation
+from ray_glocal.session.validation import ValidationBatches
 from ray_glocal.session.windows.adaptation import ByWindows
 
 Answer = TypeVar("Answer")
@@ -77,7 +77,7 @@ class GlocalSession:
         constants: Names, or patterns such as `"teacher.*"`, of tensors that training changes, that losses read and that
             derivatives may take for constants all the same: a network that follows the model, a hidden state that is
             handed on. Without it their windows are dropped, and the session says so.
-        trace: Folder for the trace's parquet parts; without it the trace stays in memory and in checkpoints.
+        trace: CheckpointFolder for the trace's parquet parts; without it the trace stays in memory and in checkpoints.
         settings: Kind of hypergradients, time budget or duty cycle, window length, and all else that has a default.
 
     Examples:
@@ -97,7 +97,7 @@ class GlocalSession:
         (True, True)
 
     Raises:
-        ArgumentError: Bad arguments; see `Problem`, `Validation`, `Schedule`, `Settings` and `Hyperparameter`.
+        ArgumentError: Bad arguments; see `Problem`, `ValidationBatches`, `Schedule`, `Settings` and `Hyperparameter`.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class GlocalSession:
             averaged=averaged,
             constants=constants,
         )
-        self.validation = Validation(val_batches, self.settings.batches_per_window)
+        self.validation = ValidationBatches(val_batches, self.settings.batches_per_window)
         self.total_steps = total_steps
         self.trace = Trace(trace)
         self.cost = Cost()
@@ -361,7 +361,7 @@ class GlocalSession:
             self._discard()
             self._discard = None
 
-    def restore(self, source: str | Path | Folder | None) -> None:
+    def restore(self, source: str | Path | CheckpointFolder | None) -> None:
         """Go on from a checkpoint; on a fresh start (`None`) take the ancestor's weights if there are any to be read.
 
         Args:

@@ -9,7 +9,7 @@ from ray_glocal.session.overlap import shared
 from ray_glocal.session.state.generators import undisturbed
 
 
-class Validation:
+class ValidationBatches:
     """Batches of the outer problem, drawn without disturbing the random generators of the training loop.
 
     Args:

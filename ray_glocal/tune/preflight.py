@@ -21,7 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ray_glocal.errors import ArgumentError, ClusterError
 from ray_glocal.tune._compat import Bundles, Trial, bundles, may_grow, trial_bundles, trial_storage
-from ray_glocal.tune.probe import Answer, look
+from ray_glocal.tune.probe import NodeAnswer, look
 from ray_glocal.tune.storage import UNREADABLE, located
 
 _NAMED = 5  # nodes that a sentence names
@@ -108,7 +108,7 @@ def check(filesystem: FileSystem, folder: str, wanted: Bundles, *, wait: float =
     with _marked(filesystem, folder) as marked:
         answers = _asked(able, filesystem, marked, wait)
         left = _left(filesystem, marked)
-        own = Answer(*look()(filesystem, marked, "the driver's own"))
+        own = NodeAnswer(*look()(filesystem, marked, "the driver's own"))
     trouble += grouped(complaints(answers, own, left, folder))
     if trouble:
         raise ClusterError("The cluster is not ready for this experiment.\n" + "\n".join(f"- {t}" for t in trouble))
@@ -159,7 +159,7 @@ def _marked(filesystem: FileSystem, folder: str) -> Iterator[str]:
         filesystem.delete_dir(marked)
 
 
-def _asked(nodes: Sequence[Node], filesystem: FileSystem, folder: str, wait: float) -> dict[Node, Answer | str]:
+def _asked(nodes: Sequence[Node], filesystem: FileSystem, folder: str, wait: float) -> dict[Node, NodeAnswer | str]:
     """What each node answers, or why it cannot; those that do not answer are passed over."""
     task = ray.remote(num_cpus=0, max_retries=0)(look())
     asked = {}
@@ -173,9 +173,9 @@ def _asked(nodes: Sequence[Node], filesystem: FileSystem, folder: str, wait: flo
     return {node: answer for node, answer in heard.items() if answer is not None}
 
 
-def _answer(reference: Any, node: Node) -> Answer | str | None:
+def _answer(reference: Any, node: Node) -> NodeAnswer | str | None:
     try:
-        return Answer(*ray.get(reference))
+        return NodeAnswer(*ray.get(reference))
     except RuntimeEnvSetupError as error:
         return f"cannot make the environment that `runtime_env` asks for: {error}"
     except RayError as error:
@@ -189,7 +189,7 @@ def _left(filesystem: FileSystem, folder: str) -> set[str]:
 
 
 def complaints(
-    answers: Mapping[Node, Answer | str], own: Answer, left: set[str], folder: str
+    answers: Mapping[Node, NodeAnswer | str], own: NodeAnswer, left: set[str], folder: str
 ) -> Iterator[tuple[str, Node]]:
     """What is wrong with each node.
 
@@ -216,7 +216,7 @@ def complaints(
             )
 
 
-def _other(answer: Answer, own: Answer) -> str:
+def _other(answer: NodeAnswer, own: NodeAnswer) -> str:
     if "unknown" not in (answer.version, own.version) and answer.version != own.version:
         return f"ray_glocal {answer.version}, where the driver has {own.version}."
     return f"another ray_glocal than the driver's: its files differ ({answer.digest} there, {own.digest} here)."

@@ -12,7 +12,7 @@ from pyarrow.fs import FileSystem
 
 
 @dataclass(frozen=True)
-class Answer:
+class NodeAnswer:
     """What a node said.
 
     Args:
@@ -30,7 +30,7 @@ Look = Callable[[FileSystem, str, str], tuple[str, str, str]]
 
 
 def look() -> Look:
-    """A function of a filesystem, a folder and a node's name that looks around; see `Answer` for what it returns.
+    """A function of a filesystem, a folder and a node's name that looks around; see `NodeAnswer` for what it returns.
 
     It is made here, inside another function, for such are sent to workers by value and not by the name of their module.
     The folder holds a file `driver`; the node leaves one under its own name beside it.

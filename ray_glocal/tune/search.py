@@ -23,7 +23,7 @@ from ray_glocal.scheduling.event import REPEATED, Added, Completed, Errored, Set
 from ray_glocal.scheduling.kinship import Kinship
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.scheduling.seeding import Proposal, first_coverage, joined, propose
-from ray_glocal.scheduling.snapshot import Snapshot
+from ray_glocal.scheduling.snapshot import LedgerSnapshot
 from ray_glocal.tune.changes import matched, unlike
 from ray_glocal.tune.domains import agreed_space, searchable, warn_of_grids
 from ray_glocal.tune.fates import table
@@ -118,7 +118,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         self._unlike: ArgumentError | None = None  # what is wrong with a restored memory
         self.reading = Reading(metric, mode, slopes=self.ordinal) if metric and mode else None
         self.ledger = Ledger()
-        self._snapshot = Snapshot(self.ledger)
+        self._snapshot = LedgerSnapshot(self.ledger)
         if from_experiment is not None:
             self._learn_from(from_experiment)
 

@@ -69,7 +69,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Course:
+class RecordedRun:
     """The data of one training run from its first to its last step.
 
     Args:
@@ -105,7 +105,7 @@ class Course:
 
 
 def record_cases(
-    problem: Problem, course: Course, values: Values, plan: Plan, run: str, about: Mapping[str, str] | None = None
+    problem: Problem, course: RecordedRun, values: Values, plan: Plan, run: str, about: Mapping[str, str] | None = None
 ) -> list[Case]:
     """Train plainly at fixed values and record a case at each of the plan's starts.
 
@@ -141,7 +141,7 @@ class _Walk:
     """A run under way, with the snapshots of the last K steps."""
 
     def __init__(
-        self, problem: Problem, course: Course, values: Values, plan: Plan, run: str, about: Mapping[str, str]
+        self, problem: Problem, course: RecordedRun, values: Values, plan: Plan, run: str, about: Mapping[str, str]
     ) -> None:
         self.problem, self.course, self.values, self.plan = problem, course, values, plan
         self.run, self.about = run, about

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.session.answer import Answer
+from ray_glocal.session.answer import Gate
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.windows.gate import judge
 from ray_glocal.validation.case import Case
@@ -68,7 +68,7 @@ def score(told: Estimates, settings: Settings | None = None) -> Score:
     error = np.abs(told.mean - told.truth)[known]
     relative = error / np.abs(told.truth[known])
     answers = _answers(told, settings or Settings())
-    acted = np.array([answer is not Answer.HOLD for answer in answers])
+    acted = np.array([answer is not Gate.HOLD for answer in answers])
     return Score(
         count=len(known),
         answered=float(known.mean()),
@@ -77,8 +77,8 @@ def score(told: Estimates, settings: Settings | None = None) -> Score:
         error=_or_nan(relative, np.median),
         error_mean=_or_nan(relative, lambda errors: np.exp(np.log(np.maximum(errors, EXACT)).mean())),
         coverage=_or_nan(error <= NINETY * told.deviation[known], np.mean),
-        act=answers.count(Answer.ACT) / len(answers),
-        act_small=answers.count(Answer.ACT_SMALL) / len(answers),
+        act=answers.count(Gate.ACT) / len(answers),
+        act_small=answers.count(Gate.ACT_SMALL) / len(answers),
         acted_sign=_or_nan(told.hits[acted], np.mean),
     )
 
@@ -97,7 +97,7 @@ def ceiling(cases: Sequence[Case]) -> float:
     return float(np.mean([np.mean(agreement) for agreement in agreements])) if agreements else float("nan")
 
 
-def _answers(told: Estimates, settings: Settings) -> list[Answer]:
+def _answers(told: Estimates, settings: Settings) -> list[Gate]:
     verdicts = judge(told.mean / told.loss, told.deviation / told.loss, told.local, settings)
     return [verdicts.answer(index) for index in range(len(told.mean))]
 

@@ -19,11 +19,11 @@ from ray_glocal.session.adapted import Adapted
 from ray_glocal.session.arguments import adapted_of
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.state.generators import undisturbed
-from ray_glocal.session.validation import Validation as ValidationBatches
+from ray_glocal.session.validation import ValidationBatches
 from ray_glocal.validation.case import Case
 from ray_glocal.validation.data import drawn, factors_of
 from ray_glocal.validation.estimates import Estimates, Estimator, OnWindow, Pooled, estimates
-from ray_glocal.validation.recording import Course, Plan, record_cases
+from ray_glocal.validation.recording import Plan, RecordedRun, record_cases
 from ray_glocal.validation.scores import Score, ceiling, score
 from ray_glocal.validation.trust import Trust, judge_trust
 from ray_glocal.validation.tuning import FIRST, LAST
@@ -140,7 +140,7 @@ def validate(
         whole, own = list(val_batches), drawn(train_batches, seed, total_steps)
         _check_read(problem, own[0], whole[0])
         factors = factors_of(lr_scheduler, problem, total_steps)
-        course = Course(own, lambda draw: drawn(train_batches, seed + 1 + draw, total_steps), whole, factors)
+        course = RecordedRun(own, lambda draw: drawn(train_batches, seed + 1 + draw, total_steps), whole, factors)
         cases = record_cases(problem, course, problem.start_values(), replace(plan, forward=forward), "validate")
     if not cases:
         rule = "let training survive its first window; its losses or hypergradients are not finite"

@@ -12,7 +12,7 @@ import ray_glocal.report
 from ray_glocal import best_config
 from ray_glocal.errors import ArgumentError
 from ray_glocal.report import layout, summary
-from ray_glocal.report.account import Adapted
+from ray_glocal.report.account import AdaptedValue
 from ray_glocal.scheduling import journal
 
 
@@ -25,7 +25,7 @@ def test_an_account_of_our_own_experiment(tmp_path):
     assert (best.id, best.steps, best.best, best.last, best.forecast) == ("a", 3, 1 / 3, 1 / 3, 1 / 6)
     assert best.config == {"width": 1}
     assert told.config == {"width": 1, "lr": 0.5}
-    assert told.adapted == (Adapted("lr", 0.5, 0.125),)
+    assert told.adapted == (AdaptedValue("lr", 0.5, 0.125),)
     assert told.adapted[0].factor == 0.25
     assert told.tests == {"test_accuracy": 0.9}
     assert [(p.rule, p.count) for p in told.pruned] == [("rung", 4)]
@@ -221,7 +221,7 @@ def test_an_address_does_as_well_as_a_path(tmp_path):
 
 
 def test_a_factor_needs_two_values_of_one_sign():
-    assert [Adapted("a", start, 2.0).factor for start in (None, 0.0, -1.0, 4.0)] == [None, None, None, 0.5]
+    assert [AdaptedValue("a", start, 2.0).factor for start in (None, 0.0, -1.0, 4.0)] == [None, None, None, 0.5]
 
 
 def test_numbers_are_short():

@@ -2,7 +2,7 @@
 
 import recordings
 
-from ray_glocal.report.cost import Cost, cost_of, steps_paid, until
+from ray_glocal.report.cost import TotalCost, cost_of, steps_paid, until
 from ray_glocal.report.trial import Run
 
 
@@ -35,9 +35,9 @@ def test_trials_are_summed_and_the_share_is_weighted_by_seconds():
     columns = {"cost/steps": [4.0, 8.0], "cost/seconds": [1.0, 2.0], "time_this_iter_s": [3.0, 4.0]}
     first = run(1, 2, **columns, **{"cost/share": [0.5, 0.5]})
     second = run(1, 2, **{**columns, "cost/seconds": [3.0, 6.0]}, **{"cost/share": [0.25, 0.25]})
-    assert cost_of([first, second]) == Cost(16.0, True, 14.0, (1.0 + 1.5) / 8.0)
-    assert cost_of([first, run(1, 5)]) == Cost(13.0, False, 7.0, 0.5)
-    assert cost_of([]) == Cost(0, False, 0, None)
+    assert cost_of([first, second]) == TotalCost(16.0, True, 14.0, (1.0 + 1.5) / 8.0)
+    assert cost_of([first, run(1, 5)]) == TotalCost(13.0, False, 7.0, 0.5)
+    assert cost_of([]) == TotalCost(0, False, 0, None)
 
 
 def test_the_cost_until_a_target_is_that_of_all_trials_up_to_then():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import Added, Reported
 from ray_glocal.scheduling.ledger import Ledger
-from ray_glocal.scheduling.snapshot import Snapshot
+from ray_glocal.scheduling.snapshot import LedgerSnapshot
 
 
 def reports(trial, count, begin=0):
@@ -35,7 +35,7 @@ def test_a_snapshot_is_what_would_be_written_anew_whatever_happened_to_the_one_b
     for file in tmp_path.iterdir():
         file.unlink()
     ledger = Ledger()
-    snapshot = Snapshot(ledger)
+    snapshot = LedgerSnapshot(ledger)
     for _ in range(data.draw(st.integers(1, 5))):
         events = data.draw(histories)
         if data.draw(st.booleans()):
@@ -59,7 +59,7 @@ def encoded(monkeypatch):
 
 def test_each_event_is_encoded_once(tmp_path, encoded):
     ledger = Ledger()
-    snapshot = Snapshot(ledger)
+    snapshot = LedgerSnapshot(ledger)
     for step in range(5):
         ledger.extend(reports("a", 3, begin=3 * step))
         snapshot.write(tmp_path / "state")
@@ -68,7 +68,7 @@ def test_each_event_is_encoded_once(tmp_path, encoded):
 
 def test_a_ledger_that_was_replaced_by_one_as_long_is_written_anew(tmp_path):
     ledger = Ledger(reports("a", 3))
-    snapshot = Snapshot(ledger)
+    snapshot = LedgerSnapshot(ledger)
     snapshot.write(tmp_path / "state")
     ledger.replace(Ledger(reports("b", 3)))
     snapshot.write(tmp_path / "state")
@@ -76,7 +76,7 @@ def test_a_ledger_that_was_replaced_by_one_as_long_is_written_anew(tmp_path):
 
 
 def test_copies_go_on_from_the_same_snapshot_each_with_its_own_events(tmp_path, encoded):
-    snapshot = Snapshot(Ledger(reports("a", 3)))
+    snapshot = LedgerSnapshot(Ledger(reports("a", 3)))
     snapshot.write(tmp_path / "state")
     other = copy.deepcopy(snapshot)
     for one, name in ((snapshot, "b"), (other, "c"), (snapshot, "d")):
@@ -88,7 +88,7 @@ def test_copies_go_on_from_the_same_snapshot_each_with_its_own_events(tmp_path, 
 
 def test_after_a_full_disk_the_next_snapshot_is_whole(tmp_path):
     ledger = Ledger(reports("a", 3))
-    snapshot = Snapshot(ledger)
+    snapshot = LedgerSnapshot(ledger)
     snapshot.write(tmp_path / "state")
     before = (tmp_path / "state").read_text()
     ledger.extend(reports("b", 3))

@@ -13,7 +13,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.state.randomness import Randomness
 from ray_glocal.session.state.generators import own_generators
 from ray_glocal.session.state.stream import Stream
-from ray_glocal.session.validation import Validation
+from ray_glocal.session.validation import ValidationBatches
 
 from .cases import Run, differences
 
@@ -105,25 +105,25 @@ def test_what_can_be_read_only_once_is_refused(loader):
     with pytest.raises(ArgumentError, match="`loader` must be iterable anew for every epoch, and an iterator is not"):
         next(Stream().batches(loader))
     with pytest.raises(ArgumentError, match="`val_batches` must be iterable more than once, and an iterator is not"):
-        Validation(loader, 2)
+        ValidationBatches(loader, 2)
 
 
 @pytest.mark.parametrize("batches", [None, 7])
 def test_missing_validation_data_are_refused(batches):
     with pytest.raises(ArgumentError, match="`val_batches` must be an iterable of validation batches; got"):
-        Validation(batches, 2)
+        ValidationBatches(batches, 2)
     with pytest.raises(ArgumentError, match="Pass a DataLoader or a list of batches that the training does not use"):
         Run().session(val_batches=batches)
 
 
 def test_empty_validation_data_are_refused():
     with pytest.raises(ArgumentError, match=r"`val_batches` must hold at least one batch; got \[\]"):
-        Validation([], 2)
+        ValidationBatches([], 2)
 
 
 @given(st.integers(1, 12), st.integers(1, 12))
 def test_over_the_windows_all_batches_take_their_turn(count, per_window):
-    validation = Validation(list(range(count)), per_window)
+    validation = ValidationBatches(list(range(count)), per_window)
     size = min(count, per_window)
     seen = [batch for _ in range(count) for batch in validation.next_few()]
     assert len(seen) == count * size
@@ -136,7 +136,7 @@ def test_validation_disturbs_no_generator(own):
     loader = numbers(batch_size=4, shuffle=True, generator=generator)
     before = Randomness.capture().as_plain()
     state = generator.get_state() if own else None
-    validation = Validation(loader, 2)
+    validation = ValidationBatches(loader, 2)
     validation.next_few()
     validation.mean(lambda batch: float(torch.rand(()) + np.random.rand()))  # noqa: NPY002
     assert differences(before, Randomness.capture().as_plain()) == []
@@ -147,7 +147,7 @@ def test_validation_disturbs_no_generator(own):
 
 
 def test_generators_come_back_after_a_loss_that_fails():
-    validation = Validation(numbers(batch_size=4, shuffle=True), 2)
+    validation = ValidationBatches(numbers(batch_size=4, shuffle=True), 2)
     before = Randomness.capture().as_plain()
 
     def broken(batch):
@@ -172,4 +172,4 @@ def test_the_mean_runs_over_all_batches_one_at_a_time():
         assert alive == [batch]
         return float(batch)
 
-    assert Validation(Loader(), 2).mean(lambda batches: fmean(loss(batch) for batch in batches)) == 2.0
+    assert ValidationBatches(Loader(), 2).mean(lambda batches: fmean(loss(batch) for batch in batches)) == 2.0

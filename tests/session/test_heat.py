@@ -9,14 +9,14 @@ import pytest
 from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session.windows.gate import CAUSES, Cause, Verdicts
 from ray_glocal.session.windows.heat import afforded, tempered, warmed
-from ray_glocal.session.windows.outer import Axes, OuterState, Plan, restrain
+from ray_glocal.session.windows.outer import Axes, OuterState, Standing, restrain
 from ray_glocal.session.windows.tuning import DOWN, MARGIN, POWER, SETTLED, UP, WILD
 
 from .cases import LIVELY, Run, drive, windows
 
 DEFAULT = windows()
 AXES = Axes(*np.eye(3, dtype=bool), np.ones(3, int))  # lr, momentum, weight_decay
-EARLY = Plan(0.1, annealed=True, heat=DEFAULT.heat)
+EARLY = Standing(0.1, annealed=True, heat=DEFAULT.heat)
 CLEAR = Verdicts(np.zeros(3, np.intp), np.ones(3), np.full(3, 0.1), np.full(3, 9.0))
 
 

@@ -17,7 +17,17 @@ from ray_glocal.session.curve import forecast_final_loss
 from ray_glocal.session.pacing.cost import Cost, window_steps
 from ray_glocal.session.pacing.timetable import DutyCycle
 from ray_glocal.session.windows.gate import CAUSES, Answer, Cause, Verdicts, judge
-from ray_glocal.session.windows.outer import Axes, OuterState, Plan, learn, move, potential, quickened, restrain, search
+from ray_glocal.session.windows.outer import (
+    Axes,
+    OuterState,
+    Standing,
+    learn,
+    move,
+    potential,
+    quickened,
+    restrain,
+    search,
+)
 from ray_glocal.session.windows.recorder import Recorder
 from ray_glocal.session.windows.tuning import (
     COLD,
@@ -93,7 +103,7 @@ def test_any_numbers_give_a_finite_step_without_a_warning(elasticity, deviation,
     outcome = Outcome(Kind.OK if usable else Kind.NONFINITE, "")
     with np.errstate(all="ignore"):
         after = learn(before, Forecast(elasticity, deviation, 10.0, outcome), loss)
-    verdicts = restrain(judge(after.elasticity, after.deviation, promised, DEFAULT), after, AXES, Plan(0.5, False))
+    verdicts = restrain(judge(after.elasticity, after.deviation, promised, DEFAULT), after, AXES, Standing(0.5, False))
     displacement, last = move(after, verdicts, AXES, promised, DEFAULT)
     assert np.isfinite(displacement).all()
     assert np.isfinite(last.trust).all()
@@ -332,7 +342,7 @@ def test_the_search_moves_the_rate_alone_and_by_long_steps():
     searching = state((-0.01, -0.01, -0.01), (1e-6, 1e-6, 1e-6), searching=True)
     band = AXES.band(DEFAULT, searching=True)
     verdicts = judge(searching.elasticity, searching.deviation, searching.elasticity, DEFAULT, band)
-    verdicts = restrain(verdicts, searching, AXES, Plan(0.0, False))
+    verdicts = restrain(verdicts, searching, AXES, Standing(0.0, False))
     displacement, after = move(searching, verdicts, AXES, searching.elasticity, DEFAULT)
     np.testing.assert_allclose(displacement, [DEFAULT.search_region, 0, 0], rtol=1e-6)
     assert after.searching
@@ -427,8 +437,8 @@ CLEAR = Verdicts(np.zeros(3, np.intp), np.ones(3), np.full(3, 0.1), np.full(3, 9
 )
 def test_a_cut_waits_while_the_loss_does_not_rise(losses, remaining, elasticity, waits):
     outer = state((elasticity,) * 3, losses=losses)
-    verdicts = restrain(CLEAR, outer, AXES, Plan(1 - remaining, annealed=False))
-    annealed = restrain(CLEAR, outer, AXES, Plan(1 - remaining, annealed=True))
+    verdicts = restrain(CLEAR, outer, AXES, Standing(1 - remaining, annealed=False))
+    annealed = restrain(CLEAR, outer, AXES, Standing(1 - remaining, annealed=True))
     late = remaining == 0.2
     assert list(annealed.share == 0) == ([True, True, False] if late else waits), "the schedule sees to the end"
     assert list(verdicts.share == 0) == waits

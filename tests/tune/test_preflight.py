@@ -16,7 +16,7 @@ import ray_glocal
 from ray_glocal.errors import ArgumentError, ClusterError
 from ray_glocal.tune import GlocalScheduler, GlocalSearch, preflight
 from ray_glocal.tune.preflight import Node, complaints, grouped
-from ray_glocal.tune.probe import Answer, look
+from ray_glocal.tune.probe import NodeAnswer, look
 
 PACKAGE = Path(ray_glocal.__file__).parent
 
@@ -63,7 +63,7 @@ def test_no_connection_is_said(without_ray):
 )
 def test_each_thing_that_is_wrong_has_its_sentence(theirs, sentence):
     node = Node("n", "10.0.0.1", {})
-    (line,) = grouped(complaints({node: Answer(*theirs)}, Answer("0.1.0", "a", ""), set(), "bucket"))[:1]
+    (line,) = grouped(complaints({node: NodeAnswer(*theirs)}, NodeAnswer("0.1.0", "a", ""), set(), "bucket"))[:1]
     assert line.startswith(sentence)
 
 

@@ -17,7 +17,7 @@ from ray_glocal.hypergradient import (
     record_window,
 )
 from ray_glocal.hypergradient.engines.oracle import final_loss
-from ray_glocal.validation.recording import Course, Plan, record_cases
+from ray_glocal.validation.recording import Plan, RecordedRun, record_cases
 
 from .problems import ADAPTED, digest, loss, network, optimizer_of, plain, problem_of, stream
 
@@ -28,7 +28,7 @@ PLAN = Plan((4, 14), window=6, earlier=2, spacing=5, futures=2, val_batches=1, s
 
 def course(factors=COSINE):
     own = list(stream(0, STEPS))
-    return Course(own, lambda draw: stream(100 + draw, STEPS), list(stream(7, 3)), factors)
+    return RecordedRun(own, lambda draw: stream(100 + draw, STEPS), list(stream(7, 3)), factors)
 
 
 def on_line(problem, values, trajectory):

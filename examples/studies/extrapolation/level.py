@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from extrapolation.shrinkage import shrunk
 from ray_glocal.koopman.forecasters.answer import Answer
 from ray_glocal.koopman.forecasters.mean import Mean
-from ray_glocal.koopman.window import Window
+from ray_glocal.koopman.window import SeriesWindow
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,6 @@ class Level(Mean):
     `mean`; what shrinks is the size that a noisy window can claim.
     """
 
-    def _answer(self, window: Window, horizon: float) -> Answer:
+    def _answer(self, window: SeriesWindow, horizon: float) -> Answer:
         plain = super()._answer(window, horizon)
         return Answer(shrunk(plain.mean, plain.deviation), plain.deviation, plain.outcome)

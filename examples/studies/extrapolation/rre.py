@@ -13,7 +13,7 @@ from ray_glocal.koopman.deviation import mean_variance, window_variance
 from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
 from ray_glocal.koopman.reach import within_reach
 from ray_glocal.koopman.tuning import BEYOND, DIRECTIONS
-from ray_glocal.koopman.window import Window
+from ray_glocal.koopman.window import SeriesWindow
 
 _ROUNDING = 1e-10  # singular values below this share of the largest are rounding error
 
@@ -41,7 +41,7 @@ class ReducedRank(WindowForecaster):
         if not isinstance(self.terms, Integral) or self.terms < 1:
             raise ArgumentError("terms", "be a whole number of at least 1", self.terms, "Three suit most windows.")
 
-    def _answer(self, window: Window, horizon: float) -> Answer:
+    def _answer(self, window: SeriesWindow, horizon: float) -> Answer:
         series, terms = window.series, max(1, min(self.terms, window.length // 3))
         weights = _weights(_scaled(series), terms)
         late = _stretches(series, terms)[:, -max(2, window.length // 2) :]

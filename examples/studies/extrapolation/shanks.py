@@ -10,7 +10,7 @@ from ray_glocal.koopman.disk import damped_disk
 from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
 from ray_glocal.koopman.reach import within_reach
 from ray_glocal.koopman.tuning import BEYOND
-from ray_glocal.koopman.window import Window
+from ray_glocal.koopman.window import SeriesWindow
 
 SEEN = 2.0  # deviations that the first step must stand out from noise by before a ratio is made of it
 
@@ -26,7 +26,7 @@ class Shanks(WindowForecaster):
     Shanks 1955 (doi:10.1002/sapm19553411), section 2.
     """
 
-    def _answer(self, window: Window, horizon: float) -> Answer:
+    def _answer(self, window: SeriesWindow, horizon: float) -> Answer:
         series, size = window.series, window.length // 3
         blocks = series[-3 * size :].reshape(3, size, -1).mean(axis=1)
         noise = noise_variance(series) / size

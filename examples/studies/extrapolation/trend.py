@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ray_glocal.forecast import Array
 from ray_glocal.koopman.deviation import window_variance
 from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
-from ray_glocal.koopman.window import Window
+from ray_glocal.koopman.window import SeriesWindow
 
 FADES = (0.0, 0.25, 1.0, 4.0)  # windows in which a slope falls to 1/e; zero: a level without one
 
@@ -23,7 +23,7 @@ class Trend(WindowForecaster):
     Gardner & McKenzie 1985 (doi:10.1287/mnsc.31.10.1237), equation 3, with a line in place of exponential smoothing.
     """
 
-    def _answer(self, window: Window, horizon: float) -> Answer:
+    def _answer(self, window: SeriesWindow, horizon: float) -> Answer:
         series, length = window.series, window.length
         head = length - max(2, length // 3)
         tests = damped_lines(series[:head], np.arange(1.0, length - head + 1))

@@ -51,7 +51,7 @@ class Differences:
     def at(self, problem: Problem, snapshot: Snapshot) -> Linearised:
         """The step's recorded slope, ready to be compared with that nearby."""
         assert snapshot.slope is not None
-        return Difference(problem, snapshot, snapshot.slope, self.length)
+        return StepDifference(problem, snapshot, snapshot.slope, self.length)
 
     def kernels(self, problem: Problem) -> AbstractContextManager[object]:
         """The plain step's own."""
@@ -59,7 +59,7 @@ class Differences:
 
 
 @dataclass(frozen=True)
-class Difference:
+class StepDifference:
     """The gradient of an inner step and those around it.
 
     Args:

@@ -32,7 +32,7 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Reading:
+class BatchStatistics:
     """One batch that a normalisation saw in training, and the weight that it has in the running statistics.
 
     Args:
@@ -99,13 +99,15 @@ class Readings(_Normalisations):
     def __init__(self, statistics: Sequence[Running]) -> None:
         super().__init__()
         self.places = {id(tensor): i for i, pair in enumerate(statistics) for tensor in (pair.mean, pair.variance)}
-        self.seen: list[Reading] = []
+        self.seen: list[BatchStatistics] = []
 
     def called(self, func: Any, told: Mapping[str, Any], usual: Any) -> Any:
         """The usual result; in training, a reading."""
         place = self.places.get(id(told["running_mean"]))
         if told["use_input_stats"] and place is not None:
-            self.seen.append(Reading(place, told["input"], float(told["momentum"]), func is torch.instance_norm))
+            self.seen.append(
+                BatchStatistics(place, told["input"], float(told["momentum"]), func is torch.instance_norm)
+            )
         return usual()
 
 
@@ -136,7 +138,7 @@ class Exploration(Readings):
 
 
 @contextmanager
-def readings(statistics: Sequence[Running]) -> Iterator[list[Reading]]:
+def readings(statistics: Sequence[Running]) -> Iterator[list[BatchStatistics]]:
     """Collect what enters running statistics while the model runs; of a model that has none, nothing."""
     if not statistics:
         yield []
@@ -145,7 +147,7 @@ def readings(statistics: Sequence[Running]) -> Iterator[list[Reading]]:
         yield mode.seen
 
 
-def updated(before: Sequence[Tensor], seen: Sequence[Reading]) -> list[Tensor]:
+def updated(before: Sequence[Tensor], seen: Sequence[BatchStatistics]) -> list[Tensor]:
     """Running statistics after the readings, with their graph, from those before."""
     after = list(before)
     for reading in seen:
@@ -156,7 +158,7 @@ def updated(before: Sequence[Tensor], seen: Sequence[Reading]) -> list[Tensor]:
     return after
 
 
-def _moments(reading: Reading, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _moments(reading: BatchStatistics, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     batch = reading.batch.to(dtype)
     if not reading.each:
         return moments(batch)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ray_glocal.forecast import Array, Forecast, Kind, Outcome
-from ray_glocal.koopman.window import Window, checked_horizon, checked_series, window
+from ray_glocal.koopman.window import SeriesWindow, checked_horizon, checked_series, window
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class WindowForecaster(ABC):
         if judged.outcome.kind is Kind.CONSTANT:
             return Forecast(judged.last.copy(), np.zeros(data.shape[1]), steps, judged.outcome)
         units = _units(judged.series)
-        given = self._answer(Window(judged.series / units, judged.outcome, judged.spikes), steps)
+        given = self._answer(SeriesWindow(judged.series / units, judged.outcome, judged.spikes), steps)
         if not given.outcome.usable:
             return Forecast.refused(data.shape[1], steps, given.outcome.kind, given.outcome.sentence)
         if not (np.isfinite(given.mean).all() and np.isfinite(given.deviation).all()):
@@ -64,7 +64,7 @@ class WindowForecaster(ABC):
         return Forecast(given.mean * units, given.deviation * units, steps, given.outcome)
 
     @abstractmethod
-    def _answer(self, window: Window, horizon: float) -> Answer:
+    def _answer(self, window: SeriesWindow, horizon: float) -> Answer:
         """The forecaster's own arithmetic, on a window that moves."""
 
 

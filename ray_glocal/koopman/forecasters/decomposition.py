@@ -20,7 +20,7 @@ from ray_glocal.koopman.rank import OptimalRank, Rank, as_rank
 from ray_glocal.koopman.selection import EVERY, Selection
 from ray_glocal.koopman.spectrum import Spectrum, spectrum
 from ray_glocal.koopman.tuning import WIDTH
-from ray_glocal.koopman.window import Window, checked_series, noted, window
+from ray_glocal.koopman.window import SeriesWindow, checked_series, noted, window
 
 
 def check_settings(rank: Rank | int | None, delays: int | None) -> None:
@@ -47,7 +47,7 @@ def automatic_delays(length: int, channels: int) -> int:
     return max(1, min(math.ceil(WIDTH / channels), length // 3))
 
 
-def fitted(seen: Window, rank: Rank | int | None, delays: int | None, form: Form) -> DMD:
+def fitted(seen: SeriesWindow, rank: Rank | int | None, delays: int | None, form: Form) -> DMD:
     """Fit one form to a window.
 
     Args:
@@ -66,7 +66,7 @@ def fitted(seen: Window, rank: Rank | int | None, delays: int | None, form: Form
 
 
 def table(
-    series: ArrayLike, fit: Callable[[Window], DMD], disk: Callable[[int], Disk], selection: Selection
+    series: ArrayLike, fit: Callable[[SeriesWindow], DMD], disk: Callable[[int], Disk], selection: Selection
 ) -> Spectrum:
     """Tabulate the fit that a forecaster would make of a series.
 
@@ -86,7 +86,7 @@ def table(
     return spectrum(fit(seen), disk(seen.length), selection)
 
 
-def explained(seen: Window, prediction: Prediction, horizon: float) -> Answer:
+def explained(seen: SeriesWindow, prediction: Prediction, horizon: float) -> Answer:
     """Answer a prediction, with the deviation of the noise that reaches it and of the window's drift in log-time.
 
     Args:
@@ -124,9 +124,9 @@ class DampedFit(WindowForecaster):
         """
         return table(series, self._fit, damped_disk, EVERY)
 
-    def _fit(self, window: Window) -> DMD:
+    def _fit(self, window: SeriesWindow) -> DMD:
         return fitted(window, self.rank, self.delays, self.form)
 
-    def _answer(self, window: Window, horizon: float) -> Answer:
+    def _answer(self, window: SeriesWindow, horizon: float) -> Answer:
         prediction = predict(self._fit(window), horizon, damped_disk(window.length))
         return explained(window, prediction, horizon)

@@ -9,7 +9,7 @@ from ray_glocal.forecast import Array
 from ray_glocal.koopman.deviation import drift_variance, log_time, noise_variance
 from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
 from ray_glocal.koopman.forecasters.candidates import candidate_paths, framed, settings
-from ray_glocal.koopman.window import Window
+from ray_glocal.koopman.window import SeriesWindow
 
 _FAR = 1e4  # windows; every clipped mode is gone by then, so the limit is this horizon
 _EXACT = 1e-24  # mean squared error, of values of order one, below which candidates count as equally exact
@@ -46,7 +46,7 @@ class Ensemble(WindowForecaster):
             if not getattr(self, name) >= 0:
                 raise ArgumentError(name, "be at least 0", getattr(self, name), "Leave it out for the default.")
 
-    def _answer(self, window: Window, horizon: float) -> Answer:
+    def _answer(self, window: SeriesWindow, horizon: float) -> Answer:
         series, length = window.series, window.length
         head = length - max(2, length // 3)
         frame = framed(series)

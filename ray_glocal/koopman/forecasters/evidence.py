@@ -14,7 +14,7 @@ from ray_glocal.koopman.proposals import designs, proposals
 from ray_glocal.koopman.reach import within_reach
 from ray_glocal.koopman.regression import Regressions, regress
 from ray_glocal.koopman.tuning import DIRECTIONS, LEVELS, MEMORIES
-from ray_glocal.koopman.window import Window
+from ray_glocal.koopman.window import SeriesWindow
 
 NOISES = tuple(Noise(memory) for memory in MEMORIES)
 _FAR = 1e4  # windows; every clipped mode is gone by then, so the limit is this horizon
@@ -52,7 +52,7 @@ class Evidence(WindowForecaster):
             if not getattr(self, name) >= 0:
                 raise ArgumentError(name, "be at least 0", getattr(self, name), "Leave it out for the default.")
 
-    def _answer(self, window: Window, horizon: float) -> Answer:
+    def _answer(self, window: SeriesWindow, horizon: float) -> Answer:
         series, length = window.series, window.length
         frame = coordinates(series, centered=True, most=DIRECTIONS)
         values = frame.enter(series)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ray_glocal.koopman.deviation import drift_variance, log_time, mean_variance
 from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
-from ray_glocal.koopman.window import Window
+from ray_glocal.koopman.window import SeriesWindow
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Mean(WindowForecaster):
     the half, a quarter of a window before the last snapshot.
     """
 
-    def _answer(self, window: Window, horizon: float) -> Answer:
+    def _answer(self, window: SeriesWindow, horizon: float) -> Answer:
         half = window.series[window.length // 2 :]
         drift = drift_variance(window.series) * log_time(horizon + window.length / 4, window.length)
         return Answer(half.mean(axis=0), np.sqrt(mean_variance(half) + drift), window.outcome)

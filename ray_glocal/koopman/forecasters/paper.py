@@ -11,7 +11,7 @@ from ray_glocal.koopman.prediction import steady_part
 from ray_glocal.koopman.rank import OptimalRank, Rank
 from ray_glocal.koopman.selection import NearOne
 from ray_glocal.koopman.spectrum import Spectrum
-from ray_glocal.koopman.window import Window
+from ray_glocal.koopman.window import SeriesWindow
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Paper(WindowForecaster):
         """
         return table(series, self._fit, lambda length: UNIT_DISK, NearOne(self.tolerance))
 
-    def _fit(self, window: Window) -> DMD:
+    def _fit(self, window: SeriesWindow) -> DMD:
         return fitted(window, self.rank, self.delays, "plain")
 
-    def _answer(self, window: Window, horizon: float) -> Answer:
+    def _answer(self, window: SeriesWindow, horizon: float) -> Answer:
         prediction = steady_part(self._fit(window), NearOne(self.tolerance))
         return explained(window, prediction, horizon)

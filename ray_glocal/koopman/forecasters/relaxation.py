@@ -11,7 +11,7 @@ from ray_glocal.koopman.deviation import FARTHEST, log_time, noise_variance
 from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
 from ray_glocal.koopman.reach import within_reach
 from ray_glocal.koopman.tuning import AMPLITUDE, FLAT, POWERS, SHORTEST, TIMES
-from ray_glocal.koopman.window import Window
+from ray_glocal.koopman.window import SeriesWindow
 
 _EXACT = 1e-6  # prior variance of the noise, in that of the curve
 
@@ -46,7 +46,7 @@ class Relaxation(WindowForecaster):
             if not getattr(self, name) >= 0:
                 raise ArgumentError(name, "be at least 0", getattr(self, name), "Leave it out for the default.")
 
-    def _answer(self, window: Window, horizon: float) -> Answer:
+    def _answer(self, window: SeriesWindow, horizon: float) -> Answer:
         series, length = window.series, window.length
         center, size = series.mean(axis=0), series.std(axis=0)
         size = np.where(size > 0, size, 1.0)

@@ -19,7 +19,7 @@ _FEW = 2.5  # decades within which a logarithmic axis names 2 and 5 beside 1
 
 
 @dataclass(frozen=True)
-class Choice:
+class Option:
     """What a chart shows of one thing that can be chosen.
 
     Args:
@@ -44,7 +44,7 @@ class Chart:
         layout: Plotly's layout, without what all charts share.
         height: Pixels.
         choosers: What can be chosen: ("trial",), or ("trial", "hyperparameter").
-        choices: `Choice` by trial, or by trial and hyperparameter; the first is shown first.
+        choices: `Option` by trial, or by trial and hyperparameter; the first is shown first.
     """
 
     key: str

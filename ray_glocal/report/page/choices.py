@@ -15,7 +15,7 @@ from ray_glocal.report.page.chart import (
     MUTED,
     WARM,
     Chart,
-    Choice,
+    Option,
     Section,
     axis,
     broken,
@@ -193,7 +193,7 @@ def _slices(metric: str, lives: Sequence[Life], columns: Mapping[str, Sequence[A
     return Chart("slice", caption, traces, layout, 380, ("hyperparameter",), choices)
 
 
-def _slice(metric: str, name: str, values: Sequence[Any], lives: Sequence[Life]) -> Choice:
+def _slice(metric: str, name: str, values: Sequence[Any], lives: Sequence[Life]) -> Option:
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     numeric = len(numbers) == len([value for value in values if value is not None]) and len(set(numbers)) > TICKS
     kinds: list[list[int]] = [[], [], []]
@@ -211,4 +211,4 @@ def _slice(metric: str, name: str, values: Sequence[Any], lives: Sequence[Life])
     order = list(dict.fromkeys(text for _, text in scale(name, values).ticks)) if not numeric else []
     x = scaled(numbers, 10.0) if numeric else {"type": "category", "categoryarray": order}
     caption = f"Best {metric} of each trial against {name}, which is {label(values[0])} in the best one."
-    return Choice(caption, data, {"xaxis": {**x, "title": {"text": name}}})
+    return Option(caption, data, {"xaxis": {**x, "title": {"text": name}}})

@@ -9,7 +9,7 @@ from typing import Any
 
 from ray_glocal.names import HYPER
 from ray_glocal.report.account import Summary, Warned
-from ray_glocal.report.cost import Cost
+from ray_glocal.report.cost import TotalCost
 from ray_glocal.report.ending import GOING
 from ray_glocal.report.experiment import Experiment
 from ray_glocal.report.layout import shown
@@ -48,7 +48,7 @@ class Contents:
         spectra: Modes of windows of the best trials that recorded any (`Modes`).
         importance: What each choice alone says about which trials do well (`Importance`), the most telling first.
         decisions: Every decision with its reason (`Decided`).
-        cost: What all trials cost (`Cost`).
+        cost: What all trials cost (`TotalCost`).
         spent: The best value so far against what was paid by then (`Spent`).
         warnings: Every warning of a session and the trials that gave it (`Warned`).
         notes: What is not recorded, in sentences.
@@ -68,7 +68,7 @@ class Contents:
     spectra: tuple[Modes, ...]
     importance: tuple[Importance, ...]
     decisions: tuple[Decided, ...]
-    cost: Cost
+    cost: TotalCost
     spent: Spent
     warnings: tuple[Warned, ...]
     notes: tuple[str, ...]

@@ -16,7 +16,7 @@ from ray_glocal.report.page.chart import (
     MUTED,
     WARM,
     Chart,
-    Choice,
+    Option,
     Section,
     axis,
     band,
@@ -150,7 +150,7 @@ def _one(metric: str, lives: Sequence[Life], told: Mapping[str, Curve]) -> Chart
     return Chart("curve", caption, traces, layout, 400, ("trial",), choices)
 
 
-def _choice(metric: str, life: Life, curve: Curve) -> Choice:
+def _choice(metric: str, life: Life, curve: Curve) -> Option:
     beside = () if _is_loss(metric) else curve.train_loss
     drawn = framed((*curve.value, *curve.forecast, *(() if beside else curve.train_loss)))
     far = [None if deviation is None else SURE * deviation for deviation in curve.deviation]
@@ -172,7 +172,7 @@ def _choice(metric: str, life: Life, curve: Curve) -> Choice:
         caption += f" Its last forecast of the end was {shown(final)}"
         caption += "; the band holds 95 of 100 forecasts if their deviations are right." if interval["x"] else "."
     axes = {"yaxis": drawn} if _is_loss(metric) else {"yaxis": drawn, "yaxis2": scaled(beside)}
-    return Choice(caption, data, axes)
+    return Option(caption, data, axes)
 
 
 def _is_loss(metric: str) -> bool:

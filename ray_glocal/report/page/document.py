@@ -25,7 +25,7 @@ from ray_glocal.report.page import (
     table,
     workers,
 )
-from ray_glocal.report.page.chart import Chart, Choice, Section, Table
+from ray_glocal.report.page.chart import Chart, Option, Section, Table
 from ray_glocal.report.page.contents import Contents
 from ray_glocal.report.page.importance import label
 from ray_glocal.report.page.life import Life
@@ -157,7 +157,7 @@ def drawing(chart: Chart) -> dict[str, Any]:
 
 
 def _choices(node: Any) -> Any:
-    if isinstance(node, Choice):
+    if isinstance(node, Option):
         return {"caption": node.caption, "data": node.data, "layout": node.layout}
     # Names in a list of their own: JavaScript puts keys that look like numbers, as some trial ids do, first.
     return {"names": list(node), "of": {key: _choices(value) for key, value in node.items()}}

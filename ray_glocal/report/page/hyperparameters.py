@@ -32,7 +32,7 @@ from ray_glocal.report.page.chart import (
     MUTED,
     WARM,
     Chart,
-    Choice,
+    Option,
     Section,
     Trace,
     axis,
@@ -193,7 +193,7 @@ def _chart(told: Mapping[str, Mapping[str, Path]]) -> Chart:
     return Chart("path", caption, traces, layout, 480, ("trial", "hyperparameter"), choices)
 
 
-def _choice(trial: str, name: str, path: Path) -> Choice:
+def _choice(trial: str, name: str, path: Path) -> Option:
     places = [i for i, value in enumerate(path.value) if value is not None]
     kinds: list[list[int]] = [[] for _ in range(len(_GATES) + 1)]
     for i in places:
@@ -217,7 +217,7 @@ def _choice(trial: str, name: str, path: Path) -> Choice:
         {"x": path.step if glocal else (), "y": path.forecast if glocal else ()},
     )
     caption = _caption(trial, name, path, kinds, glocal=glocal)
-    return Choice(caption, data, {"yaxis": scaled(path.value, 10.0), "yaxis2": framed((*path.local, *path.forecast))})
+    return Option(caption, data, {"yaxis": scaled(path.value, 10.0), "yaxis2": framed((*path.local, *path.forecast))})
 
 
 def _caption(trial: str, name: str, path: Path, kinds: Sequence[Sequence[int]], *, glocal: bool) -> str:

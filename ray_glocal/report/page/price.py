@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ray_glocal.report.cost import Cost, steps_paid
+from ray_glocal.report.cost import TotalCost, steps_paid
 from ray_glocal.report.experiment import Experiment
 from ray_glocal.report.page.chart import ACCENT, Chart, Section, axis, line, scaled
 from ray_glocal.report.page.figures import column, duration, thinned
@@ -53,7 +53,7 @@ def _moments(run: Run, metric: str) -> list[tuple[float, float, float | None]]:
     return [(time, more, value) for time, more, value in told if time is not None]
 
 
-def section(metric: str, cost: Cost, told: Spent) -> Section:
+def section(metric: str, cost: TotalCost, told: Spent) -> Section:
     """The price in a sentence, and the best value so far."""
     unit = "inner-step equivalents" if cost.counted else "inner steps"
     title = f"{cost.steps:,.0f} {unit} in {duration(cost.seconds)} of trials"
@@ -64,7 +64,7 @@ def section(metric: str, cost: Cost, told: Spent) -> Section:
             "the rest was plain training."
         )
     if not told.steps:
-        return Section("cost", "Cost", title, tuple(text))
+        return Section("cost", "TotalCost", title, tuple(text))
     chart = Chart(
         "cost-chart",
         f"The best {metric} so far against the {unit} that all trials together had paid for it.",
@@ -85,4 +85,4 @@ def section(metric: str, cost: Cost, told: Spent) -> Section:
         },
         320,
     )
-    return Section("cost", "Cost", title, tuple(text), (chart,))
+    return Section("cost", "TotalCost", title, tuple(text), (chart,))

@@ -14,7 +14,7 @@ from ray_glocal.forecast import Array
 from ray_glocal.koopman import forecaster
 from ray_glocal.koopman.forecasters.affine import Affine
 from ray_glocal.names import STEP, TRAJECTORY
-from ray_glocal.report.page.chart import ACCENT, FAINT, MUTED, WARM, Chart, Choice, Section, axis, line, points
+from ray_glocal.report.page.chart import ACCENT, FAINT, MUTED, WARM, Chart, Option, Section, axis, line, points
 from ray_glocal.report.page.figures import counted, rounded, thinned
 from ray_glocal.report.page.life import Life
 
@@ -121,14 +121,14 @@ def _chart(told: Sequence[Modes]) -> Chart:
         "yaxis": axis("imaginary part", range=[-1.25, 1.25], scaleanchor="x", constrain="domain"),
         "hovermode": "closest",
     }
-    choices: dict[str, dict[str, Choice]] = {}
+    choices: dict[str, dict[str, Option]] = {}
     for modes in told:
         choices.setdefault(modes.trial, {})[f"step {modes.step:g}"] = _choice(modes)
     caption = "Eigenvalues of a window's hypergradients: inside the circle a mode decays, on it it lasts."
     return Chart("spectrum-chart", caption, traces, layout, 440, ("trial", "window"), choices)
 
 
-def _choice(modes: Modes) -> Choice:
+def _choice(modes: Modes) -> Option:
     places: dict[bool, list[int]] = {False: [], True: []}
     for i, built_in in enumerate(modes.steady):
         places[built_in].append(i)
@@ -141,7 +141,7 @@ def _choice(modes: Modes) -> Choice:
         f", the slowest with a modulus of {largest:.3f}." if largest is not None else ", for nothing moved clearly."
     )
     caption += " Larger marks weigh more. The decomposition is the affine one; sessions weigh several of its kind."
-    return Choice(caption, ({}, fitted, steady, {}))
+    return Option(caption, ({}, fitted, steady, {}))
 
 
 def _marks(modes: Modes, places: Sequence[int]) -> dict[str, Any]:

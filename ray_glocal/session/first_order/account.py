@@ -4,7 +4,7 @@ import numpy as np
 
 from ray_glocal.forecast import Array, Forecast, Kind, Outcome
 from ray_glocal.hypergradient import Problem
-from ray_glocal.session.answer import Answer
+from ray_glocal.session.answer import Gate
 from ray_glocal.session.first_order.memory import Kinds, Memory
 from ray_glocal.session.first_order.observation import Observation
 from ray_glocal.session.first_order.rates import explained
@@ -14,7 +14,7 @@ from ray_glocal.session.rows import MANY
 HELD = "held: of a decay rate a first-order hypergradient says what it says of the learning rate"
 
 
-def answers(seen: Observation, known: Memory, move: Array, kinds: Kinds, problem: Problem) -> list[tuple[Answer, str]]:
+def answers(seen: Observation, known: Memory, move: Array, kinds: Kinds, problem: Problem) -> list[tuple[Gate, str]]:
     """What each entry is answered, and why.
 
     Args:
@@ -32,12 +32,12 @@ def answers(seen: Observation, known: Memory, move: Array, kinds: Kinds, problem
     told = []
     for index, (is_rate, is_decay) in enumerate(zip(kinds.rates, kinds.decays, strict=True)):
         if is_rate:
-            answer = Answer.ACT if move[index] else Answer.HOLD
+            answer = Gate.ACT if move[index] else Gate.HOLD
             told.append((answer, explained(seen, known.rate_elasticity[index], moves=bool(move[index]))))
         elif is_decay:
-            told.append((Answer.HOLD, HELD))
+            told.append((Gate.HOLD, HELD))
         else:
-            answer = Answer.ACT if ratio[index] >= CLEAR else Answer.ACT_SMALL
+            answer = Gate.ACT if ratio[index] >= CLEAR else Gate.ACT_SMALL
             told.append((answer, f"elasticity {average[index]:+.2g}, {ratio[index]:.2g} of its root mean square"))
     return told
 

@@ -19,10 +19,10 @@ from ray_glocal.session.divergence import weight_decays
 from ray_glocal.session.effect import say_cut_off
 from ray_glocal.session.first_order.account import answers, plain_forecast
 from ray_glocal.session.first_order.beginning import Beginning
-from ray_glocal.session.first_order.decision import Decision
+from ray_glocal.session.first_order.decision import Move
 from ray_glocal.session.first_order.descent import descend
 from ray_glocal.session.first_order.last_report import LastReport
-from ray_glocal.session.first_order.line import Line
+from ray_glocal.session.first_order.line import EntryLine
 from ray_glocal.session.first_order.memory import Kinds, Memory
 from ray_glocal.session.first_order.observation import Observation
 from ray_glocal.session.first_order.probe import Probed, probe
@@ -51,7 +51,7 @@ class FirstOrder:
     def __init__(self, course: Course, reports: int) -> None:
         self.course, self.problem = course, course.problem
         self.kinds = Kinds.of(self.problem)
-        self.line = Line(self.problem, self.kinds)
+        self.line = EntryLine(self.problem, self.kinds)
         self._rates = [b.hyperparameter for b in self.problem.bindings if b.field == "lr"]
         self.memory = Memory.start(self.problem.size, searching=bool(self.kinds.rates.any()))
         settings, cost = course.settings, course.meter.cost
@@ -308,15 +308,15 @@ class FirstOrder:
         """Twentieths of training since the last observation after the search, or the search's end."""
         return TWENTIETHS * (self.course.step_count - self._last) / self.course.total_steps
 
-    def _decide(self, seen: Observation) -> Decision:
+    def _decide(self, seen: Observation) -> Move:
         if self.searching:
             return search(seen, self.memory, self.kinds, self._at_the_top())
         rates, known = follow(seen, self.memory.learn(seen.elasticity), self.kinds)
         move = rates + descend(known, self.kinds, seen.line, seen.elapsed, seen.progress)
         told = answers(seen, known, move, self.kinds, self.problem)
-        return Decision(move, known, [answer for answer, _ in told], [reason for _, reason in told])
+        return Move(move, known, [answer for answer, _ in told], [reason for _, reason in told])
 
-    def _move(self, seen: Observation, decision: Decision) -> None:
+    def _move(self, seen: Observation, decision: Move) -> None:
         course = self.course
         fresh = self.line.moved(course.values, decision.move) if decision.move.any() else course.values
         scale = course.guard.scale(seen.loss)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ray_glocal.forecast import Array
-from ray_glocal.session.answer import Answer
+from ray_glocal.session.answer import Gate
 from ray_glocal.session.first_order.memory import Memory
 
 
 @dataclass(frozen=True)
-class Decision:
+class Move:
     """How each entry moves.
 
     Args:
@@ -21,7 +21,7 @@ class Decision:
 
     move: Array
     memory: Memory
-    answers: Sequence[Answer]
+    answers: Sequence[Gate]
     reasons: Sequence[str]
 
     @property
@@ -29,7 +29,7 @@ class Decision:
         """What each moves by, as the trace asks for it: zero where it holds."""
         return abs(self.move)
 
-    def answer(self, index: int) -> Answer:
+    def answer(self, index: int) -> Gate:
         """The answer for one entry."""
         return self.answers[index]
 

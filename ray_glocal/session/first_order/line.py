@@ -14,7 +14,7 @@ from ray_glocal.session.first_order.memory import Kinds
 
 
 @dataclass(frozen=True)
-class Line:
+class EntryLine:
     """The line of a problem's q entries.
 
     Args:

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ray_glocal.session.answer import Answer
-from ray_glocal.session.first_order.decision import Decision
+from ray_glocal.session.answer import Gate
+from ray_glocal.session.first_order.decision import Move
 from ray_glocal.session.first_order.memory import Kinds, Memory
 from ray_glocal.session.first_order.observation import Observation
 from ray_glocal.session.first_order.tuning import BACK, GROWTH, MOST, ONWARD, PEAK, WORSE
@@ -19,7 +19,7 @@ WAITS = "waits until the learning rate's order of magnitude is found"
 FAINTEST = 1e-3  # height of a schedule that is still read as one
 
 
-def search(seen: Observation, memory: Memory, kinds: Kinds, top: bool) -> Decision:
+def search(seen: Observation, memory: Memory, kinds: Kinds, top: bool) -> Move:
     """Raise all rates, or end the search.
 
     Beneath a schedule that rises yet, the rate that was found is the one that acted: the peak lies between the two.
@@ -40,8 +40,8 @@ def search(seen: Observation, memory: Memory, kinds: Kinds, top: bool) -> Decisi
         move, told = (math.log(BACK) if uphill else 0.0) + peak, f"the search ends, for {end}"
     told = f"window elasticity {downhill:+.2g} at a loss of {seen.loss:.4g}: {told}"
     after = replace(memory, searching=not end, lowest=min(memory.lowest, seen.loss))
-    answers = [Answer.ACT if rate and move else Answer.HOLD for rate in kinds.rates]
-    return Decision(np.where(kinds.rates, move, 0.0), after, answers, [told if rate else WAITS for rate in kinds.rates])
+    answers = [Gate.ACT if rate and move else Gate.HOLD for rate in kinds.rates]
+    return Move(np.where(kinds.rates, move, 0.0), after, answers, [told if rate else WAITS for rate in kinds.rates])
 
 
 def _uphill(seen: Observation, memory: Memory, downhill: float) -> str:

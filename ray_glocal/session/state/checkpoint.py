@@ -25,7 +25,7 @@ from ray_glocal.errors import ArgumentError, CheckpointError
 from ray_glocal.hypergradient.state.randomness import Randomness
 from ray_glocal.hypergradient.state.snapshot import InnerState, Slope, Snapshot
 from ray_glocal.names import SESSION_FILE
-from ray_glocal.session.adapted import Folder
+from ray_glocal.session.adapted import CheckpointFolder
 from ray_glocal.session.state.plain import decoded, encoded
 
 VERSION = 10
@@ -94,7 +94,7 @@ def read_resume(folder: Path, plain: Mapping[str, Any]) -> dict[str, Any]:
     return resume
 
 
-def weights(source: str | Path | Folder, *, averaged: bool = False) -> dict[str, Any]:
+def weights(source: str | Path | CheckpointFolder, *, averaged: bool = False) -> dict[str, Any]:
     """The model's weights in a checkpoint of a session, for `model.load_state_dict`.
 
     Args:
@@ -119,7 +119,7 @@ def weights(source: str | Path | Folder, *, averaged: bool = False) -> dict[str,
 
 
 @contextmanager
-def opened(source: str | Path | Folder) -> Iterator[Path]:
+def opened(source: str | Path | CheckpointFolder) -> Iterator[Path]:
     """A folder with what everybody needs of a checkpoint; from a storage elsewhere that alone is fetched."""
     filesystem = getattr(source, "filesystem", None)
     if isinstance(source, str | Path):

@@ -24,7 +24,7 @@ from ray_glocal.session.windows.differentiation import Differentiation
 from ray_glocal.session.windows.engines import Engines
 from ray_glocal.session.windows.foresight import Foresight
 from ray_glocal.session.windows.heat import afforded, warmed
-from ray_glocal.session.windows.outer import Axes, OuterState, Plan, learn, potential, settled
+from ray_glocal.session.windows.outer import Axes, OuterState, Standing, learn, potential, settled
 from ray_glocal.session.windows.recorder import Recorder
 from ray_glocal.session.windows.response import Ending, respond
 from ray_glocal.session.windows.tuning import BACK
@@ -183,7 +183,7 @@ class ByWindows:
         """Judge a forecast and take the outer step."""
         course, searching, local = self.course, self.searching, series[-1]
         heat = afforded(self.settings.heat, course.outline.height(course.step_count))
-        plan = Plan(course.progress, course.outline.annealed, heat)
+        plan = Standing(course.progress, course.outline.annealed, heat)
         known = warmed(learn(self.outer, forecast, loss), local, loss)
         told = respond(Ending(self.problem, course.values, local, loss), known, self.axes, plan, self.settings)
         seen = Seen(self.problem, course.values, told.values, local, forecast, loss, series)

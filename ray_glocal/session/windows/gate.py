@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_glocal.forecast import Array
-from ray_glocal.session.answer import Answer
+from ray_glocal.session.answer import Gate
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.vectors import agreements, magnitudes
 
@@ -16,15 +16,15 @@ from ray_glocal.session.vectors import agreements, magnitudes
 class Cause(Enum):
     """Why it says so; the value is the sentence, and the answer that it leads to."""
 
-    CLEAR = ("elasticity {0:+.2g} at {1:.2g} deviations", Answer.ACT)
-    FAINT = ("elasticity {0:+.2g} at only {1:.2g} deviations", Answer.ACT_SMALL)
-    NOISE = ("elasticity {0:+.2g} drowns in noise ({1:.2g} deviations)", Answer.HOLD)
-    DEAD_BAND = ("elasticity {0:+.2g} lies in the dead band", Answer.HOLD)
-    CONTRADICTED = ("elasticity {0:+.2g} contradicts the local hypergradient", Answer.HOLD)
-    PATIENCE = ("elasticity {0:+.2g}, but a cut can wait while the loss does not rise", Answer.HOLD)
-    HEAT = ("elasticity {0:+.2g}, but beneath a schedule that anneals a rate follows its heat", Answer.HOLD)
-    SEARCH = ("waits until the learning rate's order of magnitude is found", Answer.HOLD)
-    UNKNOWN = ("no usable forecast", Answer.HOLD)
+    CLEAR = ("elasticity {0:+.2g} at {1:.2g} deviations", Gate.ACT)
+    FAINT = ("elasticity {0:+.2g} at only {1:.2g} deviations", Gate.ACT_SMALL)
+    NOISE = ("elasticity {0:+.2g} drowns in noise ({1:.2g} deviations)", Gate.HOLD)
+    DEAD_BAND = ("elasticity {0:+.2g} lies in the dead band", Gate.HOLD)
+    CONTRADICTED = ("elasticity {0:+.2g} contradicts the local hypergradient", Gate.HOLD)
+    PATIENCE = ("elasticity {0:+.2g}, but a cut can wait while the loss does not rise", Gate.HOLD)
+    HEAT = ("elasticity {0:+.2g}, but beneath a schedule that anneals a rate follows its heat", Gate.HOLD)
+    SEARCH = ("waits until the learning rate's order of magnitude is found", Gate.HOLD)
+    UNKNOWN = ("no usable forecast", Gate.HOLD)
 
 
 CAUSES = tuple(Cause)
@@ -47,9 +47,9 @@ class Verdicts:
     elasticity: Array
     ratio: Array
 
-    def answer(self, index: int) -> Answer:
+    def answer(self, index: int) -> Gate:
         """The answer for one entry."""
-        answer: Answer = CAUSES[self.cause[index]].value[1]
+        answer: Gate = CAUSES[self.cause[index]].value[1]
         return answer
 
     def reason(self, index: int) -> str:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from ray_glocal.forecast import Array
-from ray_glocal.session.windows.outer import Axes, OuterState, Plan
+from ray_glocal.session.windows.outer import Axes, OuterState, Standing
 from ray_glocal.session.windows.tuning import DOWN, HEAT_MEMORY, POWER, UP, WILD
 
 
@@ -37,7 +37,7 @@ def warmed(state: OuterState, local: Array, loss: float) -> OuterState:
     )
 
 
-def tempered(state: OuterState, axes: Axes, line: Array, plan: Plan) -> tuple[Array, OuterState]:
+def tempered(state: OuterState, axes: Axes, line: Array, plan: Standing) -> tuple[Array, OuterState]:
     """Move learning rates to where their heat is what the schedule affords.
 
     Several rates share the target, for each heats a part of the network.

@@ -86,7 +86,7 @@ class Axes:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Standing:
     """Where training stands.
 
     Args:
@@ -178,7 +178,7 @@ def learn(state: OuterState, forecast: Forecast, loss: float) -> OuterState:
     return replace(state, elasticity=forecast.mean / loss, deviation=forecast.deviation / loss)
 
 
-def restrain(verdicts: Verdicts, state: OuterState, axes: Axes, plan: Plan) -> Verdicts:
+def restrain(verdicts: Verdicts, state: OuterState, axes: Axes, plan: Standing) -> Verdicts:
     """Hold what the gate would let pass but the phase of training speaks against.
 
     In the search only learning rates move. After it, beneath a schedule that anneals, they follow their heat at first.

@@ -11,7 +11,7 @@ from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.windows.gate import Verdicts, judge
 from ray_glocal.session.windows.heat import tempered
-from ray_glocal.session.windows.outer import Axes, OuterState, Plan, move, quickened, restrain, search
+from ray_glocal.session.windows.outer import Axes, OuterState, Standing, move, quickened, restrain, search
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Response:
     verdicts: Verdicts
 
 
-def respond(end: Ending, outer: OuterState, axes: Axes, plan: Plan, settings: Settings) -> Response:
+def respond(end: Ending, outer: OuterState, axes: Axes, plan: Standing, settings: Settings) -> Response:
     """Judge what a window foretold, and move.
 
     Args:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_glocal.session.answer import Answer
+from ray_glocal.session.answer import Gate
 from ray_glocal.session.first_order.search import FAINTEST, search
 from ray_glocal.session.first_order.tuning import BACK, GROWTH, MOST, ONWARD, PEAK, WORSE
 
@@ -26,7 +26,7 @@ def test_it_goes_on_downhill():
     found = searched()
     assert list(found.move) == [math.log(GROWTH), 0, 0]
     assert found.memory.searching
-    assert list(found.answers) == [Answer.ACT, Answer.HOLD, Answer.HOLD]
+    assert list(found.answers) == [Gate.ACT, Gate.HOLD, Gate.HOLD]
     assert list(found.reasons) == [ON, WAITS, WAITS]
 
 
@@ -90,7 +90,7 @@ def test_several_rates_go_up_and_come_to_an_end_together():
     kinds, before = kinds_of(2, 0, 1), memory(searching=True)
     found = search(observation((-0.3, 0.2, 9.0)), before, kinds, False)
     assert list(found.move) == [math.log(GROWTH)] * 2 + [0]
-    assert list(found.answers) == [Answer.ACT, Answer.ACT, Answer.HOLD]
+    assert list(found.answers) == [Gate.ACT, Gate.ACT, Gate.HOLD]
     ended = search(observation((-0.3, 0.4, -9.0)), before, kinds, False)
     assert not ended.memory.searching
     assert ended.move == pytest.approx([math.log(BACK)] * 2 + [0])
