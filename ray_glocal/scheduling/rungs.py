@@ -51,7 +51,7 @@ class Ladder:
 
     def milestone(self, rung: int) -> int:
         """Steps of `rung`, counted from 0."""
-        return next(islice(self._milestones(), rung, None))
+        return next(islice(self._rungs(), rung, None))
 
     def rung(self, step: float) -> int:
         """The highest rung at or below `step`; -1 below the first.
@@ -59,9 +59,9 @@ class Ladder:
         A share of training is reached by a report that comes a little before it: by the first of ten epochs a ninth.
         """
         reach = min(step * BEFOREHAND, step + AHEAD * self.parts) if self.parts else step
-        return sum(1 for _ in takewhile(lambda milestone: milestone <= reach, self._milestones())) - 1
+        return sum(1 for _ in takewhile(lambda milestone: milestone <= reach, self._rungs())) - 1
 
-    def _milestones(self) -> Iterator[int]:
+    def _rungs(self) -> Iterator[int]:
         """Of all rungs; of shares there is a late one where one in `factor` is left, if that lies above the others."""
         milestone, factor = int(self.grace), int(self.factor)
         while self.top is None or milestone < self.top:
