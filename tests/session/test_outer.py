@@ -16,7 +16,7 @@ from ray_glocal.hypergradient import Hyperparameter, Problem
 from ray_glocal.session.curve import forecast_final_loss
 from ray_glocal.session.pacing.cost import Cost, window_steps
 from ray_glocal.session.pacing.timetable import DutyCycle
-from ray_glocal.session.windows.gate import CAUSES, Answer, Cause, Verdicts, judge
+from ray_glocal.session.windows.gate import CAUSES, Cause, Gate, Verdicts, judge
 from ray_glocal.session.windows.outer import (
     Axes,
     OuterState,
@@ -64,22 +64,22 @@ def judged(elasticity, deviation, local, settings=DEFAULT):
 @pytest.mark.parametrize(
     ("elasticity", "deviation", "local", "cause", "answer", "sentence"),
     [
-        (0.2, 0.1, 1.0, Cause.CLEAR, Answer.ACT, "elasticity +0.2 at 2 deviations"),
-        (-0.2, 0.2, -1.0, Cause.CLEAR, Answer.ACT, "elasticity -0.2 at 1 deviations"),
-        (0.2, 0.4, 1.0, Cause.FAINT, Answer.ACT_SMALL, "elasticity +0.2 at only 0.5 deviations"),
-        (0.2, 0.5, 1.0, Cause.NOISE, Answer.HOLD, "elasticity +0.2 drowns in noise (0.4 deviations)"),
-        (1e-3, 1e-9, 1.0, Cause.DEAD_BAND, Answer.HOLD, "elasticity +0.001 lies in the dead band"),
-        (0.2, 0.1, -1e-9, Cause.CONTRADICTED, Answer.HOLD, "elasticity +0.2 contradicts the local hypergradient"),
-        (math.nan, 0.1, 1.0, Cause.UNKNOWN, Answer.HOLD, "no usable forecast"),
-        (0.2, math.inf, 1.0, Cause.UNKNOWN, Answer.HOLD, "no usable forecast"),
-        (0.2, 0.0, 1.0, Cause.CLEAR, Answer.ACT, "elasticity +0.2 at 1e+12 deviations"),
+        (0.2, 0.1, 1.0, Cause.CLEAR, Gate.ACT, "elasticity +0.2 at 2 deviations"),
+        (-0.2, 0.2, -1.0, Cause.CLEAR, Gate.ACT, "elasticity -0.2 at 1 deviations"),
+        (0.2, 0.4, 1.0, Cause.FAINT, Gate.ACT_SMALL, "elasticity +0.2 at only 0.5 deviations"),
+        (0.2, 0.5, 1.0, Cause.NOISE, Gate.HOLD, "elasticity +0.2 drowns in noise (0.4 deviations)"),
+        (1e-3, 1e-9, 1.0, Cause.DEAD_BAND, Gate.HOLD, "elasticity +0.001 lies in the dead band"),
+        (0.2, 0.1, -1e-9, Cause.CONTRADICTED, Gate.HOLD, "elasticity +0.2 contradicts the local hypergradient"),
+        (math.nan, 0.1, 1.0, Cause.UNKNOWN, Gate.HOLD, "no usable forecast"),
+        (0.2, math.inf, 1.0, Cause.UNKNOWN, Gate.HOLD, "no usable forecast"),
+        (0.2, 0.0, 1.0, Cause.CLEAR, Gate.ACT, "elasticity +0.2 at 1e+12 deviations"),
     ],
 )
 def test_the_gate_gives_every_answer_with_its_sentence(elasticity, deviation, local, cause, answer, sentence):
     verdicts = judged(elasticity, deviation, local)
     assert CAUSES[verdicts.cause[0]] is cause
     assert (verdicts.answer(0), verdicts.reason(0)) == (answer, sentence)
-    assert (verdicts.share[0] > 0) == (answer is not Answer.HOLD)
+    assert (verdicts.share[0] > 0) == (answer is not Gate.HOLD)
 
 
 @given(st.floats(1e-2, 1e3), st.floats(1e-3, 1e3))
