@@ -5,7 +5,7 @@ RUN = .venv/bin/python
 
 .PHONY: demo test
 demo: .venv/examples
-	$(RUN) examples/quickstart.py
+	$(RUN) examples/demo.py
 
 test: .venv/dev
 	$(RUN) -m pytest --numprocesses auto --dist worksteal

@@ -47,8 +47,7 @@ def train(config: dict) -> None:
             tune.report(told, checkpoint=session.checkpoint())
 
 
-def main() -> None:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+def search() -> tune.ResultGrid:
     search = GlocalSearch(SPACE, metric="val_loss", mode="min", seed=0)
     scheduler = GlocalScheduler(metric="val_loss", mode="min", search=search)
     tuner = tune.Tuner(
@@ -59,12 +58,21 @@ def main() -> None:
         ),
         run_config=tune.RunConfig(verbose=0, callbacks=[Progress()]),
     )
-    results = tuner.fit()
-    print(summary(results))
+    return tuner.fit()
+
+
+def say_next(results: tune.ResultGrid) -> None:
     command = f"{os.path.relpath(sys.executable)} -m ray_glocal"
     folder = shlex.quote(results.experiment_path)
     print(f"\nNext, text and a page of charts, and the best configuration:\n  {command} report {folder}")
     print(f"  {command} best {folder}")
+
+
+def main() -> None:
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    results = search()
+    print(summary(results))
+    say_next(results)
     ray.shutdown()
 
 

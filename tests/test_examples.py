@@ -1,5 +1,6 @@
 """The examples, run as the README says."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 def printed(script, *arguments):
@@ -35,11 +37,16 @@ def test_the_grid_example_runs_in_short():
 
 
 @pytest.mark.cluster
-def test_the_quickstart_ends_with_its_table():
-    told = printed("quickstart.py")
+def test_the_demo_ends_with_the_quickstarts_table_and_asha_beside_it():
+    told = printed("demo.py")
     assert "12 trials" in told
     assert "Best: trial" in told
     commands = [shlex.split(line) for line in told.splitlines() if " -m ray_glocal " in line]
     assert [command[3] for command in commands] == ["report", "best"]
     assert "Best: trial" in subprocess.run(commands[1], check=True, capture_output=True, text=True).stdout
     assert all(name in told for name in ("lr", "momentum", "weight_decay", "test_accuracy", "Pruned:", "Cost:"))
+    ours, theirs = (line for line in told.splitlines() if " steps" in line and "best val_loss" in line)
+    (loss, accuracy, _, steps), others = ([float(x) for x in NUMBER.findall(line)] for line in (ours, theirs))
+    assert all(0 < found < 1 for found in (loss, others[0]))
+    assert all(0.9 < found <= 1 for found in (accuracy, others[1]))
+    assert steps <= others[3] < steps + 1600, "as many steps, and what the last reports went beyond"
