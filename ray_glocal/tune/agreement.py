@@ -23,6 +23,11 @@ class Agreement:
         self._mode: str | None = None
 
     @property
+    def metric(self) -> str | None:
+        """Which counts; None before somebody has said it."""
+        return self._metric
+
+    @property
     def complete(self) -> bool:
         """Whether somebody has said which metric counts, and somebody in which direction."""
         return bool(self._metric and self._mode)

@@ -143,6 +143,11 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         return self._logbook.ledger
 
     @property
+    def metric(self) -> str | None:
+        """The metric that Tune expects in every result, once somebody has named it."""
+        return self._agreement.metric
+
+    @property
     def reading(self) -> Reading | None:
         """How results are read; None before somebody has said which metric counts."""
         return self._judge.reading
@@ -372,14 +377,9 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
 
     def _retain(self, trial: Trial, over: bool = False) -> None:
         """Let go of the checkpoints of a trial that are needed no more."""
-        if self._retention is None:
-            return
-        if over:
-            self._retention.end(trial)
-        elif self._gathering:
-            self._retention.restored(trial)
-        else:
-            self._retention.follow(trial)
+        kept = self._retention
+        if kept is not None:
+            (kept.end if over else kept.restored if self._gathering else kept.follow)(trial)
 
     # The table of decisions.
 

@@ -528,6 +528,13 @@ def test_a_forecast_of_a_share_ends_at_one_or_at_a_hundred_where_anybody_was_abo
     assert Reading("val_loss", "max", bounds=(0.0, 7.0)).possible(-math.inf, -value, -best) == -7.0
 
 
+def test_tune_is_told_which_metric_every_result_has_to_have(begin):
+    assert GlocalScheduler().metric is None
+    driver = begin(metric="accuracy", mode="max")
+    driver.add("a")
+    assert driver.scheduler.metric == "accuracy"
+
+
 def test_what_others_have_reported_tells_if_a_share_is_one_in_a_hundred(begin):
     driver = begin(metric="accuracy", mode="max", forecaster=Line(), max_t=30)
     for trial, values in (("a", (10.0, 20.0, 30.0)), ("b", (0.2, 0.4, 0.6))):
