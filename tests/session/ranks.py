@@ -1,5 +1,6 @@
 """What each rank of a data-parallel training does with a session."""
 
+import gc
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -89,6 +90,9 @@ def main(rank, folder, settings):
         session, train = begin(settings, [rank], DistributedDataParallel)
         session.restore(Path(folder, "saved"))
     torch.save(trained(session, train), Path(folder, f"{rank}.pt"))
+    dist.barrier()
+    del session, train
+    gc.collect()  # what still holds the group when its threads are gone makes the process abort as it ends
     dist.destroy_process_group()
 
 
