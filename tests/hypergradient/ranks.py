@@ -1,5 +1,6 @@
 """What each rank of a data-parallel training does: a window on its share of every batch, differentiated."""
 
+import gc
 import sys
 from pathlib import Path
 
@@ -45,6 +46,9 @@ def main(rank, count, folder, model, optimizer, room, products):
     mine = [parts[rank] for parts in shares(case.batches, count)]
     val = [parts[rank] for parts in shares(case.val_batches, count)]
     torch.save(told(problem, mine, val, ROOM[room], products), Path(folder, f"{rank}.pt"))
+    dist.barrier()
+    del case, problem
+    gc.collect()  # what still holds the group when its threads are gone makes the process abort as it ends
     dist.destroy_process_group()
 
 
