@@ -1,5 +1,6 @@
 """The quickstart's space under stock ASHA, until as many steps are spent: what the demo ends with."""
 
+from itertools import chain, islice, pairwise, repeat
 from typing import Any
 
 import torch
@@ -40,22 +41,17 @@ def train(config: dict[str, Any]) -> None:
     model = digits.network(config["width"], seed=0)
     optimizer = digits.optimizer(config["optimizer"], model, config)
     schedule = digits.cosine(digits.STEPS, optimizer)
-    batches, ends = digits.Shuffled(training, seed=0), [digits.STEPS * k // REPORTS for k in range(1, REPORTS + 1)]
-    step, before = 0, 0
-    while step < digits.STEPS:
-        for batch in batches:
+    ends = [digits.STEPS * count // REPORTS for count in range(REPORTS + 1)]
+    batches = chain.from_iterable(repeat(digits.Shuffled(training, seed=0)))
+    for before, end in pairwise(ends):
+        for batch in islice(batches, end - before):
             optimizer.zero_grad()
             digits.loss(model, batch).backward()
             optimizer.step()
             schedule.step()
-            step += 1
-            if step in ends:
-                with torch.no_grad():
-                    told = {"val_loss": float(digits.loss(model, validation)), "steps_since": step - before}
-                    tune.report({**told, "test_accuracy": digits.accuracy(model, test)})
-                before = step
-            if step == digits.STEPS:
-                break
+        with torch.no_grad():
+            told = {"val_loss": float(digits.loss(model, validation)), "steps_since": end - before}
+            tune.report({**told, "test_accuracy": digits.accuracy(model, test)})
 
 
 def search(steps: float, seed: int = 0) -> tune.ResultGrid:

@@ -48,13 +48,13 @@ def train(config: dict) -> None:
 
 
 def search() -> tune.ResultGrid:
-    search = GlocalSearch(SPACE, metric="val_loss", mode="min", seed=0)
-    scheduler = GlocalScheduler(metric="val_loss", mode="min", search=search)
+    searcher = GlocalSearch(SPACE, metric="val_loss", mode="min", seed=0)
+    scheduler = GlocalScheduler(metric="val_loss", mode="min", search=searcher)
     tuner = tune.Tuner(
         train,
         param_space=SPACE,
         tune_config=tune.TuneConfig(
-            num_samples=12, max_concurrent_trials=2, search_alg=search, scheduler=scheduler, reuse_actors=True
+            num_samples=12, max_concurrent_trials=2, search_alg=searcher, scheduler=scheduler, reuse_actors=True
         ),
         run_config=tune.RunConfig(verbose=0, callbacks=[Progress()]),
     )

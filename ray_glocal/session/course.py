@@ -19,6 +19,7 @@ from ray_glocal.session.pacing.meter import Meter
 from ray_glocal.session.rows import standing_rows
 from ray_glocal.session.schedule import Schedule
 from ray_glocal.session.settings import Settings
+from ray_glocal.session.state.generators import undisturbed
 from ray_glocal.session.state.trace import Trace
 from ray_glocal.session.validation import ValidationBatches
 
@@ -90,6 +91,12 @@ class Course:
             loss = self.loss()
         self.lowest = min(self.lowest, loss)  # which NaN leaves as it is
         return loss
+
+    def few_loss(self, place: int) -> float:
+        """Validation loss, at the weights that the model has, of the few batches from a place on."""
+        batches = self.validation.few(place)
+        with undisturbed(batches):
+            return self.problem.mean_val_loss(batches, self.values)
 
     def keep(self, loss: float) -> None:
         """Remember the present state as one that is worth going back to."""

@@ -46,6 +46,12 @@ def test_curves_are_what_trials_reported(judged):
     assert judged.curves["a"].smooth == pytest.approx(smooth, rel=1e-4)
 
 
+def test_the_list_of_sections_names_each_by_its_anchor(judged):
+    found = document.sections(judged)
+    assert len(found) >= 9
+    assert [section.name for section in found] == [section.key.capitalize() for section in found]
+
+
 @pytest.mark.parametrize(("metric", "axis"), [("val_loss", "y"), ("accuracy", "y2")])
 def test_the_training_loss_stands_on_an_axis_of_its_own_beside_what_is_no_loss(tmp_path, metric, axis):
     experiment = recordings.Experiment(tmp_path, {}, metric)

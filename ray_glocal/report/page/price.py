@@ -64,7 +64,7 @@ def section(metric: str, cost: TotalCost, told: Spent) -> Section:
             "the rest was plain training."
         )
     if not told.steps:
-        return Section("cost", "TotalCost", title, tuple(text))
+        return Section("cost", "Cost", title, tuple(text))
     chart = Chart(
         "cost-chart",
         f"The best {metric} so far against the {unit} that all trials together had paid for it.",
@@ -85,4 +85,4 @@ def section(metric: str, cost: TotalCost, told: Spent) -> Section:
         },
         320,
     )
-    return Section("cost", "TotalCost", title, tuple(text), (chart,))
+    return Section("cost", "Cost", title, tuple(text), (chart,))

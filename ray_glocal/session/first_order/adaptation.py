@@ -34,7 +34,6 @@ from ray_glocal.session.first_order.tuning import CEILING, LOSING, SETTLED, STAR
 from ray_glocal.session.pacing.cost import FORWARD, PLAIN, REPORT, SEARCH, WINDOW, report_steps
 from ray_glocal.session.pacing.timetable import timetable
 from ray_glocal.session.rows import Seen, moved_rows, window_rows
-from ray_glocal.session.state.generators import undisturbed
 from ray_glocal.session.windows.outer import potential
 
 TWENTIETHS = 20
@@ -249,10 +248,8 @@ class FirstOrder:
         course = self.course
         if self.searching:  # whose losses are those of the weights, or nearly
             return False
-        batches = course.validation.few(place)
-        course.meter.cost.extra_steps += report_steps(len(batches))
-        with undisturbed(batches):
-            return bool(course.guard.risen(self.problem.mean_val_loss(batches, course.values), loss))
+        course.meter.cost.extra_steps += report_steps(course.validation.per_window)
+        return bool(course.guard.risen(course.few_loss(place), loss))
 
     def _rise(self, loss: float) -> str:
         """The sentence that says that training is lost, and not only seems to be."""

@@ -11,7 +11,6 @@ from ray_glocal.session.course import Course
 from ray_glocal.session.divergence import changed_by
 from ray_glocal.session.first_order.memory import Memory
 from ray_glocal.session.first_order.tuning import ABOVE, SETTLED, STANDS
-from ray_glocal.session.state.generators import undisturbed
 from ray_glocal.session.tuning import CHECK_EVERY
 
 
@@ -40,9 +39,8 @@ class Look:
         course, place = self.course, self._good_batches
         if place is None:
             return None
-        batches = course.validation.few(place)
-        with undisturbed(batches), course.averages.applied():
-            return course.problem.mean_val_loss(batches, course.values)
+        with course.averages.applied():
+            return course.few_loss(place)
 
     @property
     def idle(self) -> bool:
