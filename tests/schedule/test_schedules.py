@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -82,8 +83,9 @@ def test_a_stretched_schedule_has_the_same_values_at_the_same_share_of_training(
     stretched = held.stretched(total)
     assert stretched.steps == total == stretched.planned
     for step in range(total):
-        share = step * steps / total  # the changes are rounded to whole steps
-        near = {held["lr"](int(place)) for place in np.arange(share - steps / total / 2 - 1, share + steps / total + 1)}
+        each = Fraction(steps, total)  # of rounded sums of floats a place may be left out
+        first = step * each - each / 2 - 1  # the changes are rounded to whole steps
+        near = {held["lr"](int(first + count)) for count in range(math.ceil(each / 2 + each + 2))}
         assert stretched["lr"](step) in near
     if total % steps == 0:
         assert all(stretched["lr"](step * (total // steps)) == held["lr"](step) for step in range(steps))
