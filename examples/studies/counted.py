@@ -53,7 +53,7 @@ def counted(session: GlocalSession, prices: Mapping[str, float] | None = None) -
 
 def by_count(session: GlocalSession) -> dict[str, float]:
     """Prices by the count of passes."""
-    outer = OUTER * session.validation.per_window
+    outer = OUTER * session.validation.per_hypergradient
     if session.settings.hypergradients != "windows":
         reads = any(binding.field is None for binding in session.problem.bindings)
         price = outer + (4 * FORWARD if reads else 0.0)

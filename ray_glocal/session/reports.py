@@ -106,7 +106,7 @@ class Reports:
             FINAL_DEVIATION: deviation,
             POTENTIAL: self._adaptation.potential(loss),
             ROLLBACKS: course.guard.rollbacks,
-            "windows": self._adaptation.count,
+            "windows": self._adaptation.count,  # or observations
             SEARCHING: int(self._adaptation.searching),
             OWN_STEPS: own,
             LINEAGE_STEPS: own + course.inherited,

@@ -1,7 +1,7 @@
-"""What a window looks like in the trace and in the metrics; hyperparameters of many entries are summed up."""
+"""What an outer step looks like in the trace, and values in the metrics; those of many entries are summed up."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,18 +36,17 @@ class Judged(Protocol):
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a window has seen.
+class OuterStep:
+    """An outer step, and the hypergradient that led to it: of a window, or of an observation.
 
     Args:
         problem: The bilevel problem.
-        values: Hyperparameters in the window.
-        after: Hyperparameters after the outer step.
+        values: Hyperparameters before it.
+        after: Hyperparameters after it.
         local: Last local hypergradient in coordinates, shape [q].
         forecast: Its forecast to the end of training, shape [q].
-        loss: Validation loss at the window's end.
-        series: Local hypergradients over the last 1, 2, .. K steps, shape [K, q]; None of an observation that is no
-            window.
+        loss: Validation loss that it is of.
+        series: Local hypergradients over the last 1, 2, .. K steps, shape [K, q]; None of an observation.
     """
 
     problem: Problem
@@ -60,26 +59,26 @@ class Seen:
 
     @property
     def obstacle(self) -> str:
-        """Why no hyperparameter can be judged by this window; empty where each can."""
+        """Why no hyperparameter can be judged by this hypergradient; empty where each can."""
         if not self.forecast.outcome.usable:
             return f": {self.forecast.outcome.sentence}"
         return "" if self.loss > 0 else f": of a loss of {self.loss:.3g} there is no relative change"
 
 
-def window_rows(step: int, seen: Seen, verdicts: Judged) -> list[Row]:
-    """Rows of one window: an entry each, or one for a hyperparameter of many entries."""
-    before, after, obstacle = flat(seen.values), flat(seen.after), seen.obstacle
-    table = np.stack([before, seen.local, seen.forecast.mean, seen.forecast.deviation, after])
+def outer_step_rows(step: int, taken: OuterStep, verdicts: Judged) -> list[Row]:
+    """Rows of one outer step: an entry each, or one for a hyperparameter of many entries."""
+    before, after, obstacle = flat(taken.values), flat(taken.after), taken.obstacle
+    table = np.stack([before, taken.local, taken.forecast.mean, taken.forecast.deviation, after])
     moves, wanted = (after != before).tolist(), (verdicts.share > 0).tolist()
     rows = []
-    for label, part in _shown(seen.problem):
+    for label, part in _shown(taken.problem):
         value, local, mean, deviation, moved = _norms(table, part)
         gate, reason = verdicts.answer(part.start).value, verdicts.reason(part.start) + obstacle
         if any(moves[part]):
             reason += f"; moves to {moved:.4g}"
         elif any(wanted[part]):
             reason += "; stays at its bound"
-        rows.append(Row(step, label, value, local, mean, deviation, gate, reason, _trajectory(seen.series, part)))
+        rows.append(Row(step, label, value, local, mean, deviation, gate, reason, _trajectory(taken.series, part)))
     return rows
 
 
@@ -88,21 +87,26 @@ def _trajectory(series: Array | None, part: slice) -> list[float] | None:
 
 
 def standing_rows(step: int, problem: Problem, values: Values, gate: str, reason: str) -> list[Row]:
-    """Rows of values that no window was seen with: training waits, or went back to earlier weights with them."""
+    """Rows of values without a hypergradient: training waits, or went back to earlier weights with them."""
+    return _unmeasured(step, problem, values, lambda part: (gate, reason))
+
+
+def moved_rows(step: int, problem: Problem, before: Values, after: Values, why: str, otherwise: str) -> list[Row]:
+    """Rows of values that move without a hypergradient; `why` says it of those that do, `otherwise` of the others."""
+    start, end = flat(before), flat(after)
+
+    def answer(part: slice) -> tuple[str, str]:
+        if np.array_equal(start[part], end[part]):
+            return Gate.HOLD.value, otherwise
+        return Gate.ACT.value, f"{why}; moves to {_norm(end[part]):.4g}"
+
+    return _unmeasured(step, problem, before, answer)
+
+
+def _unmeasured(step: int, problem: Problem, values: Values, answer: Callable[[slice], tuple[str, str]]) -> list[Row]:
+    """Rows without derivatives; `answer` gives the gate and the reason of those entries that one shows."""
     entries, nan = flat(values), math.nan
-    return [Row(step, label, _norm(entries[part]), nan, nan, nan, gate, reason) for label, part in _shown(problem)]
-
-
-def moved_rows(step: int, problem: Problem, before: Values, after: Values, told: str, otherwise: str) -> list[Row]:
-    """Rows of values that move without a window; `told` says why some do, `otherwise` why others do not."""
-    start, end, nan = flat(before), flat(after), math.nan
-    rows = []
-    for label, part in _shown(problem):
-        moves = not np.array_equal(start[part], end[part])
-        gate = Gate.ACT.value if moves else Gate.HOLD.value
-        reason = f"{told}; moves to {_norm(end[part]):.4g}" if moves else otherwise
-        rows.append(Row(step, label, _norm(start[part]), nan, nan, nan, gate, reason))
-    return rows
+    return [Row(step, label, _norm(entries[part]), nan, nan, nan, *answer(part)) for label, part in _shown(problem)]
 
 
 def entry_metrics(kind: str, problem: Problem, column: Array) -> dict[str, float]:

@@ -318,7 +318,7 @@ class GlocalSession:
 
         Keys: `val_loss`, `train_loss` (mean since the last report), `step` (as `timesteps_total`, too), `total_steps`,
         `forecast/final_loss` and `forecast/deviation` (as of the last report; NaN while too little is known),
-        `potential`, `rollbacks`, `windows` (differentiated so far), `searching` (1 while the learning rate's order of
+        `potential`, `rollbacks`, `windows` (hypergradients so far), `searching` (1 while the learning rate's order of
         magnitude is searched for), `lineage/own` (steps that led to the present weights since training last began anew)
         and `lineage/steps` (those and the steps of inherited weights), `hyper/<name>`, `elasticity/<name>`, and
         `cost/steps` (in inner steps), `cost/seconds`, `cost/share` (of the seconds that went into anything but plain

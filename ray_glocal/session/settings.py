@@ -146,5 +146,5 @@ class Settings:
 
     @property
     def period(self) -> int:
-        """Inner steps from one window's end to the next; under a budget, which decides as it goes, a nominal number."""
+        """Inner steps from one hypergradient to the next; a nominal number under a budget, which decides as it goes."""
         return max(self.window, round(self.window / (self.duty_cycle or NOMINAL)))

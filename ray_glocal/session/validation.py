@@ -1,4 +1,4 @@
-"""Validation batches: a full pass for a report, a few at a time for a window."""
+"""Validation batches: a full pass for a report, a few at a time for a hypergradient."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -14,13 +14,13 @@ class ValidationBatches:
 
     Args:
         batches: A re-iterable of batches.
-        per_window: Batches that a window averages over, at most.
+        per_hypergradient: Batches that a hypergradient averages over, at most.
 
     Raises:
         ArgumentError: There is no batch, or the iterable can be used only once.
     """
 
-    def __init__(self, batches: Iterable[Any], per_window: int) -> None:
+    def __init__(self, batches: Iterable[Any], per_hypergradient: int) -> None:
         remedy = "Pass a DataLoader or a list of batches that the training does not use."
         if not isinstance(batches, Iterable):
             raise ArgumentError("val_batches", "be an iterable of validation batches", batches, remedy)
@@ -32,7 +32,7 @@ class ValidationBatches:
             self.count = sum(1 for _ in batches)
         if not self.count:
             raise ArgumentError("val_batches", "hold at least one batch", batches, remedy)
-        self.per_window = min(per_window, self.count)
+        self.per_hypergradient = min(per_hypergradient, self.count)
         self.cursor = 0
 
     def reads(self, loader: Any) -> bool:
@@ -45,13 +45,13 @@ class ValidationBatches:
             return loss(self._batches)
 
     def next_few(self) -> list[Any]:
-        """The batches of the next window; over the windows all batches take their turn."""
-        start, self.cursor = self.cursor, (self.cursor + self.per_window) % self.count
+        """The batches of the next hypergradient; over time all batches take their turn."""
+        start, self.cursor = self.cursor, (self.cursor + self.per_hypergradient) % self.count
         return self.few(start)
 
     def few(self, start: int) -> list[Any]:
         """As many, from a place on; of a loader that shuffles any others."""
-        end = start + self.per_window
+        end = start + self.per_hypergradient
         if end <= self.count:
             return self._take(start, end)
         return self._take(start, None) + self._take(0, end - self.count)

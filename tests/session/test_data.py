@@ -122,9 +122,9 @@ def test_empty_validation_data_are_refused():
 
 
 @given(st.integers(1, 12), st.integers(1, 12))
-def test_over_the_windows_all_batches_take_their_turn(count, per_window):
-    validation = ValidationBatches(list(range(count)), per_window)
-    size = min(count, per_window)
+def test_over_the_hypergradients_all_batches_take_their_turn(count, per_hypergradient):
+    validation = ValidationBatches(list(range(count)), per_hypergradient)
+    size = min(count, per_hypergradient)
     seen = [batch for _ in range(count) for batch in validation.next_few()]
     assert len(seen) == count * size
     assert seen == [i % count for i in range(count * size)]

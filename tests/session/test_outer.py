@@ -496,7 +496,7 @@ def test_the_duty_cycle_is_what_the_settings_say(window, duty, total):
     timetable = DutyCycle(settings, total)
     recorder, recorded, ends = Recorder(settings, timetable), 0, []
     for step in range(total):
-        left = timetable.windows_left(step)
+        left = timetable.hypergradients_left(step)
         if recorder.wants(step, searching=False):
             recorder.snapshots.append(step)
             recorded += 1
@@ -504,9 +504,9 @@ def test_the_duty_cycle_is_what_the_settings_say(window, duty, total):
             ends.append(step + 1)
             assert recorder.snapshots == list(range(step + 1 - window, step + 1)), "steps that follow each other"
             recorder.drop()
-            assert timetable.windows_left(step + 1) == left - 1
+            assert timetable.hypergradients_left(step + 1) == left - 1
     assert not recorder.snapshots, "no window straddles the end"
-    assert timetable.windows_left(0) == len(ends)
+    assert timetable.hypergradients_left(0) == len(ends)
     assert all(end < total and end % settings.period == 0 for end in ends)
     whole = (total - 1) // settings.period
     assert recorded == whole * window

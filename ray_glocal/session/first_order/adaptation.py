@@ -33,7 +33,7 @@ from ray_glocal.session.first_order.trouble import Look, confirmed, suspected
 from ray_glocal.session.first_order.tuning import CEILING, LOSING, SETTLED, START, UP
 from ray_glocal.session.pacing.cost import FORWARD, PLAIN, REPORT, SEARCH, WINDOW, report_steps
 from ray_glocal.session.pacing.timetable import timetable
-from ray_glocal.session.rows import Seen, moved_rows, window_rows
+from ray_glocal.session.rows import OuterStep, moved_rows, outer_step_rows
 from ray_glocal.session.windows.outer import potential
 
 TWENTIETHS = 20
@@ -248,7 +248,7 @@ class FirstOrder:
         course = self.course
         if self.searching:  # whose losses are those of the weights, or nearly
             return False
-        course.meter.cost.extra_steps += report_steps(course.validation.per_window)
+        course.meter.cost.extra_steps += report_steps(course.validation.per_hypergradient)
         return bool(course.guard.risen(course.few_loss(place), loss))
 
     def _rise(self, loss: float) -> str:
@@ -320,9 +320,9 @@ class FirstOrder:
         forecast = plain_forecast(decision.memory, scale, course.total_steps - course.step_count)
         local = seen.elasticity * scale
         # Of any loss there is a relative change, for the scale is positive.
-        told = Seen(self.problem, course.values, fresh, local, forecast, scale)
+        taken = OuterStep(self.problem, course.values, fresh, local, forecast, scale)
         self.memory = decision.memory
-        course.trace.append(window_rows(course.step_count, told, decision))
+        course.trace.append(outer_step_rows(course.step_count, taken, decision))
         if fresh is not course.values:
             course.set_values(fresh)
 
@@ -331,7 +331,7 @@ class FirstOrder:
 
     def potential(self, loss: float) -> float:
         """What the remaining observations can still buy."""
-        left = self.timetable.windows_left(self.course.step_count)
+        left = self.timetable.hypergradients_left(self.course.step_count)
         known, outline, step = self.memory, self.course.outline, self.course.step_count
         alone = outline.annealed and self.course.progress >= SETTLED
         far = np.where(
@@ -363,7 +363,7 @@ class FirstOrder:
     def _counted(self, *, searching: bool) -> float:
         """Inner-step equivalents of an observation: a validation gradient, and two passes along it."""
         reads = any(binding.field is None for binding in self.problem.bindings)
-        return self.course.validation.per_window + (4 * FORWARD if reads and not searching else 0.0)
+        return self.course.validation.per_hypergradient + (4 * FORWARD if reads and not searching else 0.0)
 
     def as_plain(self) -> dict[str, Any]:
         """What was seen and planned."""

@@ -32,12 +32,12 @@ class Timetable(Protocol):
         """At a report: plan anew where no window is planned."""
         ...
 
-    def windows_left(self, step: int) -> int:
-        """Windows that will end after `step`, as far as can be foreseen."""
+    def hypergradients_left(self, step: int) -> int:
+        """Hypergradients that will be taken after `step`, as far as can be foreseen."""
         ...
 
     def foreseen(self, *, searching: bool) -> int:
-        """Windows that the whole run will buy, roughly, before anything is measured.
+        """Hypergradients that the whole run will buy, roughly, before anything is measured.
 
         Args:
             searching: Whether it begins with a search.
@@ -87,14 +87,14 @@ class DutyCycle:
     def review(self, step: int) -> None:
         """Nothing to plan."""
 
-    def windows_left(self, step: int) -> int:
+    def hypergradients_left(self, step: int) -> int:
         """Periods that end after `step` and before the last step."""
         period = self._settings.period
         return max(0, (self._total - 1) // period - step // period)
 
     def foreseen(self, *, searching: bool) -> int:
         """Its periods, and one of the search at least."""
-        return max(self.windows_left(0), int(searching and self.searches(0)))
+        return max(self.hypergradients_left(0), int(searching and self.searches(0)))
 
     def scarcity(self) -> str:
         """Windows are too long, or too far between."""
@@ -171,7 +171,7 @@ class Earned:
         if self._planned and self._start is None:
             self.plan(step)
 
-    def windows_left(self, step: int) -> int:
+    def hypergradients_left(self, step: int) -> int:
         """What the rest of the budget buys at the present price."""
         if not self._learned:
             return 0

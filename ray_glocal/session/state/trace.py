@@ -1,4 +1,4 @@
-"""The trace: an append-only table of what every window measured, foretold and decided."""
+"""The trace: an append-only table of what every hypergradient measured, foretold and decided."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -31,7 +31,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Row:
-    """One hyperparameter in one window; derivatives are of the validation loss per unit of its coordinate.
+    """One hyperparameter at one step; derivatives are of the validation loss per unit of its coordinate.
 
     `trajectory` is what a differentiated window saw of it and was forecast from: its local hypergradient over the last
     1, 2, .. K steps. Others have none. `back_to` is set where training went back: to the weights of that step.
@@ -71,7 +71,7 @@ class Trace:
         self.rows += rows
         if rows:
             step = rows[0].step
-            # A step may append twice, a window and a retreat from the report that follows it.
+            # A step may append twice, an outer step and a retreat from the report that follows it.
             present = list(takewhile(lambda row: row.step == step, reversed(self.rows)))
             self._write_part(step, present[::-1])
 

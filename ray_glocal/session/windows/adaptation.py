@@ -17,7 +17,7 @@ from ray_glocal.session.course import Course
 from ray_glocal.session.effect import say_cut_off
 from ray_glocal.session.pacing.cost import PLAIN, REPORT, SEARCH, WINDOW, report_steps
 from ray_glocal.session.pacing.timetable import timetable
-from ray_glocal.session.rows import Seen, window_rows
+from ray_glocal.session.rows import OuterStep, outer_step_rows
 from ray_glocal.session.state import checkpoint
 from ray_glocal.session.tuning import EARLY
 from ray_glocal.session.windows.differentiation import Differentiation
@@ -109,7 +109,7 @@ class ByWindows:
 
     def potential(self, loss: float) -> float:
         """What the remaining windows can still buy."""
-        left = self.timetable.windows_left(self.course.step_count)
+        left = self.timetable.hypergradients_left(self.course.step_count)
         outer, vectors = self.outer, self.axes.vectors
         return potential(outer.elasticity, outer.deviation, outer.trust, loss, left, vectors)
 
@@ -186,9 +186,9 @@ class ByWindows:
         plan = Standing(course.progress, course.outline.annealed, heat)
         known = warmed(learn(self.outer, forecast, loss), local, loss)
         told = respond(Ending(self.problem, course.values, local, loss), known, self.axes, plan, self.settings)
-        seen = Seen(self.problem, course.values, told.values, local, forecast, loss, series)
+        taken = OuterStep(self.problem, course.values, told.values, local, forecast, loss, series)
         self.outer = told.outer
-        course.trace.append(window_rows(course.step_count, seen, told.verdicts))
+        course.trace.append(outer_step_rows(course.step_count, taken, told.verdicts))
         if told.values is not course.values:
             course.set_values(told.values)
         if searching and not self.searching and course.progress <= EARLY:
@@ -242,7 +242,7 @@ class ByWindows:
         return SEARCH if self.searching else WINDOW
 
     def _counted(self, kind: str, length: int) -> float:
-        return self.differentiation.steps(kind, length, self.course.validation.per_window)
+        return self.differentiation.steps(kind, length, self.course.validation.per_hypergradient)
 
     def as_plain(self) -> dict[str, Any]:
         """What was seen and planned."""

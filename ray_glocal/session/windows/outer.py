@@ -308,7 +308,7 @@ def potential(
     deviation: Array,
     reach: Array,
     loss: float,
-    windows_left: int,
+    steps_left: int,
     vectors: Sequence[slice] = (),
 ) -> float:
     """First-order improvement of the final loss that the remaining outer steps can still buy.
@@ -321,7 +321,7 @@ def potential(
         deviation: Its standard deviation, shape [q].
         reach: How far each may move in one outer step, shape [q]; of a vector, the root mean square of its entries.
         loss: Validation loss that the elasticities refer to.
-        windows_left: Outer steps that remain.
+        steps_left: Outer steps that remain.
         vectors: Entries of each hyperparameter that has more than one.
     """
     size, noise = magnitudes(elasticity, vectors), magnitudes(deviation, vectors)
@@ -335,4 +335,4 @@ def potential(
     with np.errstate(over="ignore"):  # more than the loss is no more than the loss
         certain = size / np.maximum(np.hypot(size, noise), np.finfo(float).tiny)
         promise = float(np.sum(size * certain**2 * distance))
-    return loss * min(1.0, promise * windows_left) if windows_left > 0 else 0.0
+    return loss * min(1.0, promise * steps_left) if steps_left > 0 else 0.0
