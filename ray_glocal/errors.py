@@ -1,12 +1,8 @@
-"""What the library raises, by what its caller can do about it; all of it is a `GlocalError`.
-
-`ArgumentError`: change what was passed. `CheckpointError`: take the weights alone, or start afresh. `HangError`: try
-once more, as Tune does. `ClusterError`: mend the cluster. Each is also the built-in error of such trouble in Python.
-"""
+"""What the library raises, by what its caller can do about it; each class is also Python's own of such trouble."""
 
 
 class GlocalError(Exception):
-    """Whatever the library itself raises.
+    """Whatever the library itself raises, by what can be done about it.
 
     `ArgumentError` (a `ValueError`): change what was passed. `CheckpointError`, one of those: start from the weights of
     the checkpoint alone, or afresh. `HangError` (a `TimeoutError`): try once more, as Tune does. `ClusterError` (a

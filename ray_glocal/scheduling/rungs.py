@@ -141,7 +141,7 @@ class Rungs:
         self._survivors: dict[int, list[float]] = {}
         self._out: dict[str, bool] = {}  # trials that cannot win, and whether another attempt brings them back
         self._pruned: set[str] = set()
-        self._attained = Attained()
+        self._attained = Attained()  # its own: who replays a ledger must not know of an end before it comes
         self._bold: dict[tuple[str, int], Reported] = {}  # entries by trial and rung before anybody came to the end
 
     def add(self, event: Event) -> None:

@@ -158,15 +158,13 @@ class Guard:
         """The sentence that says the training loss has left the range where it began; empty where it has not."""
         if self.first_training_loss is None:
             self.first_training_loss = float(losses[0])
-        told = _numbers(losses)
-        return self._jumped("training", sum(told) / len(told), self.first_training_loss, self.first_training_loss)
+        return self._jumped("training", _mean(losses), self.first_training_loss, self.first_training_loss)
 
     def idle(self, losses: Sequence[Tensor]) -> bool:
         """Whether some training losses in a row are no better than those with which training began."""
         if self.first_training_loss is None or not losses:
             return False
-        told = _numbers(losses)
-        return sum(told) / len(told) >= changed_by(self.first_training_loss, -LEARNED)
+        return _mean(losses) >= changed_by(self.first_training_loss, -LEARNED)
 
     def validation_jumped(self, loss: float) -> str:
         """The sentence that says the validation loss has left the range of the last good one, or an empty one."""
@@ -349,12 +347,11 @@ def worth_keeping(loss: float, level: float, lowest: float, above: float) -> boo
     return loss <= min(changed_by(level, NEAR), changed_by(lowest, above))
 
 
-def _numbers(losses: Sequence[Tensor]) -> list[float]:
-    """Losses as numbers: together from a device, which must be waited for, and one by one where that takes less."""
-    if losses[0].device.type == "cpu":
-        return [loss.item() for loss in losses]
-    numbers: list[float] = torch.stack(list(losses)).tolist()
-    return numbers
+def _mean(losses: Sequence[Tensor]) -> float:
+    """Mean of losses: read together from a device, which must be waited for, and one by one where that takes less."""
+    at_hand = losses[0].device.type == "cpu"
+    numbers: list[float] = [loss.item() for loss in losses] if at_hand else torch.stack(list(losses)).tolist()
+    return sum(numbers) / len(numbers)
 
 
 def changed_by(loss: float, share: float) -> float:

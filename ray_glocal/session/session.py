@@ -146,13 +146,13 @@ class GlocalSession:
         self._guard = self._course.guard
         say_levelled(self.problem, self.notices, self.values)
         self._course.set_values(None)
-        self.report_period = report_period(self.settings, report_steps(self.validation.count), total_steps)
+        period = report_period(self.settings, report_steps(self.validation.count), total_steps)
         kind = ByWindows if self.settings.hypergradients == "windows" else FirstOrder
-        self._adaptation: Adaptation = kind(self._course, self.report_period)
+        self._adaptation: Adaptation = kind(self._course, period)
         self._stream = Stream()
         self._loop = Loop(model, optimizer)
         self._averaged = AveragedWeights(self._course)
-        self._reports = Reports(self._course, self._adaptation, self._averaged, self.report_period)
+        self._reports = Reports(self._course, self._adaptation, self._averaged, period)
         self._checkpointing = Checkpointing(self._course, self._adaptation, self._stream, self._reports, self._averaged)
         self._discard: Callable[[], object] | None = None  # removes the last temporary folder
 
@@ -165,6 +165,11 @@ class GlocalSession:
     def values(self) -> Values:
         """The hyperparameters as they are."""
         return self._course.values
+
+    @property
+    def report_period(self) -> int:
+        """Inner steps between reports."""
+        return self._reports.period
 
     # ---- the loop ----
 

@@ -1,6 +1,5 @@
 """What each rank of a data-parallel training does with a session."""
 
-import gc
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -79,8 +78,7 @@ def trained(session, train, stop=STEPS):
     return {"weights": weights, "values": dict(session.values), "metrics": metrics, "steps": steps}
 
 
-def main(rank, folder, settings):
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+def take_part(rank, folder, settings):
     session, train = begin(settings, [rank], DistributedDataParallel)
     if settings == "resumed":  # half-way, through the checkpoint of the first, in the middle of a window
         trained(session, train, 43)
@@ -90,12 +88,12 @@ def main(rank, folder, settings):
         session, train = begin(settings, [rank], DistributedDataParallel)
         session.restore(Path(folder, "saved"))
     torch.save(trained(session, train), Path(folder, f"{rank}.pt"))
-    dist.barrier()
-    del session, train
-    gc.collect()  # what still holds the group when its threads are gone makes the process abort as it ends
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
+    from tests.process_group import gloo  # from the root, where ranks are started; pytest has another path
+
     torch.set_num_threads(1)
-    main(int(sys.argv[1]), *sys.argv[2:])
+    rank, folder, settings = sys.argv[1:]
+    with gloo(folder, int(rank), 2):
+        take_part(int(rank), folder, settings)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ..cases import Case, relative
-from ..ranks import problem_of, shares, told
+from ..ranks import derivatives, problem_of, shares
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
@@ -31,7 +31,7 @@ def joined(model, optimizer, products, count):
     case = Case.build(model, optimizer)
     val = [part for parts in shares(case.val_batches, count) for part in parts]
     problem = problem_of(case, case.problem.model, accumulate=count)
-    return told(problem, shares(case.batches, count), val, None, products)
+    return derivatives(problem, shares(case.batches, count), val, None, products)
 
 
 @pytest.mark.parametrize(
