@@ -18,7 +18,7 @@ from ray_glocal.session.settings import Settings
 from ray_glocal.session.state.buffers import set_transient_buffers, transient_buffers
 from ray_glocal.session.tuning import (
     ASTRAY,
-    EARLY,
+    BEGIN_ANEW_UNTIL,
     EXPLOSION,
     FRESH,
     LEARNED,
@@ -135,7 +135,7 @@ class Guard:
         self.strikes = 0  # windows in a row that ended well above the last good point
         self.lowest = math.inf  # loss of the good states on the present path, each of a window's few batches
 
-    def settle(self) -> None:
+    def forget_first(self) -> None:
         """Forget where training began: whoever never goes back there need not keep it."""
         self.first = self.good
 
@@ -246,7 +246,7 @@ class Guard:
         """
         assert self.first is not None
         assert self.origin is not None
-        if self.rollbacks > FRESH or progress > EARLY or loss < changed_by(self.origin, -LITTLE):
+        if self.rollbacks > FRESH or progress > BEGIN_ANEW_UNTIL or loss < changed_by(self.origin, -LITTLE):
             return ""
         distance = self.first.distance(problem)
         if distance <= ASTRAY:

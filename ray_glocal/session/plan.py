@@ -8,7 +8,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ray_glocal.forecast import Array
 from ray_glocal.lr_schedulers import held, turns
-from ray_glocal.session.tuning import FAINT, HALF, OUTLASTED
+from ray_glocal.session.tuning import HALF, NEGLIGIBLE, OUTLASTED
 
 
 def planned(scheduler: Any) -> int | None:
@@ -45,7 +45,7 @@ def mismatch(scheduler: LRScheduler, factors: Array) -> str:
     if steps is not None and OUTLASTED * steps <= total:
         return f"{kind} was planned for {steps} steps, and training has {total}. {remedy}"
     heights = factors.mean(1)
-    faint = np.flatnonzero(heights >= FAINT * heights.max(initial=0.0))
+    faint = np.flatnonzero(heights >= NEGLIGIBLE * heights.max(initial=0.0))
     last = int(faint[-1]) + 1 if len(faint) else 0
     if last <= HALF * total:
         return f"{kind} takes the rates below a thousandth of their peak after {last} of {total} steps. {remedy}"

@@ -12,7 +12,7 @@ MARGIN = 0.02  # share of the first loss that a jump must exceed as well; first 
 STALL = 0.3  # share of the good loss by which a window may end above it, but not; first form
 STRIKES = 3  # so many times in a row; first form
 NEAR = 0.1  # share of the good loss within which a state replaces the good one; first form
-EARLY = 0.15  # share of training in which a run may turn out to have been thrown away at its start; first form,
+BEGIN_ANEW_UNTIL = 0.15  # share of training in which a run may turn out to have been thrown away; first form,
 ASTRAY = 3.0  # further than so many lengths of its first weights; first form,
 LITTLE = 0.5  # its loss having fallen by less than this share; first form,
 FRESH = 2  # and after no more roll-backs than these; 0: one digits seed in ten ends at 1.07 for it (23 November 2026)
@@ -31,7 +31,7 @@ ANNEALED = 0.2  # of the mean factor: where a schedule ends below that, it takes
 END = 0.05  # share of training that is its end; untested
 HIGHER = 1.05  # than now: a schedule that comes to so much more rises yet; 29 November 2026, untested
 OUTLASTED = 4  # times the steps a schedule was planned for, from which it is of another training; untested
-FAINT = 1e-3  # share of the largest rate below which next to nothing trains; untested
+NEGLIGIBLE = 1e-3  # share of the largest rate below which next to nothing trains; untested
 HALF = 0.5  # share of training that may pass below it; untested
 
 # ---- defaults that depend on others ----

@@ -105,7 +105,12 @@ class RecordedRun:
 
 
 def record_cases(
-    problem: Problem, course: RecordedRun, values: Values, plan: Plan, run: str, about: Mapping[str, str] | None = None
+    problem: Problem,
+    recorded: RecordedRun,
+    values: Values,
+    plan: Plan,
+    run: str,
+    about: Mapping[str, str] | None = None,
 ) -> list[Case]:
     """Train plainly at fixed values and record a case at each of the plan's starts.
 
@@ -114,7 +119,7 @@ def record_cases(
 
     Args:
         problem: The bilevel problem; comes back as it was.
-        course: The run's data.
+        recorded: The run's data.
         values: Hyperparameter values that hold throughout.
         plan: What to record.
         run: The run's name.
@@ -127,23 +132,23 @@ def record_cases(
         ArgumentError: A window would not end before the run does, or there are too few batches, factors or
             validation batches.
     """
-    if max(plan.starts) + plan.window >= course.length:
-        rule = f"leave a window of {plan.window} steps room before the run's last step, {course.length}"
+    if max(plan.starts) + plan.window >= recorded.length:
+        rule = f"leave a window of {plan.window} steps room before the run's last step, {recorded.length}"
         raise ArgumentError("starts", rule, plan.starts)
     with problem.rewound():
         problem.write_options(None, values)
         for group in problem.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])  # what factors multiply where the rate is not adapted
-        return _Walk(problem, course, values, plan, run, about or {}).cases()
+        return _Walk(problem, recorded, values, plan, run, about or {}).cases()
 
 
 class _Walk:
     """A run under way, with the snapshots of the last K steps."""
 
     def __init__(
-        self, problem: Problem, course: RecordedRun, values: Values, plan: Plan, run: str, about: Mapping[str, str]
+        self, problem: Problem, recorded: RecordedRun, values: Values, plan: Plan, run: str, about: Mapping[str, str]
     ) -> None:
-        self.problem, self.course, self.values, self.plan = problem, course, values, plan
+        self.problem, self.recorded, self.values, self.plan = problem, recorded, values, plan
         self.run, self.about = run, about
         self.directions = directions_of(problem) if plan.step_sizes else np.empty((0, problem.size))
         self.step = 0
@@ -176,28 +181,28 @@ class _Walk:
     def _go(self, step: int) -> None:
         """Train on to `step`."""
         if step > self.step:
-            batches = self.course.batches[self.step : step]
-            factors = self.course.factors_from(self.step, step)
+            batches = self.recorded.batches[self.step : step]
+            factors = self.recorded.factors_from(self.step, step)
             passed = record_window(self.problem, batches, (), self.values, factors)
             self.recent = (*self.recent, *passed.snapshots)[-self.plan.window :]
             self.step = step
 
     def _window(self, turn: int) -> Window:
-        return Window(self.recent, self.problem.capture(), self.course.few(turn, self.plan.val_batches))
+        return Window(self.recent, self.problem.capture(), self.recorded.few(turn, self.plan.val_batches))
 
     def _on_line(self, trajectory: Trajectory) -> Array:
         line: Array = self.problem.pull_back(self.values, trajectory.derivatives).numpy()
         return line
 
     def _differences(self) -> Array:
-        end = self.plan.end(self.step, self.course.length)
+        end = self.plan.end(self.step, self.recorded.length)
         found = finite_differences(
             self.problem,
-            self.course.batches[self.step : end],
-            self.course.val_batches,
+            self.recorded.batches[self.step : end],
+            self.recorded.val_batches,
             self.values,
             self.plan.step_sizes,
-            self.course.factors_from(self.step),
+            self.recorded.factors_from(self.step),
             torch.from_numpy(self.directions),
         )
         rows: Array = found.derivatives.numpy()
@@ -206,7 +211,7 @@ class _Walk:
     def _case(self, start: int, window: Window, lag: Trajectory) -> Case:
         problem, earlier = self.problem, self.plan.earlier_starts(start)
         first = self.plan.starts.index(start) * self.plan.futures
-        end = self.plan.end(start, self.course.length)
+        end = self.plan.end(start, self.recorded.length)
         ends = [self._truth(window, end, first + index) for index in range(self.plan.futures)]
         shape = (len(earlier), *lag.derivatives.shape)
         return Case(
@@ -226,19 +231,19 @@ class _Walk:
             self.plan.step_sizes,
             self.directions,
             self.differences.get(start, np.empty((0, 0))),
-            self.course.rates(end),
+            self.recorded.rates(end),
         )
 
     def _truth(self, window: Window, end: int, draw: int) -> Trajectory:
         """Exact hypergradient over the window and what follows; the run's own order for a case's first future."""
         own = draw % self.plan.futures == 0
         left = slice(self.step, end)
-        batches = self.course.batches[left] if own else islice(self.course.future(draw), end - self.step)
-        whole = self.course.val_batches
+        batches = self.recorded.batches[left] if own else islice(self.recorded.future(draw), end - self.step)
+        whole = self.recorded.val_batches
         with self.problem.rewound():
             if not own:
                 torch.manual_seed(draw)  # dropout and the like are drawn anew, too
-            tail = record_window(self.problem, batches, whole, self.values, self.course.factors_from(self.step))
+            tail = record_window(self.problem, batches, whole, self.values, self.recorded.factors_from(self.step))
         return adjoint_trajectory(self.problem, Window((*window.snapshots, *tail.snapshots), tail.end, whole))
 
 

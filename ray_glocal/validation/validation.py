@@ -140,8 +140,8 @@ def validate(
         whole, own = list(val_batches), drawn(train_batches, seed, total_steps)
         _check_read(problem, own[0], whole[0])
         factors = factors_of(lr_scheduler, problem, total_steps)
-        course = RecordedRun(own, lambda draw: drawn(train_batches, seed + 1 + draw, total_steps), whole, factors)
-        cases = record_cases(problem, course, problem.start_values(), replace(plan, forward=forward), "validate")
+        recorded = RecordedRun(own, lambda draw: drawn(train_batches, seed + 1 + draw, total_steps), whole, factors)
+        cases = record_cases(problem, recorded, problem.start_values(), replace(plan, forward=forward), "validate")
     if not cases:
         rule = "let training survive its first window; its losses or hypergradients are not finite"
         raise ArgumentError("hyper", rule, problem.start_values(), "Lower the learning rate.")

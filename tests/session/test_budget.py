@@ -16,7 +16,7 @@ from ray_glocal.session.pacing.cost import PLAIN, REPORT, UPKEEP, WINDOW, Cost, 
 from ray_glocal.session.pacing.cost import SEARCH as SEARCHED
 from ray_glocal.session.pacing.meter import Meter
 from ray_glocal.session.pacing.timetable import Earned
-from ray_glocal.session.pacing.tuning import COMPARING, FRONT, LEARN, REPORTS, SEARCH, WARM_UP
+from ray_glocal.session.pacing.tuning import COMPARING, FRONT, LEARN, REPORTS, SEARCH_SHARE, WARM_UP
 from ray_glocal.session.windows.recorder import Recorder
 
 from .cases import Run, drive, windows
@@ -187,7 +187,7 @@ def test_reports_that_alone_exceed_the_budget_are_told_of_once(caplog, report, w
 def test_the_search_borrows_a_share_and_no_more():
     run = Training(1600, 0.25, search=1000).run()
     searched = [step for step, kind in run.ends if kind == SEARCHED]
-    assert 0.9 * SEARCH * 400 - 20 <= run.cost.searched <= SEARCH * 400
+    assert 0.9 * SEARCH_SHARE * 400 - 20 <= run.cost.searched <= SEARCH_SHARE * 400
     assert searched == list(range(LEARN + 8, LEARN + 8 * (len(searched) + 1), 8)), "its windows follow each other"
     assert any(kind == WINDOW for _, kind in run.ends), "the rest goes to later windows"
 
@@ -255,8 +255,8 @@ def test_what_is_free_by_hand():
     assert FRONT == 2.0
     assert budget.period(0, 220.0, Prices(1.0, 40.0), 16) is None
     assert budget.period(0, 0.0, Prices(1.0, 0.0), 16) == 16
-    assert budget.searches(0, 0.0, 0.0, Prices(1.0, SEARCH * 250))
-    assert not budget.searches(0, 0.0, 0.0, Prices(1.0, SEARCH * 250 + 1))
+    assert budget.searches(0, 0.0, 0.0, Prices(1.0, SEARCH_SHARE * 250))
+    assert not budget.searches(0, 0.0, 0.0, Prices(1.0, SEARCH_SHARE * 250 + 1))
     assert not budget.searches(0, 240.0, 0.0, Prices(1.0, 20.0))
 
 

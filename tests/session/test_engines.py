@@ -17,7 +17,7 @@ from ray_glocal.session.pacing.meter import Meter
 from ray_glocal.session.windows import differentiation
 from ray_glocal.session.windows.differentiation import Differentiation
 from ray_glocal.session.windows.engines import Engines
-from ray_glocal.session.windows.tuning import MOST, TRIED, WORTH
+from ray_glocal.session.windows.tuning import FEW_ENTRIES, TRIED, WORTH
 
 from .cases import LIVELY, differences, drive, rows_of, windows
 from .test_losses import plain_val, smooth_run
@@ -52,8 +52,8 @@ def test_duty_cycles_go_by_count():
 
 def test_budgets_go_by_prices_where_both_engines_can_serve():
     assert engines_of(windows(), 1) == [None, None]
-    assert engines_of(windows(), MOST) == [None, None]
-    assert engines_of(windows(), MOST + 1) == ["adjoint", "adjoint"]
+    assert engines_of(windows(), FEW_ENTRIES) == [None, None]
+    assert engines_of(windows(), FEW_ENTRIES + 1) == ["adjoint", "adjoint"]
     assert engines_of(windows(products="differences"), 1) == ["adjoint", "adjoint"]
 
 
@@ -69,7 +69,7 @@ def test_mean_parameters_are_for_the_adjoint_engine():
 def test_until_prices_are_known_it_is_the_adjoint_engine():
     made = Engines(windows(), 1, False)
     assert made.of(WINDOW) == "adjoint"
-    made.settle(WINDOW, "forward")
+    made.choose(WINDOW, "forward")
     assert (made.of(WINDOW), made.of(SEARCH)) == ("forward", "adjoint")
     again = Engines(windows(), 1, False)
     again.load_plain(made.as_plain())

@@ -10,7 +10,7 @@ from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session.windows.gate import CAUSES, Cause, Verdicts
 from ray_glocal.session.windows.heat import afforded, tempered, warmed
 from ray_glocal.session.windows.outer import Axes, OuterState, Standing, restrain
-from ray_glocal.session.windows.tuning import DOWN, MARGIN, POWER, SETTLED, UP, WILD
+from ray_glocal.session.windows.tuning import CEILING, DOWN, HEAT_ENDS, POWER, UP, WILD
 
 from .cases import LIVELY, Run, drive, windows
 
@@ -67,7 +67,7 @@ def test_a_rate_is_worth_less_heat_as_the_schedule_comes_down():
     [
         ({"searching": True}, EARLY),
         ({}, replace(EARLY, annealed=False)),
-        ({}, replace(EARLY, progress=SETTLED)),
+        ({}, replace(EARLY, progress=HEAT_ENDS)),
         ({}, replace(EARLY, heat=0.0)),
         ({"heat": np.full(3, math.nan)}, EARLY),
     ],
@@ -88,8 +88,8 @@ def test_without_a_learning_rate_nothing_is_tempered():
 def test_a_rate_is_not_raised_to_where_training_was_lost():
     lost = OuterState.start(AXES, DEFAULT).forget(AXES, DEFAULT, np.zeros(3))
     below = replace(lost, searching=False, heat=np.zeros(3))
-    assert tempered(below, AXES, np.full(3, -MARGIN), EARLY)[0][0] == 0
-    assert tempered(below, AXES, np.full(3, -MARGIN - 0.05), EARLY)[0][0] == pytest.approx(0.05)
+    assert tempered(below, AXES, np.full(3, -CEILING), EARLY)[0][0] == 0
+    assert tempered(below, AXES, np.full(3, -CEILING - 0.05), EARLY)[0][0] == pytest.approx(0.05)
 
 
 def test_while_rates_are_tempered_the_gate_moves_the_rest():

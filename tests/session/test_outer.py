@@ -30,13 +30,13 @@ from ray_glocal.session.windows.outer import (
 )
 from ray_glocal.session.windows.recorder import Recorder
 from ray_glocal.session.windows.tuning import (
+    CEILING,
     COLD,
     DECAY_SHARE,
     GROW,
     HEADING_MEMORY,
     IDLE,
     LONG,
-    MARGIN,
     PENALTY_SHARE,
     SHRINK,
 )
@@ -393,8 +393,8 @@ def test_the_search_does_not_stay_where_a_rate_does_next_to_nothing():
     assert np.array_equal(quickened(state(searching=True), onward, AXES, line, noise, DEFAULT), onward)
     blind = state(deviation=(math.inf,) * 3, searching=True)
     assert not quickened(blind, np.zeros(3), AXES, line, noise, DEFAULT).any(), "an unusable window says nothing"
-    lost = replace(state(searching=True), ceiling=np.full(3, 0.5 - MARGIN))
-    assert quickened(lost, np.zeros(3), AXES, line, noise, DEFAULT)[0] == pytest.approx(0.5 - MARGIN)
+    lost = replace(state(searching=True), ceiling=np.full(3, 0.5 - CEILING))
+    assert quickened(lost, np.zeros(3), AXES, line, noise, DEFAULT)[0] == pytest.approx(0.5 - CEILING)
 
 
 def test_the_search_ends_at_a_bound():

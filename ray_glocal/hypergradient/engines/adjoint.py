@@ -21,7 +21,7 @@ from ray_glocal.hypergradient.state.copies import copied
 from ray_glocal.hypergradient.state.snapshot import Snapshot
 from ray_glocal.hypergradient.trouble import WindowError
 from ray_glocal.hypergradient.window.influence import carried
-from ray_glocal.hypergradient.window.replay import recalled, stretches
+from ray_glocal.hypergradient.window.replay import recalled, segments
 from ray_glocal.hypergradient.window.window import Trajectory, Window
 
 
@@ -82,8 +82,8 @@ def _trajectory(problem: Problem, window: Window, tail: int, products: Products)
 
 def _backwards(problem: Problem, snapshots: Sequence[Snapshot]) -> Iterator[Snapshot]:
     """The steps of a window with their states, the last one first."""
-    for stretch in reversed(stretches(snapshots)):
-        yield from reversed(list(recalled(problem, stretch)))
+    for segment in reversed(segments(snapshots)):
+        yield from reversed(list(recalled(problem, segment)))
 
 
 def _mean_parameters(problem: Problem, window: Window, tail: int) -> tuple[Tensor, ...]:

@@ -15,7 +15,7 @@ from ray_glocal.hypergradient.problem.statistics import running
 from ray_glocal.hypergradient.state.snapshot import InnerState, Snapshot
 from ray_glocal.hypergradient.trouble import WindowError
 from ray_glocal.hypergradient.window.influence import carried
-from ray_glocal.hypergradient.window.replay import recalled, stretches
+from ray_glocal.hypergradient.window.replay import recalled, segments
 from ray_glocal.hypergradient.window.window import Trajectory, Window
 
 
@@ -62,7 +62,7 @@ def _trajectory(problem: Problem, window: Window, precision: torch.dtype | None)
 
 def _steps(problem: Problem, window: Window) -> Iterator[tuple[Snapshot, InnerState]]:
     """The steps of a window, each with the state after it."""
-    steps = chain.from_iterable(recalled(problem, stretch) for stretch in stretches(window.snapshots))
+    steps = chain.from_iterable(recalled(problem, segment) for segment in segments(window.snapshots))
     last = next(steps)
     for snapshot in steps:
         yield last, snapshot.start

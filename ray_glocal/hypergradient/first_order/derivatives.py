@@ -4,7 +4,7 @@ What a hyperparameter does in one step is followed through the optimizer's updat
 gradient says whether that was to the good. It is taken at averaged weights, where the noise that annealing will take
 out is gone already. Luketina et al. 2016 (arXiv:1511.06727) drop the Hessian so for one step; the difference quotient
 in place of a mixed second derivative is that of Liu et al. 2019 (DARTS, arXiv:1806.09055); of a learning rate the
-effect over a whole stretch is known, for it is the way that training went (method: displacement of two averages).
+effect over a whole span is known, for it is the way that training went (method: displacement of two averages).
 """
 
 import math
@@ -34,7 +34,7 @@ class Measured:
 
     Args:
         derivatives: Of the validation loss, in the hyperparameters' values, shape [q], float64 on the CPU: for having
-            had them otherwise over the stretch between the two averages.
+            had them otherwise over the span between the two averages.
         loss: Validation loss at the averaged weights.
     """
 
@@ -63,11 +63,11 @@ def first_order(
     batch: Any,
     val_batches: Sequence[Any],
     values: Values,
-    stretch: float,
+    span: float,
     *,
     again: bool = True,
 ) -> Measured:
-    """First-order hypergradient at averaged weights, the step before being taken as the like of all in the stretch.
+    """First-order hypergradient at averaged weights, the step before being taken as the like of all in the span.
 
     Takes a validation gradient and, where losses read hyperparameters, two forward passes of the training loss.
     Clipping of gradients is left out: it shortens all of them alike.
@@ -79,7 +79,7 @@ def first_order(
         batch: That the last inner step was taken on.
         val_batches: Batches of the outer loss.
         values: Hyperparameters of the last inner step.
-        stretch: Steps between the two averages.
+        span: Steps between the two averages.
         again: Whether the training loss may be run again; what it alone reads has a derivative of zero otherwise.
 
     Raises:
@@ -95,8 +95,8 @@ def first_order(
     finally:
         start.restore()
     rates = _along(problem, averages, outer.parameters, values)
-    in_a_step = {**through.options, **hyper, **{name: rate / stretch for name, rate in rates.items()}}
-    found = problem.stacked([in_a_step])[0] * stretch + outer.direct
+    in_a_step = {**through.options, **hyper, **{name: rate / span for name, rate in rates.items()}}
+    found = problem.stacked([in_a_step])[0] * span + outer.direct
     return Measured(found.cpu(), float(outer.loss))
 
 

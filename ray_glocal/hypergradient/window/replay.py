@@ -11,8 +11,8 @@ from ray_glocal.hypergradient.state.randomness import Randomness
 from ray_glocal.hypergradient.state.snapshot import InnerState, Slope, Snapshot
 
 
-def stretches(snapshots: Sequence[Snapshot]) -> list[list[Snapshot]]:
-    """A window's steps in stretches, each from a remembered state to just before the next one, in order."""
+def segments(snapshots: Sequence[Snapshot]) -> list[list[Snapshot]]:
+    """A window's steps in segments, each from a remembered state to just before the next one, in order."""
     parts: list[list[Snapshot]] = []
     for snapshot in snapshots:
         if snapshot.state is not None:
@@ -21,17 +21,17 @@ def stretches(snapshots: Sequence[Snapshot]) -> list[list[Snapshot]]:
     return parts
 
 
-def recalled(problem: Problem, stretch: Sequence[Snapshot]) -> Iterator[Snapshot]:
-    """The steps of a stretch, each with the state it started from; the model is left somewhere in it.
+def recalled(problem: Problem, segment: Sequence[Snapshot]) -> Iterator[Snapshot]:
+    """The steps of a segment, each with the state it started from; the model is left somewhere in it.
 
     Args:
         problem: The bilevel problem.
-        stretch: Consecutive steps, the first of which has its state.
+        segment: Consecutive steps, the first of which has its state.
     """
-    state = stretch[0].start.on(problem.parameters[0].device)
-    for index, snapshot in enumerate(stretch, 1):
+    state = segment[0].start.on(problem.parameters[0].device)
+    for index, snapshot in enumerate(segment, 1):
         known = replace(snapshot, state=state)
-        if index < len(stretch):
+        if index < len(segment):
             slope, state = advanced(problem, known)
             known = replace(known, slope=snapshot.slope and slope)
         yield known

@@ -26,11 +26,11 @@ from ray_glocal.session.first_order.line import EntryLine
 from ray_glocal.session.first_order.memory import Kinds, Memory
 from ray_glocal.session.first_order.observation import Observation
 from ray_glocal.session.first_order.probe import Probed, probe
-from ray_glocal.session.first_order.rates import follow
+from ray_glocal.session.first_order.rates import follow, left_alone
 from ray_glocal.session.first_order.repeats import repeatable, say_differing
 from ray_glocal.session.first_order.search import WAITS, search
 from ray_glocal.session.first_order.trouble import Look, confirmed, suspected
-from ray_glocal.session.first_order.tuning import CEILING, LOSING, SETTLED, START, UP
+from ray_glocal.session.first_order.tuning import CEILING, LOSING, START, UP
 from ray_glocal.session.pacing.cost import FORWARD, PLAIN, REPORT, SEARCH, WINDOW, report_steps
 from ray_glocal.session.pacing.timetable import timetable
 from ray_glocal.session.rows import OuterStep, moved_rows, outer_step_rows
@@ -75,7 +75,7 @@ class FirstOrder:
 
     @property
     def elasticity(self) -> Array:
-        """Relative change of the loss over the stretch between the averages, of rates what it was lately."""
+        """Relative change of the loss over the span between the averages, of rates what it was lately."""
         return np.where(self.kinds.rates, np.nan_to_num(self.memory.rate_elasticity), self.memory.average)
 
     @property
@@ -200,9 +200,9 @@ class FirstOrder:
         if self.searching:
             course.validation.cursor = cursor  # its losses are compared with each other
             return rates_alone(self.problem, course.averages, batches, course.ran)
-        stretch = course.averages.span(course.step_count)
+        span = course.averages.span(course.step_count)
         again = repeatable(self.problem, course.notices)
-        found = first_order(self.problem, course.averages, self._batch, batches, course.ran, stretch, again=again)
+        found = first_order(self.problem, course.averages, self._batch, batches, course.ran, span, again=again)
         if not self.memory.count and bool(found.derivatives.any()):
             say_cut_off(self.problem, course.notices, found.derivatives[None].numpy())
         return found
@@ -234,7 +234,7 @@ class FirstOrder:
         guard, self._good_batches = self.course.guard, batches
         self.course.keep(loss)
         if not self.searching and (guard.learned or not weight_decays(self.problem, self.course.ran)):
-            guard.settle()
+            guard.forget_first()
 
     def _ahead(self, loss: float, place: int) -> bool:
         """Whether the weights are lost already, which the averaged ones, for they lag, do not show yet.
@@ -333,7 +333,7 @@ class FirstOrder:
         """What the remaining observations can still buy."""
         left = self.timetable.hypergradients_left(self.course.step_count)
         known, outline, step = self.memory, self.course.outline, self.course.step_count
-        alone = outline.annealed and self.course.progress >= SETTLED
+        alone = left_alone(annealed=outline.annealed, progress=self.course.progress)
         far = np.where(
             self.kinds.rates,
             0.0 if alone else UP * outline.height(step),

@@ -14,8 +14,8 @@ import numpy as np
 from ray_glocal.forecast import Array
 from ray_glocal.session.first_order.memory import Kinds, Memory
 from ray_glocal.session.first_order.tuning import (
+    AMPLIFIED_UNTIL,
     CERTAIN,
-    EARLY,
     ELAPSED_MOST,
     FAINT_GAIN,
     FAINT_RISE,
@@ -41,8 +41,8 @@ def descend(memory: Memory, kinds: Kinds, line: Array, elapsed: float = 1.0, pro
         progress: Share of training that has passed.
     """
     size = np.abs(memory.average)
-    # The stretch of an observation is a share of the steps so far, so that early ones show less of what is to come.
-    grown = size * max(1.0, math.sqrt(EARLY / max(progress, EARLY / LONGEST**2)))
+    # The span of an observation is a share of the steps so far, so that early ones show less of what is to come.
+    grown = size * max(1.0, math.sqrt(AMPLIFIED_UNTIL / max(progress, AMPLIFIED_UNTIL / LONGEST**2)))
     length = RATE * min(elapsed, ELAPSED_MOST) * np.clip(grown / STRONG, np.clip(grown / WEAK, SHORTEST, 1.0), LONGEST)
     if memory.count >= SURE:
         faint = kinds.scaled(line) & (memory.ratio < -CERTAIN)

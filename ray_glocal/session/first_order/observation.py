@@ -17,7 +17,7 @@ class Observation:
         warms_up: Whether the schedule will stand higher yet.
         annealed: Whether it lowers the rates in the end.
         loss: Validation loss at the averaged weights.
-        elasticity: Relative change of the loss per unit of each coordinate, of rates per e-fold, over the stretch
+        elasticity: Relative change of the loss per unit of each coordinate, of rates per e-fold, over the span
             between the averages, shape [q].
         line: Coordinates of the present values, shape [q]; of rates, logarithms.
     """

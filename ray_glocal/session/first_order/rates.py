@@ -18,15 +18,20 @@ from ray_glocal.session.first_order.tuning import (
     GAIN,
     RAISING_ENDS,
     RATE_ELAPSED_MOST,
-    SETTLED,
+    RATES_LEFT_ALONE,
     SMOOTH,
     UP,
 )
 
 
-def settled(seen: Observation) -> bool:
-    """Whether rates are left alone: the schedule takes care of what is left."""
-    return seen.annealed and seen.progress >= SETTLED
+def left_alone(*, annealed: bool, progress: float) -> bool:
+    """Whether rates are left alone: the schedule takes care of what is left.
+
+    Args:
+        annealed: Whether it lowers the rates in the end.
+        progress: Share of training that has passed.
+    """
+    return annealed and progress >= RATES_LEFT_ALONE
 
 
 def explained(seen: Observation, smoothed: float, *, moves: bool) -> str:
@@ -40,7 +45,7 @@ def explained(seen: Observation, smoothed: float, *, moves: bool) -> str:
     told = f"window elasticity {smoothed:+.2g} lately"
     if moves:
         return told
-    if settled(seen):
+    if left_alone(annealed=seen.annealed, progress=seen.progress):
         return f"{told}; beneath a schedule that anneals rates are left alone in the last part of training"
     if seen.annealed and seen.progress >= RAISING_ENDS:
         return f"{told}; beneath a schedule that anneals rates are raised early alone"
@@ -66,7 +71,7 @@ def follow(seen: Observation, memory: Memory, kinds: Kinds) -> tuple[Array, Memo
         np.isnan(memory.rate_elasticity), elasticity, SMOOTH * memory.rate_elasticity + (1 - SMOOTH) * elasticity
     )
     memory = replace(memory, rate_elasticity=np.where(kinds.rates, smoothed, np.nan))
-    if settled(seen):
+    if left_alone(annealed=seen.annealed, progress=seen.progress):
         return np.zeros_like(elasticity), memory
     elapsed = min(seen.elapsed, RATE_ELAPSED_MOST)
     move = np.clip(-GAIN * elapsed * np.sum(kinds.rates) * smoothed, -DOWN, UP * elapsed)

@@ -13,7 +13,7 @@ from ray_glocal.session.answer import Gate
 from ray_glocal.session.first_order.decision import Move
 from ray_glocal.session.first_order.memory import Kinds, Memory
 from ray_glocal.session.first_order.observation import Observation
-from ray_glocal.session.first_order.tuning import BACK, GROWTH, MOST, ONWARD, PEAK, WORSE
+from ray_glocal.session.first_order.tuning import BACK, GROWTH, ONWARD, PEAK, SEARCH_MOST, WORSE
 
 WAITS = "waits until the learning rate's order of magnitude is found"
 FAINTEST = 1e-3  # height of a schedule that is still read as one
@@ -57,6 +57,6 @@ def _halted(seen: Observation, top: bool) -> str:
     """Why the search ends though the last rate was not too high; empty where it goes on."""
     if top:
         return "there is no higher rate"
-    if seen.searched > MOST:
+    if seen.searched > SEARCH_MOST:
         return "it has taken long enough"
     return ""

@@ -10,7 +10,8 @@ from functools import cached_property
 from ray_glocal.session.course import Course
 from ray_glocal.session.divergence import changed_by
 from ray_glocal.session.first_order.memory import Memory
-from ray_glocal.session.first_order.tuning import ABOVE, SETTLED, STANDS
+from ray_glocal.session.first_order.rates import left_alone
+from ray_glocal.session.first_order.tuning import ABOVE, STANDS
 from ray_glocal.session.tuning import CHECK_EVERY
 
 
@@ -51,8 +52,9 @@ class Look:
     @property
     def stands(self) -> bool:
         """Whether the loss has stood well above its best for some observations; beneath annealing it may."""
-        settled = self.course.outline.annealed and self.course.progress >= SETTLED
-        return self.memory.above >= STANDS and not settled
+        course = self.course
+        alone = left_alone(annealed=course.outline.annealed, progress=course.progress)
+        return self.memory.above >= STANDS and not alone
 
 
 def _jumped(look: Look) -> str:

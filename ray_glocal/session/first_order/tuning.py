@@ -21,7 +21,7 @@ BACK = 0.5  # of the rate that the search ends with: it was the first that did n
 WORSE = 1.01  # times the lowest loss of the search, beyond which it ends; 1.05: digits-relu dies in one of two seeds
 PEAK = 0.5  # power of a rising schedule's height by which its peak is below what acted; 1: fashion-many too low
 ONWARD = 0.0  # window elasticity below which it goes on; .02: suite .996
-MOST = 0.15  # share of training that it may last; untested
+SEARCH_MOST = 0.15  # share of training that it may last; untested
 
 # ---- learning rates ----
 
@@ -29,7 +29,7 @@ GAIN = 2.0  # e-folds of the rate per unit of its window elasticity; 1 and 4: fl
 SMOOTH = 0.5  # weight of the earlier window elasticities; .7: flat
 UP, DOWN = 0.25, 0.7  # e-folds in one step at most; .5 and .5: digits-relu diverges and goes back three times
 RATE_ELAPSED_MOST = 1.5  # twentieths of training that one observation may stand for
-SETTLED = 0.5  # share of training after which a rate beneath a schedule that anneals is left alone; .3 and .7: flat
+RATES_LEFT_ALONE = 0.5  # share of training after which, beneath a schedule that anneals, they are; .3 and .7: flat
 RAISING_ENDS = 0.25  # share of training after which it is not raised any more: beneath annealing all rates go downhill
 CLIPPED = 1.0  # size of an elasticity that is believed; untested
 CEILING = 0.5  # e-folds below a rate that training was lost at, that it is not raised beyond again; untested
@@ -46,7 +46,7 @@ WEAK = 0.001  # elasticity below which moves shrink in proportion: nothing is le
 SHORTEST = 0.1  # times the length of a move, at which they end to shrink; .3: suite the same
 # Share of training before which elasticities count for more, by the root of how much earlier: now 1.056 to 1.042; in
 # proportion to how much earlier: 1.056.
-EARLY = 0.5
+AMPLIFIED_UNTIL = 0.5
 DOUBT = 1  # observations of zero that count in a mean: few 1.96 to 1.72, now the same
 STRIDE = 3.0  # coordinates that one move may be long; 2: suite the same
 PROMISE = 3.0  # relative change of the loss that a step may promise, all entries together; 1 with shorter moves: 1.082

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from ray_glocal.session.pacing.tuning import COMPARED, COMPARING, FRONT, LATE, REPORTS, SEARCH, THIRDS
+from ray_glocal.session.pacing.tuning import COMPARED, COMPARING, FRONT, LATE, REPORTS, SEARCH_SHARE, THIRDS
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Budget:
             prices: Of now, the window's that of the search.
         """
         free = self.free(step, spent, prices)
-        return prices.window <= free and searched + prices.window <= SEARCH * (free + searched)
+        return prices.window <= free and searched + prices.window <= SEARCH_SHARE * (free + searched)
 
     def affords(self, searched: float, prices: Prices) -> bool:
         """Whether a cheap search may go on: its share of the whole budget is its own, whatever else takes.
@@ -74,7 +74,7 @@ class Budget:
             searched: What the search spent so far.
             prices: Of now, the window's that of the search.
         """
-        return searched + prices.window <= SEARCH * self._share(prices)
+        return searched + prices.window <= SEARCH_SHARE * self._share(prices)
 
     def period(self, step: int, spent: float, prices: Prices, window: int) -> int | None:
         """Inner steps from the last window's end to the next one's; None where none is affordable or pays off.

@@ -32,7 +32,7 @@ class Cost:
         extra_seconds: Time of everything else: recording, hypergradients, forecasts, outer steps, the trace, reports
             and bookkeeping. Checkpoints are left out: whoever takes them pays for them.
         searched: Part of `extra_seconds` that the search's windows took.
-        timed_steps: Those of `plain_steps` whose time is booked; the open stretch is not yet.
+        timed_steps: Those of `plain_steps` whose time is booked; the open interval is not yet.
         unpriced: Steps of windows before any plain step was timed; they count as extra until one is.
         pending: Part of `extra_seconds` that what is not complete yet has taken so far, by kind.
         first: What the first of each kind took, which sets things up.

@@ -7,15 +7,15 @@ import torch
 
 from ray_glocal.hypergradient.problem.ranks import Ranks
 from ray_glocal.session.pacing.cost import PLAIN, SEARCH, UPKEEP, Cost
-from ray_glocal.session.pacing.tuning import LEARN, STRETCH, WARM_UP
+from ray_glocal.session.pacing.tuning import LEARN, LONGEST_TIMED, WARM_UP
 
 Clock = Callable[[], float]
 
 
 class Meter:
-    """Times stretches of training as wholes: a device is waited for at their ends, not at every step.
+    """Times intervals of training as wholes: a device is waited for at their ends, not at every step.
 
-    What happens between two steps of a stretch, such as loading batches, belongs to training. A window's plain steps
+    What happens between two steps of an interval, such as loading batches, belongs to training. A window's plain steps
     are booked at what a plain step takes typically; the rest of its time is extra. So is the session's own work beside
     a plain step, from `aside` to `start` and from `step` to `back`: on a CPU, and in one process, for elsewhere calls
     return before their work is done.
@@ -33,15 +33,15 @@ class Meter:
         self.cost, self._device, self._clock, self._ranks = cost, device, clock, ranks
         self._alone = ranks is None or ranks.count == 1
         self._at_once = self._alone and device.type == "cpu"
-        self._kind: str | None = None  # of the open stretch
+        self._kind: str | None = None  # of the open interval
         self._since = self._aside = 0.0
         self._left: float | None = None  # when the session's own work began, while it lasts
         self._steps = self._warm = 0
-        self._longest = WARM_UP  # stretch of plain steps
+        self._longest = WARM_UP  # interval of plain steps
         self._met: set[str] = set()  # kinds whose first call is over
 
     def aside(self) -> None:
-        """Begin work of the session's own, inside a stretch or between two."""
+        """Begin work of the session's own, inside an interval or between two."""
         if self._at_once:
             self._left = self._clock()
 
@@ -56,7 +56,7 @@ class Meter:
             self._aside += self._clock() - left
 
     def start(self, kind: str) -> None:
-        """Go over to a stretch of this kind, from the session's own work too; one of another kind ends."""
+        """Go over to an interval of this kind, from the session's own work too; one of another kind ends."""
         if kind == self._kind:
             self.back()
             return
@@ -65,7 +65,7 @@ class Meter:
         self._kind, self._since, self._aside = kind, self.now() if now is None else now, 0.0
 
     def step(self) -> None:
-        """Count a plain step of the open stretch, which ends where it is long enough to be measured, and go aside."""
+        """Count a plain step of the open interval, which ends where it is long enough to be measured, and go aside."""
         self.aside()
         self._steps += 1
         self.cost.plain_steps += 1
@@ -75,7 +75,7 @@ class Meter:
             self._kind, self._since = PLAIN, now
 
     def stop(self) -> None:
-        """End the open stretch; what comes next, a checkpoint say, is not booked.
+        """End the open interval; what comes next, a checkpoint say, is not booked.
 
         Of several ranks only one may write a checkpoint: then nobody waits for the others, and it is booked.
         """
@@ -84,7 +84,7 @@ class Meter:
             self._left = None
 
     def complete(self, kind: str) -> None:
-        """End the stretch with which a window or a report is complete."""
+        """End the interval with which a window or a report is complete."""
         self._end()
         taken = self.cost.pending.pop(kind, 0.0)
         if kind in self._met:
@@ -99,11 +99,11 @@ class Meter:
         self.cost.pending.clear()
 
     def _end(self) -> float | None:
-        """Book the open stretch, if there is one; the time now."""
+        """Book the open interval, if there is one; the time now."""
         if self._kind is None:
             return None
         now = self.now()
-        if self._left is not None:  # it goes on after the stretch
+        if self._left is not None:  # it goes on after the interval
             self._aside, self._left = self._aside + now - self._left, now
         taken, kind, steps = now - self._since, self._kind, self._steps
         self._kind = None
@@ -125,7 +125,7 @@ class Meter:
         if self._warm < LEARN:
             self._longest = (WARM_UP if self._warm < WARM_UP else LEARN) - self._warm
         else:
-            self._longest = STRETCH
+            self._longest = LONGEST_TIMED
 
     def _book_extra(self, kind: str, taken: float, steps: int) -> None:
         plain = self.cost.priced(steps, taken)

@@ -7,7 +7,7 @@ same seed, 1.017 at an overhead of .25. What says "untested" was set by judgemen
 
 # ---- what may be spent when ----
 
-SEARCH = 0.6  # share of the run's budget that the search at its start may spend, ahead of what was earned; untested
+SEARCH_SHARE = 0.6  # of the run's budget, that the search at its start may spend ahead of the rest; untested
 FRONT = 2.0  # how much denser than evenly spaced windows lie; 1: 1.08 of the default's loss then, this 1.03; budget
 REPORTS = 0.2  # share of the budget that reports may take, by their counted cost; untested
 COMPARING = 0.5  # share that nine or three may take, without which trials could not be compared on their way; untested
@@ -19,4 +19,4 @@ LATE = 0.02  # share of training, its end, in which no window pays off; untested
 RECENT = 7  # measurements that a typical one is the median of; untested
 WARM_UP = 2  # plain steps at the start that set things up; untested
 LEARN = 8  # plain steps after which it is known what one takes; untested
-STRETCH = 32  # plain steps in the longest stretch, so that there is something to take a median of; untested
+LONGEST_TIMED = 32  # plain steps in the longest interval, so that there is something to take a median of; untested

@@ -19,12 +19,12 @@ from ray_glocal.session.pacing.cost import PLAIN, REPORT, SEARCH, WINDOW, report
 from ray_glocal.session.pacing.timetable import timetable
 from ray_glocal.session.rows import OuterStep, outer_step_rows
 from ray_glocal.session.state import checkpoint
-from ray_glocal.session.tuning import EARLY
+from ray_glocal.session.tuning import BEGIN_ANEW_UNTIL
 from ray_glocal.session.windows.differentiation import Differentiation
 from ray_glocal.session.windows.engines import Engines
 from ray_glocal.session.windows.foresight import Foresight
 from ray_glocal.session.windows.heat import afforded, warmed
-from ray_glocal.session.windows.outer import Axes, OuterState, Standing, learn, potential, settled
+from ray_glocal.session.windows.outer import Axes, OuterState, Standing, after_search, learn, potential
 from ray_glocal.session.windows.recorder import Recorder
 from ray_glocal.session.windows.response import Ending, respond
 from ray_glocal.session.windows.tuning import BACK
@@ -127,7 +127,7 @@ class ByWindows:
 
     def retreat(self, trouble: str, *, to_first: bool) -> bool:
         """Go back; early in the search to the first weights: steps that were far too long leave their mark."""
-        to_first |= self.searching and self.course.progress <= EARLY
+        to_first |= self.searching and self.course.progress <= BEGIN_ANEW_UNTIL
         if self.course.retreat(trouble, to_first=to_first) is None:
             return False
         line = self.problem.to_line(self.course.ran).numpy()
@@ -191,13 +191,13 @@ class ByWindows:
         course.trace.append(outer_step_rows(course.step_count, taken, told.verdicts))
         if told.values is not course.values:
             course.set_values(told.values)
-        if searching and not self.searching and course.progress <= EARLY:
+        if searching and not self.searching and course.progress <= BEGIN_ANEW_UNTIL:
             self._begin_anew()
 
     def _end_search(self) -> None:
         """The search has spent what it may: go on from where it came to."""
-        self.outer = settled(self.outer)
-        if self.course.progress <= EARLY:
+        self.outer = after_search(self.outer)
+        if self.course.progress <= BEGIN_ANEW_UNTIL:
             self._begin_anew()
         self.timetable.plan(self.course.step_count)
 

@@ -18,7 +18,7 @@ from ray_glocal.session.windows.tuning import TRIED
 class Differentiation:
     """Differentiates a session's windows.
 
-    Where prices decide between the engines, the second window of a kind settles it. The adjoint engine has taken its
+    Where prices decide between the engines, the second window of a kind decides. The adjoint engine has taken its
     time for that one anyway. The forward engine takes no fewer products, and a validation gradient a step: where these
     make it too dear it is not tried, for its first call takes long; else it is on the window's first steps. What that
     takes is booked as extra time, but not as the window's.
@@ -26,7 +26,7 @@ class Differentiation:
     Args:
         problem: The bilevel problem.
         tape: What records the windows.
-        meter: Whose clock it goes by: of several ranks the first one's, so that all settle alike.
+        meter: Whose clock it goes by: of several ranks the first one's, so that all choose alike.
         engines: Which engine each kind of window has.
         say: Told, at the first window, where validation gradients leave something out.
     """
@@ -49,7 +49,7 @@ class Differentiation:
             least = self._engines.met(kind, self._meter.now() - start)
             if least is not None:
                 self._meter.start(CONTEST)
-                self._engines.settle(kind, self._winner(window, least))
+                self._engines.choose(kind, self._winner(window, least))
                 self._meter.complete(CONTEST)
                 self._meter.start(kind)
         return found

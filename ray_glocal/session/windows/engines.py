@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ray_glocal.session.pacing.cost import SEARCH, WINDOW
 from ray_glocal.session.settings import Settings
-from ray_glocal.session.windows.tuning import MOST, WORTH
+from ray_glocal.session.windows.tuning import FEW_ENTRIES, WORTH
 
 Engine = Literal["adjoint", "forward"]
 
@@ -27,20 +27,20 @@ class Engines:
         self._settings, self._annealed = settings, annealed
         tails = {SEARCH: self.tail(SEARCH, settings.search_window), WINDOW: self.tail(WINDOW, settings.window)}
         self._given = {kind: given(settings, entries, annealed, tail > 1) for kind, tail in tails.items()}
-        self._settled: dict[str, Engine] = {}
-        self._least: dict[str, float] = {}  # seconds that the adjoint engine took at least, while nothing is settled
+        self._chosen: dict[str, Engine] = {}
+        self._least: dict[str, float] = {}  # seconds that the adjoint engine took at least, while none is chosen
 
     def tail(self, kind: str, length: int) -> int:
         """Steps at a window's end over whose mean parameters its outer loss is read; 1 for the last ones alone."""
         return max(1, round(self._settings.tail * length)) if self._annealed and kind == WINDOW else 1
 
     def of(self, kind: str) -> Engine:
-        """Which one differentiates the next window of a kind: the adjoint as long as nothing is settled."""
-        return self._given[kind] or self._settled.get(kind, "adjoint")
+        """Which one differentiates the next window of a kind: the adjoint as long as none is chosen."""
+        return self._given[kind] or self._chosen.get(kind, "adjoint")
 
     def undecided(self, kind: str) -> bool:
         """Whether prices decide, and are still to be found."""
-        return self._given[kind] is None and kind not in self._settled
+        return self._given[kind] is None and kind not in self._chosen
 
     def met(self, kind: str, seconds: float) -> float | None:
         """Note what the adjoint engine took for a window.
@@ -52,17 +52,17 @@ class Engines:
         self._least[kind] = seconds if known is None else min(seconds, known)
         return None if known is None else self._least[kind]
 
-    def settle(self, kind: str, engine: Engine) -> None:
+    def choose(self, kind: str, engine: Engine) -> None:
         """Differentiate all later windows of a kind by an engine."""
-        self._settled[kind] = engine
+        self._chosen[kind] = engine
 
     def as_plain(self) -> dict[str, Any]:
         """What was found, as plain data."""
-        return {"settled": dict(self._settled), "least": dict(self._least)}
+        return {"settled": dict(self._chosen), "least": dict(self._least)}
 
     def load_plain(self, plain: Mapping[str, Any]) -> None:
         """Inverse of `as_plain`."""
-        self._settled, self._least = dict(plain["settled"]), dict(plain["least"])
+        self._chosen, self._least = dict(plain["settled"]), dict(plain["least"])
 
 
 def given(settings: Settings, entries: int, annealed: bool, mean: bool) -> Engine | None:
@@ -80,7 +80,7 @@ def given(settings: Settings, entries: int, annealed: bool, mean: bool) -> Engin
         return "adjoint"
     if settings.overhead is None:
         return "forward" if entries == 1 and not annealed else "adjoint"
-    return None if entries <= MOST else "adjoint"
+    return None if entries <= FEW_ENTRIES else "adjoint"
 
 
 def worthwhile(forward: float, adjoint: float) -> bool:

@@ -25,17 +25,17 @@ from ray_glocal.session.settings import Settings
 from ray_glocal.session.vectors import agreements, magnitudes, normalised
 from ray_glocal.session.windows.gate import Cause, Verdicts
 from ray_glocal.session.windows.tuning import (
+    CEILING,
     COLD,
     DECAY_SHARE,
     GROW,
     HEADING_MEMORY,
+    HEAT_ENDS,
     IDLE,
     LAG,
     LONG,
-    MARGIN,
     PENALTY_SHARE,
     RISE,
-    SETTLED,
     SHRINK,
     TAIL,
 )
@@ -102,7 +102,7 @@ class Standing:
     @property
     def tempering(self) -> bool:
         """Whether learning rates follow their heat instead of the forecast."""
-        return self.annealed and self.heat > 0 and self.progress < SETTLED
+        return self.annealed and self.heat > 0 and self.progress < HEAT_ENDS
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class OuterState:
 
     def forget(self, axes: Axes, settings: Settings, line: Array) -> "OuterState":
         """Memory after a retreat from `line` [q]: the hypergradients belong to a path that was given up."""
-        ceiling = np.minimum(self.ceiling, line - MARGIN)
+        ceiling = np.minimum(self.ceiling, line - CEILING)
         fresh = OuterState.start(axes, settings)
         return replace(fresh, ceiling=ceiling, searching=self.searching, idle=self.idle)
 
@@ -278,11 +278,11 @@ def search(state: OuterState, displacement: Array, axes: Axes, settings: Setting
     onward = axes.rates & long & (heading * state.heading >= 0)
     idle = 0 if onward.any() else state.idle + 1
     if idle >= IDLE:
-        return settled(replace(state, idle=idle))
+        return after_search(replace(state, idle=idle))
     return replace(state, idle=idle, heading=np.where(heading != 0, heading, state.heading))
 
 
-def settled(state: OuterState) -> OuterState:
+def after_search(state: OuterState) -> OuterState:
     """Memory after the search; where it went says nothing about the moves that follow."""
     return replace(state, searching=False, heading=np.zeros_like(state.heading))
 

@@ -25,8 +25,7 @@ HEADING_MEMORY = 0.7  # weight of the earlier windows in the heading of a vector
 LAG = 2  # windows that a loss is averaged over before it is compared with as many before; first form
 RISE = 1.1  # ratio of the two from which the loss rises; first form
 TAIL = 0.3  # share of training, its end, in which a cut need not wait; first form
-SETTLED = 0.5  # share of training after which a rate beneath a schedule that anneals is left alone; first form
-MARGIN = 0.2  # in coordinates, that a rate keeps from where training was lost; first form
+CEILING = 0.2  # in coordinates, below where training was lost, that a rate is not raised beyond again; first form
 
 # ---- rates that follow their heat ----
 # 23 November 2026: with all of it, and training anew after the search, poor starts end at 1.04 of the grid's best,
@@ -36,6 +35,7 @@ MARGIN = 0.2  # in coordinates, that a rate keeps from where training was lost; 
 POWER = 1.4  # exponent of the rate that heat grows with; untested alone
 WILD = 0.5  # size from which the sign says nothing: a descent so steep is one across a narrow valley; untested alone
 HEAT_MEMORY = 0.5  # weight of the earlier windows; untested alone
+HEAT_ENDS = 0.5  # share of training after which rates beneath a schedule that anneals do not follow it; first form
 UP, DOWN = 0.8, 1.0  # e-folds in one step at most; a rise of .4: worse (budget); too large a rate costs the network
 
 # ---- engines, and windows that fail ----
@@ -44,5 +44,5 @@ TRIED = 4  # steps of a window that the forward engine is timed over, after one 
 # Windows at twice the price cost a session 8 % of its loss, and no better forecast has won back a measurable part of
 # one so far: the forward engine may cost a tenth more, for which a session pays about a percent (26 November 2026).
 WORTH = 1.1
-MOST = 3  # entries beyond which that cannot be: each takes a product, of which the adjoint engine takes one for all
+FEW_ENTRIES = 3  # beyond that it cannot be: each entry takes a product, and the adjoint engine one for all
 TRIES = 3  # windows in a row that may fail before the next one waits; untested

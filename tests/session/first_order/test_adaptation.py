@@ -12,7 +12,7 @@ from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session import GlocalSession, Settings
 from ray_glocal.session.adapted import Adapted
 from ray_glocal.session.first_order.search import WAITS
-from ray_glocal.session.first_order.tuning import GROWTH, MOST
+from ray_glocal.session.first_order.tuning import GROWTH, SEARCH_MOST
 
 from .sessions import (
     CALM,
@@ -80,7 +80,7 @@ def test_where_the_rate_begins_is_nothing_to_the_search(name):
     assert later == pytest.approx(alike)
     rows = [row for row in low.trace.rows if "the search raises it" in row.reason]
     assert len(rows) >= 2
-    assert all(row.step <= MOST * TOTAL for row in rows)
+    assert all(row.step <= SEARCH_MOST * TOTAL for row in rows)
     for before, after in pairwise(rows):
         assert after.value == pytest.approx(GROWTH * before.value)
         assert after.step - before.step == CALM.search_window

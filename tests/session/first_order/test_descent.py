@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 
 from ray_glocal.session.first_order.descent import descend
 from ray_glocal.session.first_order.tuning import (
+    AMPLIFIED_UNTIL,
     DOUBT,
-    EARLY,
     ELAPSED_MOST,
     FAINT,
     FAINT_GAIN,
@@ -84,7 +84,7 @@ def test_one_observation_says_less_than_several_of_its_like():
 
 def test_early_on_elasticities_count_for_more_as_the_stretches_are_shorter():
     known = taught([[20 * WEAK] * 4] * 60)
-    late, half, early = (descend(known, OTHERS, LINE, progress=share)[0] for share in (0.9, EARLY, 0.0))
+    late, half, early = (descend(known, OTHERS, LINE, progress=share)[0] for share in (0.9, AMPLIFIED_UNTIL, 0.0))
     assert late == half == pytest.approx(-RATE)
     assert early == pytest.approx(-RATE * max(1, 20 * LONGEST * WEAK / STRONG)), "by no more than the longest steps"
 

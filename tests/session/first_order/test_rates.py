@@ -8,8 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ray_glocal.session.first_order.rates import follow, settled
-from ray_glocal.session.first_order.tuning import DOWN, GAIN, RAISING_ENDS, RATE_ELAPSED_MOST, SETTLED, SMOOTH, UP
+from ray_glocal.session.first_order.rates import follow, left_alone
+from ray_glocal.session.first_order.tuning import (
+    DOWN,
+    GAIN,
+    RAISING_ENDS,
+    RATE_ELAPSED_MOST,
+    RATES_LEFT_ALONE,
+    SMOOTH,
+    UP,
+)
 
 from .cases import KINDS, kinds_of, memory, observation
 
@@ -68,8 +76,8 @@ def test_where_a_schedule_stands_low_it_is_raised_by_less_and_lowered_as_ever(he
     [
         (RAISING_ENDS - 1e-9, True, True),
         (RAISING_ENDS, False, True),
-        (SETTLED - 1e-9, False, True),
-        (SETTLED, False, False),
+        (RATES_LEFT_ALONE - 1e-9, False, True),
+        (RATES_LEFT_ALONE, False, False),
         (1.0, False, False),
     ],
 )
@@ -79,7 +87,7 @@ def test_beneath_a_schedule_that_anneals_it_is_first_not_raised_and_then_left_al
         falls, after = followed(SMALL, progress=progress, annealed=annealed)
         assert rises == pytest.approx(GAIN * SMALL * (up or not annealed))
         assert falls == pytest.approx(-GAIN * SMALL * (down or not annealed))
-        assert settled(observation(progress=progress, annealed=annealed)) == (annealed and progress >= SETTLED)
+        assert left_alone(progress=progress, annealed=annealed) == (annealed and progress >= RATES_LEFT_ALONE)
         assert after.rate_elasticity[0] == SMALL, "felt it is all the same"
 
 

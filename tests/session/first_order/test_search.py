@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ray_glocal.session.answer import Gate
 from ray_glocal.session.first_order.search import FAINTEST, search
-from ray_glocal.session.first_order.tuning import BACK, GROWTH, MOST, ONWARD, PEAK, WORSE
+from ray_glocal.session.first_order.tuning import BACK, GROWTH, ONWARD, PEAK, SEARCH_MOST, WORSE
 
 from .cases import KINDS, kinds_of, memory, observation
 
@@ -66,11 +66,11 @@ def test_it_ends_at_the_upper_bound_and_stays_there():
 
 
 def test_it_ends_when_it_has_taken_long_and_stays_where_it_is():
-    found = searched(searched=MOST + 1e-9)
+    found = searched(searched=SEARCH_MOST + 1e-9)
     assert not found.memory.searching
     assert not found.move.any()
     assert found.reasons[0].endswith("the search ends, for it has taken long enough")
-    assert searched(progress=MOST).memory.searching
+    assert searched(progress=SEARCH_MOST).memory.searching
 
 
 @pytest.mark.parametrize("height", [1.0, 0.25, 0.04])
