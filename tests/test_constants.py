@@ -39,7 +39,7 @@ FACTS = {
         koopman/window.py: LARGEST SMALLEST
         scheduling/axis.py: _MARGIN
         scheduling/evidence.py: _LEAST
-        scheduling/kinship.py: _WORST
+        scheduling/proposed.py: _WORST
         scheduling/surrogate.py: _EPSILON _HUGE _RATIOS
         session/first_order/search.py: FAINTEST
         validation/scores.py: EXACT

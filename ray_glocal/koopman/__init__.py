@@ -5,8 +5,8 @@
 3. The operator's eigenvalues say how each mode decays or turns (`spectrum`); none above one is ever believed.
 4. Modes raised to the horizon, or summed up as increments, are the prediction (`predict`).
 5. Forecasters combine such predictions with plain smoothers and say how far off they may be (`forecaster`).
-6. A hypergradient's trajectory is read in flow time (`sighting`), and what several windows of a training say is fused
-   (`pooling`).
+6. A hypergradient's trajectory is read in flow time (`window_forecast`), and what several windows of a training say
+   is fused (`pooling`).
 """
 
 from ray_glocal.koopman.dmd import fit_dmd

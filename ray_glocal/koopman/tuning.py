@@ -48,7 +48,7 @@ AMPLITUDE = 100.0  # prior variance of an amplitude, in those of the curve and i
 # ---- several windows pooled; errors change little around these ----
 
 KEPT = 4  # windows worth keeping; older ones weigh next to nothing; bed
-LAW_SHARE = 0.5  # of the law in a window's estimate; its forecast has the rest; bed
+LOGARITHMIC_SHARE = 0.5  # of logarithmic growth in a window's estimate; its forecast has the rest; bed
 CARRY = 0.5  # power of the flow that is left by which an older estimate shrinks; bed
 AGING = 1.0  # variance, in squares of the windows' size, for each unit of log-time that a window lies back; bed
 AHEAD = 0.25  # relative variance for each squared unit of log-time to the end of training; bed

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_glocal.scheduling.factor import Array, Levels, Space
-from ray_glocal.scheduling.kinship import Kin
+from ray_glocal.scheduling.proposed import TrialTable
 from ray_glocal.scheduling.tuning import COARSE, FAILURE, HELD, NOISES, STEPS
 
 _LEAST = 1e-100  # spread, so that no quotient overflows
@@ -57,22 +57,22 @@ class TrialEvidence:
     units: Units
 
 
-def evidence(space: Space, kin: Kin) -> TrialEvidence:
+def evidence(space: Space, table: TrialTable) -> TrialEvidence:
     """What the usable and the failed trials say; there is at least one usable."""
-    usable = kin.usable
-    told = usable | kin.failed
+    usable = table.usable
+    told = usable | table.failed
     finite = usable[told]
-    finals = kin.final[told]
+    finals = table.final[told]
     units = _units(finals[finite])
     losses = np.where(finite, np.clip((finals - units.centre) / units.spread, -FAILURE, FAILURE), FAILURE)
-    deviations = np.minimum(kin.deviation[told] / units.spread, FAILURE)
+    deviations = np.minimum(table.deviation[told] / units.spread, FAILURE)
     shaky = np.where(finite, deviations, 0.0) ** 2
-    numbers, place = _held(kin.configuration[told], losses, len(kin.levels))
+    numbers, place = _held(table.configuration[told], losses, len(table.levels))
     kept = place >= 0
     sums = [_summed(losses[kept], shaky[kept] + noise**2, place[kept], len(numbers)) for noise in NOISES]
     mean, variance, scatter = (np.array(part) for part in zip(*sums, strict=True))
-    tried = kin.levels[numbers]
-    ends, differences = _differences(space, kin, numbers, units)
+    tried = table.levels[numbers]
+    ends, differences = _differences(space, table, numbers, units)
     count = len(ends)
     operator = np.zeros((len(numbers) + count, len(numbers) + count))
     operator[np.arange(len(operator)), np.arange(len(operator))] = 1.0
@@ -84,14 +84,14 @@ def evidence(space: Space, kin: Kin) -> TrialEvidence:
 
 
 def _differences(
-    space: Space, kin: Kin, numbers: NDArray[np.intp], units: Units
+    space: Space, table: TrialTable, numbers: NDArray[np.intp], units: Units
 ) -> tuple[list[tuple[int, tuple[int, ...]]], Array]:
     """Steps to neighbouring values, from the place of a configuration to the levels reached, and what each changes."""
     ends, differences = [], []
-    for place, number in enumerate(numbers.tolist() if kin.slopes else []):
-        own = tuple(kin.levels[number].tolist())
+    for place, number in enumerate(numbers.tolist() if table.slopes else []):
+        own = tuple(table.levels[number].tolist())
         for column, factor in enumerate(space.factors):
-            slope = kin.slopes.get(number, {}).get(factor.name)
+            slope = table.slopes.get(number, {}).get(factor.name)
             if slope is None or not np.isfinite(slope):
                 continue
             for level, distance in factor.neighbours(own[column]):

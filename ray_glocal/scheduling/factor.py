@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_glocal.scheduling.axis import Axis
-from ray_glocal.scheduling.tuning import KINDRED, REACH
+from ray_glocal.scheduling.tuning import CORRELATION_LENGTH, JOINT_CORRELATION
 
 Array = NDArray[np.float64]
 Levels = NDArray[np.int64]  # [configuration, factor]: index of each factor's value
@@ -55,14 +55,14 @@ class Factor:
         """How the effects of any two values are correlated before anything is known: Matern 3/2 along an order."""
         if self.places is None:
             return np.eye(self.levels)
-        steps = np.sqrt(3) * self.distances / REACH
+        steps = np.sqrt(3) * self.distances / CORRELATION_LENGTH
         return np.asarray((1 + steps) * np.exp(-steps))
 
     @cached_property
-    def kindred(self) -> Array:
+    def joint_correlations(self) -> Array:
         """The same for joint effects: all positive, so that other configurations say something about each."""
         if self.places is None:
-            return (1 - KINDRED) * self.correlations + KINDRED
+            return (1 - JOINT_CORRELATION) * self.correlations + JOINT_CORRELATION
         return self.correlations
 
 

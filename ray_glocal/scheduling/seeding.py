@@ -15,8 +15,8 @@ from ray_glocal.scheduling.candidates import candidates
 from ray_glocal.scheduling.coverage import covering, quantiles
 from ray_glocal.scheduling.evidence import evidence
 from ray_glocal.scheduling.factor import Factor, Levels, Space
-from ray_glocal.scheduling.kinship import Kin, Kinship
 from ray_glocal.scheduling.ledger import Ledger, Record
+from ray_glocal.scheduling.proposed import ProposedTrials, TrialTable
 from ray_glocal.scheduling.surrogate import surrogate
 from ray_glocal.scheduling.tuning import AWAITED, CERTAINTY, EXPLORE, VARIATION
 
@@ -63,11 +63,11 @@ def propose(ledger: Ledger, space: Space, seed: int, cover: int) -> Proposal:
     Until some trial has a finite forecast there is nothing to learn from, and covering goes on.
     """
     index = ledger.proposals
-    kin = ledger.view(Kinship(space))
-    if index < cover or not kin.usable.any():
+    table = ledger.view(ProposedTrials(space))
+    if index < cover or not table.usable.any():
         return covered(space, seed, index, cover)
     rng = np.random.default_rng([seed, index])
-    return started(ledger, space, kin, seed, chosen(space, kin, rng), rng)
+    return started(ledger, space, table, seed, chosen(space, table, rng), rng)
 
 
 def joined(ledger: Ledger, space: Space, seed: int, cover: int, levels: tuple[int, ...], whose: str) -> Proposal:
@@ -81,13 +81,13 @@ def joined(ledger: Ledger, space: Space, seed: int, cover: int, levels: tuple[in
         levels: What was chosen.
         whose: Name of who chose it.
     """
-    index, kin = ledger.proposals, ledger.view(Kinship(space))
+    index, table = ledger.proposals, ledger.view(ProposedTrials(space))
     reason = f"Discrete values by {whose}."
-    if index < cover or not kin.usable.any():
-        reason += f" {_again(kin.tried(levels))} Start values cover their domains, number {index + 1}."
+    if index < cover or not table.usable.any():
+        reason += f" {_again(table.tried(levels))} Start values cover their domains, number {index + 1}."
         return Proposal(levels, drawn(space, index, seed), "cover", reason=reason)
-    choice = Choice(levels, reason, evidence(space, kin).units.spread)
-    return started(ledger, space, kin, seed, choice, np.random.default_rng([seed, index]))
+    choice = Choice(levels, reason, evidence(space, table).units.spread)
+    return started(ledger, space, table, seed, choice, np.random.default_rng([seed, index]))
 
 
 def first_coverage(space: Space, samples: int) -> int:
@@ -112,17 +112,19 @@ def covered(space: Space, seed: int, index: int, cover: int) -> Proposal:
     return Proposal(levels, drawn(space, index, seed), "cover", reason=reason)
 
 
-def started(ledger: Ledger, space: Space, kin: Kin, seed: int, choice: Choice, rng: np.random.Generator) -> Proposal:
-    """A proposal of a chosen configuration: with the values of the nearest kin, or now and then with fresh ones."""
-    again = _again(kin.tried(choice.levels))
+def started(
+    ledger: Ledger, space: Space, table: TrialTable, seed: int, choice: Choice, rng: np.random.Generator
+) -> Proposal:
+    """A proposal of a chosen configuration: with the values of the nearest trial, or now and then with fresh ones."""
+    again = _again(table.tried(choice.levels))
     curious = rng.random() < EXPLORE
-    ancestor = None if curious else kin.nearest(choice.levels, choice.spread)
+    ancestor = None if curious else table.nearest(choice.levels, choice.spread)
     record = None if ancestor is None else ledger.trial(ancestor)
     if ancestor is None or record is None:
         why = f"as in {EXPLORE:.0%} of the proposals" if curious else "for no kin has values that would mean the same"
         reason = f"{choice.reason} {again} Fresh start values, {why}."
         return Proposal(choice.levels, drawn(space, ledger.proposals, seed), "explore", reason=reason)
-    own = f"trial {ancestor} ({kin.expected(ancestor):.6g})"
+    own = f"trial {ancestor} ({table.expected(ancestor):.6g})"
     reason = f"{choice.reason} {again} Start values from {own}, varied by {VARIATION:g}."
     return Proposal(choice.levels, handed_down(space, record, rng), "seed", ancestor, reason)
 
@@ -141,35 +143,35 @@ def handed_down(space: Space, ancestor: Record, rng: np.random.Generator) -> dic
     return {a.name: a.vary(known[a.name], float(x)) for a, x in zip(space.axes, amounts, strict=True)}
 
 
-def chosen(space: Space, kin: Kin, rng: np.random.Generator) -> Choice:
+def chosen(space: Space, table: TrialTable, rng: np.random.Generator) -> Choice:
     """The configuration that promises the largest expected improvement on the best expectation so far.
 
     Trials under way count as if they had come to what is expected of them, and configurations whose trials were all
     pruned, surely worse than the best, are passed over.
     """
-    told = evidence(space, kin)
+    told = evidence(space, table)
     known = surrogate(space, told)
     tried = known.believe(told.tried).mean
     asked = candidates(space, told.tried, tried, rng)
     best = float(tried.min())
-    awaited = known.awaiting(_under_way(kin))
+    awaited = known.awaiting(_under_way(table))
     improvement = awaited.believe(asked).improvement(best)
     order = np.argsort(-np.round(improvement / improvement.max(), _DIGITS), kind="stable")
-    hopeless = kin.hopeless(CERTAINTY)
-    numbers = ((kin.number(_levels(asked[i])), i) for i in order)
+    hopeless = table.hopeless(CERTAINTY)
+    numbers = ((table.number(_levels(asked[i])), i) for i in order)
     place = next((i for number, i in numbers if number is None or not hopeless[number]), order[0])
     belief = known.believe(asked[place][None])
     reason = (
         f"Expected to end at {told.units.loss(float(belief.mean[0])):.6g} "
         f"+- {told.units.spread * float(belief.deviation[0]):.3g}, against {told.units.loss(best):.6g} for the best of "
-        f"{len(kin.levels)} configurations tried: an expected improvement of "
+        f"{len(table.levels)} configurations tried: an expected improvement of "
         f"{told.units.spread * float(improvement[place]):.3g}, the largest."
     )
     return Choice(_levels(asked[place]), reason, told.units.spread)
 
 
-def _under_way(kin: Kin) -> Levels:
-    return kin.levels[kin.configuration[np.flatnonzero(kin.waiting)[-AWAITED:]]]
+def _under_way(table: TrialTable) -> Levels:
+    return table.levels[table.configuration[np.flatnonzero(table.waiting)[-AWAITED:]]]
 
 
 def _levels(row: Levels) -> tuple[int, ...]:

@@ -117,7 +117,7 @@ def covariances(space: Space, first: Levels, second: Levels) -> tuple[Array, Arr
     sums, logs = [], []
     for column, factor in enumerate(space.factors):
         sums.append(factor.correlations[:, second[:, column]])
-        logs.append(np.log(factor.kindred[:, second[:, column]]))
+        logs.append(np.log(factor.joint_correlations[:, second[:, column]]))
     rows = space.indicators(first)
     return 1.0 + rows @ np.concatenate(sums), np.exp(rows @ np.concatenate(logs))
 

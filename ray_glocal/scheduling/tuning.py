@@ -15,8 +15,8 @@ STEPS = 48  # such steps that are looked at; untested
 
 # ---- how configurations resemble each other ----
 
-REACH = 0.5  # share of an ordinal factor's range within which its levels resemble each other; whole
-KINDRED = 0.4  # how much the joint effects of configurations resemble each other that differ in one category; whole
+CORRELATION_LENGTH = 0.5  # share of an ordinal factor's range within which its levels resemble each other; whole
+JOINT_CORRELATION = 0.4  # of the joint effects of two configurations that differ in one category; whole
 JOINT = (0.0, 0.25, 1.0)  # variances of the joint effects that are tried; each factor's effects have variance 1; whole
 
 # ---- which are asked about ----
@@ -27,11 +27,11 @@ STRANGERS = 192  # and configurations drawn at random; whole
 
 # ---- proposals ----
 
-EXPLORE = 0.1  # share of the seeded proposals whose start values come from the domains instead of from kin; whole
+EXPLORE = 0.1  # share of the seeded proposals whose start values come from the domains instead of from a trial; whole
 VARIATION = 0.2  # deviation of the variation of handed-down values, in coordinates (e-folds for "log"); whole
 CERTAINTY = 2.0  # deviations by which a configuration's trials end above the best before it is given up; whole
 AWAITED = 64  # trials under way that are taken into account, the latest; the study has 8 at a time; untested
-LIGHT = 0.3  # weight of a kin's loss against its distance: less than any category's, losses count to 3 spreads; whole
+LIGHT = 0.3  # weight of a trial's loss against its distance: less than any category's, losses count to 3 spreads; whole
 
 # ---- rungs ----
 

@@ -19,7 +19,7 @@ from ray_glocal.scheduling.ledger import Event, Ledger
 from ray_glocal.tune.reading import finite, flat_config
 from ray_glocal.tune.space import Discrete, Split
 
-_NOWHERE = -1  # level of a value that the space does not hold: such trials are no kin of those that it proposes
+_NOWHERE = -1  # level of a value that the space does not hold: such trials are none of those that it proposes
 _REMEDY = "Go on with the space of before, or begin another experiment under a name of its own."
 
 logger = logging.getLogger(__name__)

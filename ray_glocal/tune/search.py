@@ -20,8 +20,8 @@ from ray.tune.search import Searcher
 from ray_glocal.errors import ArgumentError
 from ray_glocal.scheduling.attained import Lowest
 from ray_glocal.scheduling.event import REPEATED, Added, Completed, Errored, Settled
-from ray_glocal.scheduling.kinship import Kinship
 from ray_glocal.scheduling.ledger import Ledger
+from ray_glocal.scheduling.proposed import ProposedTrials
 from ray_glocal.scheduling.seeding import Proposal, first_coverage, joined, propose
 from ray_glocal.scheduling.snapshot import LedgerSnapshot
 from ray_glocal.tune.changes import matched, unlike
@@ -49,7 +49,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
     repeated; of a larger space, about a quarter of the samples cover every value evenly. Afterwards the discrete values
     are those of the largest expected improvement under a Gaussian process over configurations, fed with forecast final
     losses and their deviations: additive effects, joint effects where the trials speak for them, and numbers know their
-    order. Start values come from the adapted values of the nearest kin, slightly varied, and weights from its
+    order. Start values come from the adapted values of the nearest trial, slightly varied, and weights from its
     checkpoint once it has ended. One proposal in ten explores fresh start values. `proposals()` tells the reasons.
     `tune.grid_search` counts as a choice: the number of trials is `num_samples`.
 
@@ -324,10 +324,10 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
 
     def _final(self, trial: str) -> float | None:
         """The final metric of a trial that has ended, by its forecast where it was pruned; None where it failed."""
-        kin, record = self.ledger.view(Kinship(self._issued.space)), self.ledger.trial(trial)
-        if record is None or not record.usable or not kin.knows(trial) or self.reading is None:
+        table, record = self.ledger.view(ProposedTrials(self._issued.space)), self.ledger.trial(trial)
+        if record is None or not record.usable or not table.knows(trial) or self.reading is None:
             return None
-        return self.reading.sign * kin.expected(trial)
+        return self.reading.sign * table.expected(trial)
 
     def _propose(self) -> Proposal:
         return propose(self.ledger, self._issued.space, self._seed, self._cover)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array, Forecast, Forecaster
 from ray_glocal.koopman.pooling import pooled
-from ray_glocal.koopman.sighting import Sighting, sight
+from ray_glocal.koopman.window_forecast import WindowForecast, window_forecast
 from ray_glocal.validation.case import Case
 
 Estimator = Callable[[Case], Forecast]  # of the hypergradient at the end of training, in coordinates
@@ -47,12 +47,12 @@ class Pooled:
     def __call__(self, case: Case) -> Forecast:
         """Forecast the end of training from all of the case's windows."""
         windows = [*zip(case.earlier_starts, case.earlier, strict=True), (case.start, case.lag)]
-        return pooled([self._sighting(case, start, lags) for start, lags in windows])
+        return pooled([self._window_forecast(case, start, lags) for start, lags in windows])
 
-    def _sighting(self, case: Case, start: int, lags: Array) -> Sighting:
+    def _window_forecast(self, case: Case, start: int, lags: Array) -> WindowForecast:
         flow = case.flow
         rates = flow[start : start + len(lags)]
-        return sight(self.forecaster, lags, rates, float(flow[start:].sum()), float(flow[:start].sum()))
+        return window_forecast(self.forecaster, lags, rates, float(flow[start:].sum()), float(flow[:start].sum()))
 
 
 @dataclass(frozen=True, eq=False)

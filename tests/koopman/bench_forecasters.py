@@ -10,8 +10,8 @@ import numpy as np
 from ray_glocal.koopman import fit_dmd, forecaster, predict
 from ray_glocal.koopman.forecasters import FORECASTERS
 from ray_glocal.koopman.pooling import pooled
-from ray_glocal.koopman.sighting import sight
 from ray_glocal.koopman.tuning import KEPT
+from ray_glocal.koopman.window_forecast import window_forecast
 
 SHAPES = ((40, 1), (40, 3), (40, 100), (200, 8), (40, 10_000))
 
@@ -41,10 +41,10 @@ def main() -> None:
         calls = {name: lambda name=name, series=series: forecaster(name).forecast(series, 100) for name in FORECASTERS}
         calls["fit+predict"] = lambda series=series: predict(fit_dmd(series, 3, 4, "affine"), 100)
         rates = np.ones(length)
-        calls["sight"] = lambda series=series, rates=rates: sight(
+        calls["window_forecast"] = lambda series=series, rates=rates: window_forecast(
             forecaster("evidence"), series, rates, 5.0 * len(rates)
         )
-        seen = [calls["sight"]()] * KEPT
+        seen = [calls["window_forecast"]()] * KEPT
         calls["pooled"] = lambda seen=seen: pooled(seen)
         timed = {name: milliseconds(call) for name, call in calls.items()}
         write(f"\n{length} snapshots x {channels} channels\n")

@@ -9,41 +9,43 @@ from hypothesis import strategies as st
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Forecast, Kind, Outcome
 from ray_glocal.koopman.pooling import pooled
-from ray_glocal.koopman.sighting import Sighting
+from ray_glocal.koopman.window_forecast import WindowForecast
 
 FINE = Outcome(Kind.OK, "Forecast from 40 snapshots.")
 
 
-def sighting(mean, deviation=0.1, end=100.0, reach=200.0, local=None, slope=0.0, span=40.0):
+def window_forecast(mean, deviation=0.1, end=100.0, remaining=200.0, local=None, slope=0.0, span=40.0):
     mean = np.atleast_1d(np.asarray(mean, dtype=float))
     filled = np.zeros_like(mean)
-    forecast = Forecast(mean, filled + deviation, reach, FINE)
-    return Sighting(mean if local is None else filled + local, filled + slope, forecast, span, reach, end)
+    forecast = Forecast(mean, filled + deviation, remaining, FINE)
+    return WindowForecast(mean if local is None else filled + local, filled + slope, forecast, span, remaining, end)
 
 
-def naive(sightings):
+def naive(forecasts):
     """The same sums for one channel, written out window by window."""
-    now, rows = sightings[-1], []
-    for each in sightings:
-        factor = math.sqrt(min(1.0, now.reach / each.reach))
-        mean, law = each.forecast.mean[0], each.law[0]
-        estimate = factor * (mean + law) / 2
-        variance = factor**2 * (each.forecast.deviation[0] ** 2 + (mean - law) ** 2 / 4)
-        age = abs(math.log(now.end / each.end)) + abs(math.log(each.reach / now.reach))
+    now, rows = forecasts[-1], []
+    for each in forecasts:
+        factor = math.sqrt(min(1.0, now.remaining / each.remaining))
+        mean, logarithmic = each.forecast.mean[0], each.logarithmic[0]
+        estimate = factor * (mean + logarithmic) / 2
+        variance = factor**2 * (each.forecast.deviation[0] ** 2 + (mean - logarithmic) ** 2 / 4)
+        age = abs(math.log(now.end / each.end)) + abs(math.log(each.remaining / now.remaining))
         rows.append((estimate, variance, age))
     size = sum(row[0] ** 2 for row in rows) / len(rows)
     rows = [(estimate, variance, 1 / (variance + age * size)) for estimate, variance, age in rows]
     total = sum(row[2] for row in rows)
     mean = sum(row[0] * row[2] for row in rows) / total
     variance = sum((row[1] + (row[0] - mean) ** 2) * row[2] for row in rows) / total
-    return mean, math.sqrt(variance + (0.5 * mean * math.log(1 + now.reach / now.end)) ** 2)
+    return mean, math.sqrt(variance + (0.5 * mean * math.log(1 + now.remaining / now.end)) ** 2)
 
 
 def drawn(seed, count):
     random = np.random.default_rng(seed)
     ends = np.sort(random.uniform(50, 500, count))
     return [
-        sighting(*random.normal(size=(1, 1)), *random.uniform(0.05, 1, 1), end, 600 - end, *random.normal(size=2))
+        window_forecast(
+            *random.normal(size=(1, 1)), *random.uniform(0.05, 1, 1), end, 600 - end, *random.normal(size=2)
+        )
         for end in ends
     ]
 
@@ -59,8 +61,8 @@ def test_it_is_what_the_naive_sums_say(count):
 
 def test_channels_are_pooled_one_by_one():
     columns = [drawn(seed, 3) for seed in range(5)]
-    ends = [(each.end, each.reach) for each in columns[0]]
-    columns = [[replace(e, end=t, reach=r) for e, (t, r) in zip(c, ends, strict=True)] for c in columns]
+    ends = [(each.end, each.remaining) for each in columns[0]]
+    columns = [[replace(e, end=t, remaining=r) for e, (t, r) in zip(c, ends, strict=True)] for c in columns]
     joint = []
     for row in zip(*columns, strict=True):
         forecast = Forecast(
@@ -76,16 +78,18 @@ def test_channels_are_pooled_one_by_one():
 
 def test_windows_that_disagree_are_less_sure_than_windows_that_agree():
     ends = (90, 95, 100)
-    agreeing = pooled([sighting(1.0, end=end, reach=9) for end in ends])
-    disagreeing = pooled([sighting(mean, end=end, reach=9) for mean, end in zip((-1.0, 2.0, 1.0), ends, strict=True)])
+    agreeing = pooled([window_forecast(1.0, end=end, remaining=9) for end in ends])
+    disagreeing = pooled(
+        [window_forecast(mean, end=end, remaining=9) for mean, end in zip((-1.0, 2.0, 1.0), ends, strict=True)]
+    )
     assert agreeing.mean[0] == pytest.approx(1.0)
     assert disagreeing.deviation[0] > 1.5 * agreeing.deviation[0]
 
 
 def test_a_precise_window_outweighs_vague_ones_and_a_recent_one_older_ones():
-    precise = pooled([sighting(2.0, 10.0, end=99), sighting(1.0, 0.01)])
+    precise = pooled([window_forecast(2.0, 10.0, end=99), window_forecast(1.0, 0.01)])
     assert precise.mean[0] == pytest.approx(1.0, abs=0.01)
-    recent = [pooled([sighting(2.0, end=end), sighting(1.0)]).mean[0] for end in (5.0, 50.0, 99.0)]
+    recent = [pooled([window_forecast(2.0, end=end), window_forecast(1.0)]).mean[0] for end in (5.0, 50.0, 99.0)]
     assert 1.0 < recent[0] < recent[1] < recent[2] < 1.5
 
 
@@ -94,7 +98,7 @@ def test_pooling_noisy_windows_is_nearer_to_the_truth_and_its_intervals_hold_it(
     truth = random.normal(size=4000)
     ends = (240.0, 260.0, 280.0, 300.0)
     noisy = [truth + random.normal(size=4000) for _ in ends]
-    windows = [sighting(value, 1.0, end, 15.0) for value, end in zip(noisy, ends, strict=True)]
+    windows = [window_forecast(value, 1.0, end, 15.0) for value, end in zip(noisy, ends, strict=True)]
     found = pooled(windows)
     assert np.mean((found.mean - truth) ** 2) < 0.5 * np.mean((noisy[-1] - truth) ** 2)
     assert np.mean(np.abs(found.mean - truth) < 1.645 * found.deviation) > 0.9
@@ -118,46 +122,47 @@ def test_scaling_the_loss_scales_the_answer(seed, size, sign):
 def test_the_unit_of_flow_does_not_matter(unit):
     windows = drawn(3, 4)
     changed = [
-        replace(e, slope=e.slope / unit, span=e.span * unit, reach=e.reach * unit, end=e.end * unit) for e in windows
+        replace(e, slope=e.slope / unit, span=e.span * unit, remaining=e.remaining * unit, end=e.end * unit)
+        for e in windows
     ]
     assert pooled(changed).mean[0] == pytest.approx(pooled(windows).mean[0])
     assert pooled(changed).deviation[0] == pytest.approx(pooled(windows).deviation[0])
 
 
 def test_windows_without_a_usable_forecast_are_left_out():
-    refused = replace(sighting(9.0), forecast=Forecast.refused(1, 5, Kind.SHORT, "3 snapshots are too few."))
-    alone, both = pooled([sighting(1.0)]), pooled([refused, sighting(1.0)])
+    refused = replace(window_forecast(9.0), forecast=Forecast.refused(1, 5, Kind.SHORT, "3 snapshots are too few."))
+    alone, both = pooled([window_forecast(1.0)]), pooled([refused, window_forecast(1.0)])
     assert both.mean[0] == alone.mean[0]
-    last = pooled([sighting(1.0), refused])
+    last = pooled([window_forecast(1.0), refused])
     assert last is refused.forecast
 
 
 def test_how_many_windows_speak_is_told():
-    assert pooled([sighting(1.0)]).outcome == FINE
-    assert pooled([sighting(1.0), sighting(1.0)]).outcome.sentence.endswith("Pooled from 2 windows.")
+    assert pooled([window_forecast(1.0)]).outcome == FINE
+    assert pooled([window_forecast(1.0), window_forecast(1.0)]).outcome.sentence.endswith("Pooled from 2 windows.")
 
 
-@pytest.mark.parametrize("reach", [0.0, 1e-300, 1e-3])
-def test_where_nothing_is_left_the_last_window_speaks(reach):
-    found = pooled([sighting(5.0), sighting(1.0, reach=reach)])
+@pytest.mark.parametrize("remaining", [0.0, 1e-300, 1e-3])
+def test_where_nothing_is_left_the_last_window_speaks(remaining):
+    found = pooled([window_forecast(5.0), window_forecast(1.0, remaining=remaining)])
     assert found.mean[0] == pytest.approx(1.0, abs=0.2)
     assert np.isfinite(found.deviation).all()
 
 
 def test_windows_that_see_nothing_foretell_nothing():
-    found = pooled([sighting(0.0, 0.0), sighting(0.0, 0.0)])
+    found = pooled([window_forecast(0.0, 0.0), window_forecast(0.0, 0.0)])
     assert (found.mean[0], found.deviation[0]) == (0.0, 0.0)
 
 
 def test_arithmetic_that_overflows_is_told():
     with np.errstate(over="ignore", invalid="ignore"):
-        found = pooled([sighting(1e308, 1.0, local=1e308, slope=1e308)])
+        found = pooled([window_forecast(1e308, 1.0, local=1e308, slope=1e308)])
     assert found.outcome.kind is Kind.UNDETERMINED
     assert "The arithmetic overflowed" in found.outcome.sentence
 
 
 def test_what_does_not_fit_together_is_refused():
-    with pytest.raises(ArgumentError, match="`sightings` must hold at least one sighting"):
+    with pytest.raises(ArgumentError, match="`forecasts` must hold at least one window forecast"):
         pooled([])
-    with pytest.raises(ArgumentError, match=r"`sightings` must have arrays of one shape \[q\]; got"):
-        pooled([sighting([1.0, 2.0]), sighting(1.0)])
+    with pytest.raises(ArgumentError, match=r"`forecasts` must have arrays of one shape \[q\]; got"):
+        pooled([window_forecast([1.0, 2.0]), window_forecast(1.0)])

@@ -7,8 +7,8 @@ import numpy as np
 from ray_glocal.scheduling.axis import Axis
 from ray_glocal.scheduling.event import Added, Completed, Reported
 from ray_glocal.scheduling.factor import Factor, Space
-from ray_glocal.scheduling.kinship import Kinship
 from ray_glocal.scheduling.ledger import Ledger
+from ray_glocal.scheduling.proposed import ProposedTrials
 from ray_glocal.scheduling.seeding import propose
 
 SIZES = ((2, 3, 4), (3, 4, 5, 4, 2), (3, 4, 5, 4, 4), (2, 8, 6, 5, 5))
@@ -43,7 +43,7 @@ def main():
         for trials in TRIALS:
             ledger = Ledger(history(sizes, trials))
             events = list(ledger.events)
-            view = Kinship(space).start()
+            view = ProposedTrials(space).start()
             each = milliseconds(lambda view=view, events=events: [view.add(e) for e in events], 1) / len(events)
             propose(ledger, space, 0, 0)
             cost = milliseconds(lambda ledger=ledger, space=space: propose(ledger, space, 0, 0), REPEATS)

@@ -15,8 +15,8 @@ from ray_glocal.scheduling.axis import Axis
 from ray_glocal.scheduling.coverage import covering, quantiles
 from ray_glocal.scheduling.decision import Action, Decision
 from ray_glocal.scheduling.event import Added, Completed, Errored, Reported
-from ray_glocal.scheduling.kinship import Kinship
 from ray_glocal.scheduling.ledger import Ledger
+from ray_glocal.scheduling.proposed import ProposedTrials
 from ray_glocal.scheduling.seeding import Factor, Space, first_coverage, propose
 
 LR = Axis("lr", "log", 1e-4, 1.0)
@@ -205,8 +205,8 @@ def test_a_configuration_whose_trials_were_pruned_for_sure_is_passed_over():
     for level, loss in enumerate((1.0, 1.05, 100.0, 200.0)):  # so far apart that the first two look alike
         ledger.extend([trial(f"t{level}", (level,), {"lr": 0.1}), Reported(f"t{level}", 1, loss, loss, 1e-3)])
     over = Ledger([*ledger.events, Decision("t1", 1, Action.STOP, "rung", "1.05 > 1.")])
-    assert not ledger.view(Kinship(space)).hopeless(2.0).any()
-    assert over.view(Kinship(space)).hopeless(2.0).tolist() == [False, True, False, False]
+    assert not ledger.view(ProposedTrials(space)).hopeless(2.0).any()
+    assert over.view(ProposedTrials(space)).hopeless(2.0).tolist() == [False, True, False, False]
     asked = []
     for told in (ledger, over):
         for i in range(6):  # with the best under way, the next best is proposed

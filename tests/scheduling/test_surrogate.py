@@ -13,10 +13,10 @@ from ray_glocal.scheduling.candidates import candidates
 from ray_glocal.scheduling.event import Added, Errored, Reported
 from ray_glocal.scheduling.evidence import evidence
 from ray_glocal.scheduling.factor import Factor, Space
-from ray_glocal.scheduling.kinship import Kinship
 from ray_glocal.scheduling.ledger import Ledger
+from ray_glocal.scheduling.proposed import ProposedTrials
 from ray_glocal.scheduling.surrogate import Belief, surrogate
-from ray_glocal.scheduling.tuning import ENUMERABLE, FAILURE, HELD, JOINT, KINDRED, NOISES, REACH
+from ray_glocal.scheduling.tuning import CORRELATION_LENGTH, ENUMERABLE, FAILURE, HELD, JOINT, JOINT_CORRELATION, NOISES
 
 PLACES = (0.0, 0.25, 1.0)
 SPACE = Space((Factor("width", 3, places=PLACES), Factor("optimizer", 2)), ())
@@ -46,10 +46,10 @@ def ledger_of(told):
 
 def naive_kernel(a, b, joint):
     """The prior covariance of two configurations, from its definition."""
-    steps = math.sqrt(3) * abs(PLACES[a[0]] - PLACES[b[0]]) / REACH
+    steps = math.sqrt(3) * abs(PLACES[a[0]] - PLACES[b[0]]) / CORRELATION_LENGTH
     width = (1 + steps) * math.exp(-steps)
     same = float(a[1] == b[1])
-    return 1 + width + same + joint * width * ((1 - KINDRED) * same + KINDRED)
+    return 1 + width + same + joint * width * ((1 - JOINT_CORRELATION) * same + JOINT_CORRELATION)
 
 
 def naive_observations(told):
@@ -75,7 +75,7 @@ def test_settings_and_beliefs_are_those_of_a_process_over_single_trials(told):
         prior = np.array([[naive_kernel(a, b, joint) for b in where] for a in where])
         covariance = prior + np.diag(squares + noise**2)
         fits.append((multivariate_normal(np.zeros(len(told)), covariance).logpdf(losses), joint, noise, covariance))
-    known = surrogate(SPACE, evidence(SPACE, ledger_of(told).view(Kinship(SPACE))))
+    known = surrogate(SPACE, evidence(SPACE, ledger_of(told).view(ProposedTrials(SPACE))))
     likelihood, joint, noise, covariance = next(f for f in fits if f[1] == known.joint and f[2] ** 2 == known.noise)
     assert likelihood == pytest.approx(max(f[0] for f in fits), abs=1e-4)
     across = np.array([[naive_kernel(a, b, joint) for b in where] for a in EVERY])
@@ -90,14 +90,14 @@ def test_a_slope_is_an_observation_of_the_differences_to_the_neighbouring_values
     logs = tuple(math.log(value) for value in (1.0, 2.0, 8.0))
     space = Space((Factor("width", 3, places=PLACES, logs=logs), Factor("optimizer", 2)), ())
     ledger = ledger_of([(1, 0, 1.0, None, False), (0, 1, 2.0, None, False), (2, 1, 5.0, None, False)])
-    known = evidence(space, ledger.view(Kinship(space)))
+    known = evidence(space, ledger.view(ProposedTrials(space)))
     ledger.record(Reported("0", 2, 1.0, 1.0, slopes={"width": 0.5, "optimizer": 9.0, "stranger": 9.0}))
     spread, every = known.units.spread, [(1, 0), (0, 1), (2, 1), (0, 0), (2, 0)]
     steps = np.array([-0.5 * math.log(2) / spread, 0.5 * math.log(4) / spread])
     means = np.concatenate(
         [naive_observations([(1, 0, 1.0, None, 0), (0, 1, 2.0, None, 0), (2, 1, 5.0, None, 0)])[0], steps]
     )
-    told = surrogate(space, evidence(space, ledger.view(Kinship(space))))
+    told = surrogate(space, evidence(space, ledger.view(ProposedTrials(space))))
     adds = np.eye(5)
     adds[3:, 0] = -1
     prior = np.array([[naive_kernel(a, b, told.joint) for b in every] for a in every])
@@ -110,7 +110,7 @@ def test_a_slope_is_an_observation_of_the_differences_to_the_neighbouring_values
 @given(trials)
 @settings(deadline=None)
 def test_awaited_trials_make_sure_but_change_no_expectation(told):
-    known = surrogate(SPACE, evidence(SPACE, ledger_of(told).view(Kinship(SPACE))))
+    known = surrogate(SPACE, evidence(SPACE, ledger_of(told).view(ProposedTrials(SPACE))))
     before, after = known.believe(EVERY), known.awaiting(EVERY[:2]).believe(EVERY)
     assert after.mean == pytest.approx(before.mean, abs=1e-6)
     assert (after.deviation <= before.deviation + 1e-9).all()
@@ -135,7 +135,7 @@ def test_an_additive_world_gets_no_joint_effects_and_another_gets_them():
             for i, (x, y) in enumerate(itertools.product(range(4), range(4))):
                 loss = (1 - mixed) * (a[x] + b[y]) + mixed * both[x, y]
                 ledger.extend([Added(str(i), levels=(x, y), origin="cover"), Reported(str(i), 1, 9.0, loss)])
-            found.append(surrogate(space, evidence(space, ledger.view(Kinship(space)))).joint)
+            found.append(surrogate(space, evidence(space, ledger.view(ProposedTrials(space)))).joint)
         assert set(found) <= joint
 
 
@@ -144,7 +144,7 @@ def test_of_many_configurations_the_best_are_looked_at_and_some_of_all_ranks():
     ledger = Ledger()
     for i in range(500):
         ledger.extend([Added(str(i), levels=(i,), origin="cover"), Reported(str(i), 1, 9.0, float(i))])
-    held = evidence(space, ledger.view(Kinship(space))).tried[:, 0].tolist()
+    held = evidence(space, ledger.view(ProposedTrials(space))).tried[:, 0].tolist()
     assert len(held) == len(set(held)) == HELD
     assert set(range(HELD // 2)) <= set(held)
     assert 499 in held

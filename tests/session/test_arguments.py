@@ -298,6 +298,6 @@ def test_an_option_of_the_optimizer_may_have_none():
     for parameter in run.model.parameters():
         torch.nn.init.zeros_(parameter)
     session = run.session(hyper=[Hyperparameter("weight_decay", 1e-2, 1e-6, 0.1, "log")])
-    session._adaptation.heed = lambda window: None
+    session._adaptation.evaluate = lambda window: None
     drive(session, session.batches(run.loader), 10)
     assert session.notices.texts == ()

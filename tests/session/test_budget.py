@@ -15,7 +15,7 @@ from ray_glocal.session.pacing.budget import Budget, Prices, reports_every
 from ray_glocal.session.pacing.cost import PLAIN, REPORT, UPKEEP, WINDOW, Cost, window_steps
 from ray_glocal.session.pacing.cost import SEARCH as SEARCHED
 from ray_glocal.session.pacing.meter import Meter
-from ray_glocal.session.pacing.timetable import Earned
+from ray_glocal.session.pacing.timetable import BudgetTimetable
 from ray_glocal.session.pacing.tuning import COMPARING, FRONT, LEARN, REPORTS, SEARCH_SHARE, WARM_UP
 from ray_glocal.session.windows.recorder import Recorder
 
@@ -60,7 +60,7 @@ class Training:
         budget = Budget(self.overhead, self.total, self.told.period)
         self.meter = Meter(self.cost, CPU, lambda: self.now)
         counted = {SEARCHED: window_steps("adjoint", 8, 0, 3, 4), WINDOW: window_steps("adjoint", 16, 0, 3, 4)}
-        self.timetable = Earned(budget, self.told, self.cost, counted, Notices())
+        self.timetable = BudgetTimetable(budget, self.told, self.cost, counted, Notices())
         self.recorder = Recorder(self.told, self.timetable)
 
     def pay_report(self, first=1.0):
@@ -357,7 +357,7 @@ def clocked(session):
     session.problem.advance = clock.after(session.problem.advance, lambda *_: 3.0)
     if session.settings.hypergradients == "windows":
         adaptation.tape.step = clock.after(adaptation.tape.step, lambda *_: 3.0)
-        adaptation.heed = clock.after(adaptation.heed, lambda window: 6.6 * len(window.snapshots))
+        adaptation.evaluate = clock.after(adaptation.evaluate, lambda window: 6.6 * len(window.snapshots))
     else:
         adaptation._observe = clock.after(adaptation._observe, lambda: 6.6)
         session.problem.explore = clock.after(session.problem.explore, lambda *_: 3.0)  # the first step

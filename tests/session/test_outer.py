@@ -24,7 +24,7 @@ from ray_glocal.session.windows.outer import (
     learn,
     move,
     potential,
-    quickened,
+    raised_from_cold,
     restrain,
     search,
 )
@@ -384,17 +384,17 @@ def test_the_search_ends_at_an_optimum_however_flat(slope):
 
 def test_the_search_does_not_stay_where_a_rate_does_next_to_nothing():
     line, noise = np.zeros(3), np.array([0.5, -0.3, 0.2]) * COLD
-    cold = quickened(state(searching=True), np.zeros(3), AXES, line, noise, DEFAULT)
+    cold = raised_from_cold(state(searching=True), np.zeros(3), AXES, line, noise, DEFAULT)
     assert list(cold) == [DEFAULT.search_region, 0, 0]
-    assert not quickened(state(searching=True), np.zeros(3), AXES, line, 3 * noise, DEFAULT).any()
-    assert not quickened(state(), np.zeros(3), AXES, line, noise, DEFAULT).any(), "only in the search"
-    assert not quickened(state(searching=True), np.zeros(3), AXES, line, noise * math.nan, DEFAULT).any()
+    assert not raised_from_cold(state(searching=True), np.zeros(3), AXES, line, 3 * noise, DEFAULT).any()
+    assert not raised_from_cold(state(), np.zeros(3), AXES, line, noise, DEFAULT).any(), "only in the search"
+    assert not raised_from_cold(state(searching=True), np.zeros(3), AXES, line, noise * math.nan, DEFAULT).any()
     onward = np.array([0.4, 0.0, 0.0])
-    assert np.array_equal(quickened(state(searching=True), onward, AXES, line, noise, DEFAULT), onward)
+    assert np.array_equal(raised_from_cold(state(searching=True), onward, AXES, line, noise, DEFAULT), onward)
     blind = state(deviation=(math.inf,) * 3, searching=True)
-    assert not quickened(blind, np.zeros(3), AXES, line, noise, DEFAULT).any(), "an unusable window says nothing"
+    assert not raised_from_cold(blind, np.zeros(3), AXES, line, noise, DEFAULT).any(), "an unusable window says nothing"
     lost = replace(state(searching=True), ceiling=np.full(3, 0.5 - CEILING))
-    assert quickened(lost, np.zeros(3), AXES, line, noise, DEFAULT)[0] == pytest.approx(0.5 - CEILING)
+    assert raised_from_cold(lost, np.zeros(3), AXES, line, noise, DEFAULT)[0] == pytest.approx(0.5 - CEILING)
 
 
 def test_the_search_ends_at_a_bound():

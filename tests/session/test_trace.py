@@ -225,7 +225,7 @@ def test_an_unusable_forecast_says_why():
 
     run = Run(total=20)
     session = run.session()
-    session._adaptation.foresight._forecaster = session._adaptation.foresight._searcher = Refusing()
+    session._adaptation.forecasts._forecaster = session._adaptation.forecasts._searcher = Refusing()
     drive(session, session.batches(run.loader))
     assert {line["reason"] for line in rows_of(session)} == {"no usable forecast: there were too few snapshots"}
     assert all(math.isnan(line["forecast"]) for line in rows_of(session))

@@ -33,8 +33,8 @@ from ray_glocal.names import LEDGER_FILE
 from ray_glocal.report.verification import _Rehearsal
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.attained import Attained
-from ray_glocal.scheduling.kinship import Kin
 from ray_glocal.scheduling.ledger import Ledger
+from ray_glocal.scheduling.proposed import TrialTable
 from ray_glocal.scheduling.rungs import Rungs
 from ray_glocal.tune import GlocalScheduler, GlocalSearch
 from ray_glocal.tune.rulebook import Rulebook
@@ -114,7 +114,7 @@ class Known:
 
 def told(view):
     """All that a view answers."""
-    if isinstance(view, Kin):
+    if isinstance(view, TrialTable):
         return view.trials, repr((view.configuration, view.final, view.deviation, view.usable, view.failed))
     assert isinstance(view, Rungs | Attained)
     return vars(view)

@@ -10,7 +10,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Forecast, Kind, Outcome
 from ray_glocal.koopman import forecaster
 from ray_glocal.koopman.pooling import pooled
-from ray_glocal.koopman.sighting import sight
+from ray_glocal.koopman.window_forecast import window_forecast
 from ray_glocal.session import Settings
 from ray_glocal.validation.case import Case
 from ray_glocal.validation.estimates import OnWindow, Pooled, estimates
@@ -94,7 +94,7 @@ def test_windows_are_pooled_in_flow_time():
         case([[1, -1]]), start=15, lag=lags[1], earlier=np.array(lags[:1]), earlier_starts=(3,), rates=rates
     )
     seen = [
-        sight(forecaster("affine"), own, rates[start : start + 8], rates[start:].sum(), rates[:start].sum())
+        window_forecast(forecaster("affine"), own, rates[start : start + 8], rates[start:].sum(), rates[:start].sum())
         for own, start in zip(lags, (3, 15), strict=True)
     ]
     np.testing.assert_array_equal(Pooled(forecaster("affine"))(given).mean, pooled(seen).mean)

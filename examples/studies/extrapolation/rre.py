@@ -10,8 +10,8 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array
 from ray_glocal.koopman.coordinates import coordinates
 from ray_glocal.koopman.deviation import mean_variance, window_variance
+from ray_glocal.koopman.extrapolation import clipped
 from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
-from ray_glocal.koopman.reach import within_reach
 from ray_glocal.koopman.tuning import BEYOND, DIRECTIONS
 from ray_glocal.koopman.window import SeriesWindow
 
@@ -48,7 +48,7 @@ class ReducedRank(WindowForecaster):
         limits = np.tensordot(weights, late, axes=1)
         largest = (BEYOND * np.ptp(series, axis=0)) ** 2
         variance = window_variance(series, horizon) + np.minimum(mean_variance(limits), largest)
-        return Answer(within_reach(limits.mean(axis=0), series), np.sqrt(variance), window.outcome)
+        return Answer(clipped(limits.mean(axis=0), series), np.sqrt(variance), window.outcome)
 
 
 def _scaled(series: Array) -> Array:

@@ -7,8 +7,8 @@ import numpy as np
 from ray_glocal.forecast import Array
 from ray_glocal.koopman.deviation import noise_variance, window_variance
 from ray_glocal.koopman.disk import damped_disk
+from ray_glocal.koopman.extrapolation import clipped
 from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
-from ray_glocal.koopman.reach import within_reach
 from ray_glocal.koopman.tuning import BEYOND
 from ray_glocal.koopman.window import SeriesWindow
 
@@ -39,7 +39,7 @@ class Shanks(WindowForecaster):
         amplified = noise * (1 + 4 * ratio**2 + ratio**4) / (1 - ratio) ** 4 * (1 - root**horizon) ** 2
         largest = (BEYOND * np.ptp(series, axis=0)) ** 2
         variance = window_variance(series, horizon) + np.minimum(amplified, largest)
-        return Answer(within_reach(mean, series), np.sqrt(variance), window.outcome)
+        return Answer(clipped(mean, series), np.sqrt(variance), window.outcome)
 
 
 def _ratios(blocks: Array, noise: Array, largest: float) -> Array:

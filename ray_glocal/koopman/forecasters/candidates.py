@@ -9,9 +9,9 @@ from ray_glocal.forecast import Array
 from ray_glocal.koopman.coordinates import Coordinates, coordinates
 from ray_glocal.koopman.disk import Disk, damped_disk
 from ray_glocal.koopman.dmd import FORMS, Dynamics, Form, fit_dynamics
+from ray_glocal.koopman.extrapolation import clipped
 from ray_glocal.koopman.prediction import trajectory
 from ray_glocal.koopman.rank import FullRank, OptimalRank, Rank
-from ray_glocal.koopman.reach import within_reach
 from ray_glocal.koopman.tuning import DIRECTIONS, FEWEST_DECOMPOSED, WIDTH
 
 
@@ -87,7 +87,7 @@ def candidate_paths(
     values, disk = frame.values[:stretch], damped_disk(stretch)
     fitted = [_path(values, frame, setting, disk, steps) for setting in tried]
     paths = np.stack(smooth + [frame.coordinates.leave(path) for path in fitted])
-    return within_reach(paths, seen)
+    return clipped(paths, seen)
 
 
 def _smoothers(series: Array) -> list[Array]:

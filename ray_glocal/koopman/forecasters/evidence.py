@@ -8,10 +8,10 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array
 from ray_glocal.koopman.coordinates import Coordinates, coordinates
 from ray_glocal.koopman.deviation import drift_variance, log_time, noise_variance, walk_variance
+from ray_glocal.koopman.extrapolation import clipped
 from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
 from ray_glocal.koopman.noise import Noise
 from ray_glocal.koopman.proposals import designs, proposals
-from ray_glocal.koopman.reach import within_reach
 from ray_glocal.koopman.regression import Regressions, regress
 from ray_glocal.koopman.tuning import DIRECTIONS, LEVELS, MEMORIES
 from ray_glocal.koopman.window import SeriesWindow
@@ -65,7 +65,7 @@ class Evidence(WindowForecaster):
         variance = _variance(spread * sizes**2, frame)
         variance = variance + self.noise_share * noise_variance(series) + self.walk_share * walk_variance(series)
         variance = variance + self.drift_share * drift_variance(series) * log_time(horizon, length)
-        return Answer(within_reach(frame.leave(mean * sizes), series), np.sqrt(variance), window.outcome)
+        return Answer(clipped(frame.leave(mean * sizes), series), np.sqrt(variance), window.outcome)
 
 
 def mixture(found: list[Regressions], temper: float, prior: Array) -> tuple[Array, Array]:

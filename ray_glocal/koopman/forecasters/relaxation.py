@@ -8,8 +8,8 @@ import numpy as np
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array
 from ray_glocal.koopman.deviation import FARTHEST, log_time, noise_variance
+from ray_glocal.koopman.extrapolation import clipped
 from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
-from ray_glocal.koopman.reach import within_reach
 from ray_glocal.koopman.tuning import AMPLITUDE, FLAT, POWERS, SHORTEST, TIMES
 from ray_glocal.koopman.window import SeriesWindow
 
@@ -63,7 +63,7 @@ class Relaxation(WindowForecaster):
         variance = size**2 * np.sum(weights * (within + (means - mean) ** 2), axis=0)
         drift = self.drift_share * _late_change(series) ** 2 + noise_variance(series[-max(4, length // 2) :])
         variance = variance + drift * log_time(horizon, length)
-        return Answer(within_reach(center + size * mean, series), np.sqrt(variance), window.outcome)
+        return Answer(clipped(center + size * mean, series), np.sqrt(variance), window.outcome)
 
 
 @lru_cache(maxsize=512)

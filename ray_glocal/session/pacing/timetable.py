@@ -113,7 +113,7 @@ class DutyCycle:
         """Inverse of `as_plain`."""
 
 
-class Earned:
+class BudgetTimetable:
     """Windows when they are affordable: the search borrows ahead, what is left is spent early rather than late.
 
     Plans are made at a window's end and at reports, by measured prices; machines differ in these, and so in the plan.
@@ -261,10 +261,10 @@ def timetable(
         settings: A duty cycle or a budget.
         total_steps: Inner steps of the run.
         reports: Inner steps between reports.
-        cost: See `Earned`.
-        counted: See `Earned`.
-        notices: See `Earned`.
+        cost: See `BudgetTimetable`.
+        counted: See `BudgetTimetable`.
+        notices: See `BudgetTimetable`.
     """
     if settings.overhead is None:
         return DutyCycle(settings, total_steps)
-    return Earned(Budget(settings.overhead, total_steps, reports), settings, cost, counted, notices)
+    return BudgetTimetable(Budget(settings.overhead, total_steps, reports), settings, cost, counted, notices)

@@ -22,8 +22,8 @@ from ray_glocal.session.state import checkpoint
 from ray_glocal.session.tuning import BEGIN_ANEW_UNTIL
 from ray_glocal.session.windows.differentiation import Differentiation
 from ray_glocal.session.windows.engines import Engines
-from ray_glocal.session.windows.foresight import Foresight
-from ray_glocal.session.windows.heat import afforded, warmed
+from ray_glocal.session.windows.forecasts import WindowForecasts
+from ray_glocal.session.windows.heat import affordable_heat, with_heat
 from ray_glocal.session.windows.outer import Axes, OuterState, Standing, after_search, learn, potential
 from ray_glocal.session.windows.recorder import Recorder
 from ray_glocal.session.windows.response import Ending, respond
@@ -42,7 +42,7 @@ class ByWindows:
         self.course, self.settings, self.problem = course, course.settings, course.problem
         settings, problem = self.settings, self.problem
         forecasters = forecaster(settings.forecaster), forecaster(settings.search_forecaster)
-        self.foresight = Foresight(problem, *forecasters, course.factors)
+        self.forecasts = WindowForecasts(problem, *forecasters, course.factors)
         self.axes = Axes.of(problem)
         self.outer = OuterState.start(self.axes, settings)
         lengths = {SEARCH: settings.search_window, WINDOW: settings.window}
@@ -80,7 +80,7 @@ class ByWindows:
     def step(self, batch: Any) -> Tensor:
         """Take an inner step, recorded or not."""
         course, recorder = self.course, self.recorder
-        self.foresight.advance()
+        self.forecasts.advance()
         recorded = recorder.wants(course.step_count, searching=self.searching)
         course.meter.start(self._kind if recorded else PLAIN)
         if recorded:
@@ -139,11 +139,11 @@ class ByWindows:
         course, kind = self.course, self._kind
         window = self.recorder.take(self.problem, course.validation.next_few())
         course.meter.cost.extra_steps += self._counted(kind, len(window.snapshots))
-        self.heed(window)
+        self.evaluate(window)
         course.meter.complete(kind)
         self.timetable.plan(course.step_count)
 
-    def heed(self, window: Window) -> None:
+    def evaluate(self, window: Window) -> None:
         """Take in what a window says."""
         trajectory = self.differentiation.trajectory(window, self._kind)
         if self._dropped(trajectory.trouble):
@@ -157,9 +157,9 @@ class ByWindows:
             return
         step = self.course.step_count
         if self.searching:
-            forecast = self.foresight.searched(series, step)
+            forecast = self.forecasts.searched(series, step)
         else:
-            forecast = self.foresight.forecast(window, series, trajectory.kind, step)
+            forecast = self.forecasts.forecast(window, series, trajectory.kind, step)
         self._move(series, forecast, trajectory.loss)
 
     def _lost(self, local: Array, loss: float) -> bool:
@@ -182,9 +182,9 @@ class ByWindows:
     def _move(self, series: Array, forecast: Forecast, loss: float) -> None:
         """Judge a forecast and take the outer step."""
         course, searching, local = self.course, self.searching, series[-1]
-        heat = afforded(self.settings.heat, course.outline.height(course.step_count))
+        heat = affordable_heat(self.settings.heat, course.outline.height(course.step_count))
         plan = Standing(course.progress, course.outline.annealed, heat)
-        known = warmed(learn(self.outer, forecast, loss), local, loss)
+        known = with_heat(learn(self.outer, forecast, loss), local, loss)
         told = respond(Ending(self.problem, course.values, local, loss), known, self.axes, plan, self.settings)
         taken = OuterStep(self.problem, course.values, told.values, local, forecast, loss, series)
         self.outer = told.outer
@@ -235,7 +235,7 @@ class ByWindows:
             self.course.meter.forget()
         self.recorder.drop()
         self.timetable.plan(self.course.step_count)
-        self.foresight.forget()
+        self.forecasts.forget()
 
     @property
     def _kind(self) -> str:
@@ -248,7 +248,7 @@ class ByWindows:
         """What was seen and planned."""
         return {
             "recorder": self.recorder.as_plain(),
-            "foresight": self.foresight.as_plain(),
+            "foresight": self.forecasts.as_plain(),
             "outer": self.outer.as_plain(),
             "count": self.count,
             "timetable": self.timetable.as_plain(),
@@ -258,7 +258,7 @@ class ByWindows:
     def load_plain(self, plain: Mapping[str, Any]) -> None:
         """Inverse of `as_plain`."""
         self.recorder.load_plain(plain["recorder"])
-        self.foresight.load_plain(plain["foresight"])
+        self.forecasts.load_plain(plain["foresight"])
         self.outer = OuterState.from_plain(plain["outer"])
         self.count = plain["count"]
         self.timetable.load_plain(plain["timetable"])

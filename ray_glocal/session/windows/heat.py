@@ -15,12 +15,12 @@ from ray_glocal.session.windows.outer import Axes, OuterState, Standing
 from ray_glocal.session.windows.tuning import DOWN, HEAT_MEMORY, POWER, UP, WILD
 
 
-def afforded(heat: float, height: float) -> float:
+def affordable_heat(heat: float, height: float) -> float:
     """Heat that a rate is worth where the schedule stands at `height`, as a share of its largest factor."""
     return float(heat * height**POWER)
 
 
-def warmed(state: OuterState, local: Array, loss: float) -> OuterState:
+def with_heat(state: OuterState, local: Array, loss: float) -> OuterState:
     """Take over how hot a window was.
 
     Args:
@@ -37,7 +37,7 @@ def warmed(state: OuterState, local: Array, loss: float) -> OuterState:
     )
 
 
-def tempered(state: OuterState, axes: Axes, line: Array, plan: Standing) -> tuple[Array, OuterState]:
+def heat_step(state: OuterState, axes: Axes, line: Array, plan: Standing) -> tuple[Array, OuterState]:
     """Move learning rates to where their heat is what the schedule affords.
 
     Several rates share the target, for each heats a part of the network.
@@ -51,7 +51,7 @@ def tempered(state: OuterState, axes: Axes, line: Array, plan: Standing) -> tupl
     Returns:
         Displacement on the line, shape [q], and the memory with the heat that is to be expected after it.
     """
-    if state.searching or not plan.tempering or not axes.rates.any():
+    if state.searching or not plan.follows_heat or not axes.rates.any():
         return np.zeros_like(line), state
     target = plan.heat / np.sum(axes.rates)
     known = axes.rates & np.isfinite(state.heat)

@@ -66,7 +66,7 @@ class Axes:
         return cls(rates, decays, penalties, np.array([size for _, size in entries]))
 
     @property
-    def reach(self) -> Array:
+    def trust_share(self) -> Array:
         """Share of the settings' trust region that each entry is granted."""
         return np.select([self.decays, self.penalties], [DECAY_SHARE, PENALTY_SHARE], 1.0)
 
@@ -100,7 +100,7 @@ class Standing:
     heat: float = 0.0
 
     @property
-    def tempering(self) -> bool:
+    def follows_heat(self) -> bool:
         """Whether learning rates follow their heat instead of the forecast."""
         return self.annealed and self.heat > 0 and self.progress < HEAT_ENDS
 
@@ -136,7 +136,7 @@ class OuterState:
     def start(cls, axes: Axes, settings: Settings) -> "OuterState":
         """Nothing known yet."""
         size = len(axes.rates)
-        unknown, trust = np.full(size, np.inf), settings.trust_region * axes.reach
+        unknown, trust = np.full(size, np.inf), settings.trust_region * axes.trust_share
         ceiling, heat = unknown.copy(), np.full(size, np.nan)
         return cls(np.zeros(size), unknown, trust, np.zeros(size), ceiling, heat, bool(axes.rates.any()))
 
@@ -195,7 +195,7 @@ def restrain(verdicts: Verdicts, state: OuterState, axes: Axes, plan: Standing) 
     """
     if state.searching:
         return verdicts.hold(~axes.rates, Cause.SEARCH)
-    if plan.tempering:
+    if plan.follows_heat:
         verdicts = verdicts.overrule(axes.rates, Cause.HEAT)
     late = plan.progress > 1 - TAIL and not plan.annealed
     if late or state.rising or len(state.losses) < 2 * LAG:
@@ -221,8 +221,8 @@ def move(
     """
     heading = np.where(verdicts.share > 0, -np.sign(state.elasticity), 0.0)
     if state.searching:
-        reach = np.full_like(heading, settings.search_region)
-        return _within_promise(heading, verdicts.share, reach, promised, settings.promise), state
+        region = np.full_like(heading, settings.search_region)
+        return _within_promise(heading, verdicts.share, region, promised, settings.promise), state
     agreement = agreements(heading, state.heading, ())
     for vector in axes.vectors:
         if heading[vector].any():
@@ -230,13 +230,13 @@ def move(
             heading[vector] = _averaged(state.heading[vector], -state.elasticity[vector])
     factor = np.where(agreement > 0, GROW**agreement, SHRINK**-agreement)
     shortest, longest = settings.trust_limits
-    trust = np.clip(state.trust * factor, shortest * axes.reach, longest * axes.reach)
+    trust = np.clip(state.trust * factor, shortest * axes.trust_share, longest * axes.trust_share)
     kept = np.where(heading != 0, heading, state.heading)
     displacement = _within_promise(heading, verdicts.share, trust, promised, settings.promise, axes.vectors)
     return displacement, replace(state, trust=trust, heading=kept)
 
 
-def quickened(
+def raised_from_cold(
     state: OuterState, displacement: Array, axes: Axes, line: Array, promised: Array, settings: Settings
 ) -> Array:
     """A step of the search that does not leave a rate where it does next to nothing, whatever the noise says of it.
@@ -288,7 +288,7 @@ def after_search(state: OuterState) -> OuterState:
 
 
 def _within_promise(
-    heading: Array, share: Array, reach: Array, promised: Array, promise: float, vectors: Sequence[slice] = ()
+    heading: Array, share: Array, longest: Array, promised: Array, promise: float, vectors: Sequence[slice] = ()
 ) -> Array:
     """A step along `heading`: each hyperparameter, and all of them together, promise no more than `promise`."""
     most = np.finfo(float).max
@@ -298,7 +298,7 @@ def _within_promise(
     for vector in vectors:
         together = np.sum(np.minimum(np.abs(heading[vector]) * rate[vector], most / rate.size))
         limit[vector] = promise / together if together > promise / most else np.inf
-    displacement: Array = heading * share * np.minimum(reach, limit)
+    displacement: Array = heading * share * np.minimum(longest, limit)
     total = float(np.sum(np.abs(displacement) * rate))
     return displacement * (promise / total) if total > promise else displacement
 
@@ -306,7 +306,7 @@ def _within_promise(
 def potential(
     elasticity: Array,
     deviation: Array,
-    reach: Array,
+    longest: Array,
     loss: float,
     steps_left: int,
     vectors: Sequence[slice] = (),
@@ -319,7 +319,7 @@ def potential(
     Args:
         elasticity: Relative change of the loss per unit of each coordinate, shape [q].
         deviation: Its standard deviation, shape [q].
-        reach: How far each may move in one outer step, shape [q]; of a vector, the root mean square of its entries.
+        longest: How far each may move in one outer step, shape [q]; of a vector, the root mean square of its entries.
         loss: Validation loss that the elasticities refer to.
         steps_left: Outer steps that remain.
         vectors: Entries of each hyperparameter that has more than one.
@@ -328,7 +328,7 @@ def potential(
     known = np.isfinite(size) & np.isfinite(noise)
     if not loss > 0 or not math.isfinite(loss) or not known.any():
         return 0.0
-    distance = reach.copy()
+    distance = longest.copy()
     for vector in vectors:
         distance[vector] /= vector.stop - vector.start  # each entry stands for the whole
     size, noise, distance = size[known], noise[known], distance[known]

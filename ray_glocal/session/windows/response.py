@@ -10,8 +10,8 @@ from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.windows.gate import Verdicts, judge
-from ray_glocal.session.windows.heat import tempered
-from ray_glocal.session.windows.outer import Axes, OuterState, Standing, move, quickened, restrain, search
+from ray_glocal.session.windows.heat import heat_step
+from ray_glocal.session.windows.outer import Axes, OuterState, Standing, move, raised_from_cold, restrain, search
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def respond(end: Ending, outer: OuterState, axes: Axes, plan: Standing, settings
     verdicts = restrain(verdicts, outer, axes, plan)
     line = problem.to_line(values)
     displacement, outer = move(outer, verdicts, axes, promised, settings)
-    displacement = quickened(outer, displacement, axes, line.numpy(), promised, settings)
-    more, outer = tempered(outer, axes, line.numpy(), plan)
+    displacement = raised_from_cold(outer, displacement, axes, line.numpy(), promised, settings)
+    more, outer = heat_step(outer, axes, line.numpy(), plan)
     displacement += more
     fresh = problem.to_values(line + torch.from_numpy(displacement)) if displacement.any() else values
     if searching:

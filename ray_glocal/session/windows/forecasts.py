@@ -12,11 +12,13 @@ from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.window.window import Window
 from ray_glocal.koopman.flow import flow_horizon
 from ray_glocal.koopman.pooling import pooled
-from ray_glocal.koopman.sighting import Sighting, sight
 from ray_glocal.koopman.tuning import KEPT
+from ray_glocal.koopman.window_forecast import WindowForecast, window_forecast
+
+SAVED_AS = {"remaining": "reach"}  # in checkpoints
 
 
-class Foresight:
+class WindowForecasts:
     """Reads windows in flow time, and pools the last few.
 
     Args:
@@ -30,7 +32,7 @@ class Foresight:
         self._problem, self._forecaster, self._searcher = problem, forecaster, searcher
         self._ahead = np.cumsum(factors[::-1], axis=0)[::-1]  # what is left of each group's factors
         self._flow = 0.0
-        self._sightings: list[Sighting] = []
+        self._windows: list[WindowForecast] = []
         self._alone = np.array([hyper.size == 1 for hyper in problem.hyperparameters for _ in range(hyper.size)])
 
     def advance(self) -> None:
@@ -39,7 +41,7 @@ class Foresight:
 
     def forget(self) -> None:
         """Drop the earlier windows: they saw another path, or hyperparameters far away."""
-        self._sightings = []
+        self._windows = []
 
     def searched(self, series: Array, step: int) -> Forecast:
         """Forecast for the search: of this window alone, for the rates of earlier ones are orders of magnitude away.
@@ -67,9 +69,9 @@ class Foresight:
         passed, left = float(rates.sum()), self._left(step)
         if kind == "forward":
             return self._forecaster.forecast(series, flow_horizon(rates, left) if passed else 0.0)
-        seen = sight(self._forecaster, series, rates, passed + left, max(0.0, self._flow - passed))
-        self._sightings = [*self._sightings, seen][-KEPT:]
-        return self._merged(pooled(self._sightings), seen.forecast)
+        seen = window_forecast(self._forecaster, series, rates, passed + left, max(0.0, self._flow - passed))
+        self._windows = [*self._windows, seen][-KEPT:]
+        return self._merged(pooled(self._windows), seen.forecast)
 
     def _merged(self, several: Forecast, last: Forecast) -> Forecast:
         """Entries that stand alone as several windows foretell them, those of vectors as the last one does."""
@@ -86,12 +88,12 @@ class Foresight:
 
     def as_plain(self) -> dict[str, Any]:
         """The memory as plain data."""
-        return {"flow": self._flow, "sightings": [_as_plain(each) for each in self._sightings]}
+        return {"flow": self._flow, "sightings": [_as_plain(each) for each in self._windows]}
 
     def load_plain(self, plain: dict[str, Any]) -> None:
         """Inverse of `as_plain`."""
         self._flow = plain["flow"]
-        self._sightings = [_from_plain(each) for each in plain["sightings"]]
+        self._windows = [_from_plain(each) for each in plain["sightings"]]
 
 
 def _mean_rate(groups: Sequence[Any]) -> float:
@@ -101,19 +103,20 @@ def _mean_rate(groups: Sequence[Any]) -> float:
     return sum(rates) / len(rates)
 
 
-def _as_plain(seen: Sighting) -> dict[str, Any]:
-    plain = {name: _plain(value) for name, value in vars(seen).items() if name != "forecast"}
+def _as_plain(seen: WindowForecast) -> dict[str, Any]:
+    plain = {SAVED_AS.get(name, name): _plain(value) for name, value in vars(seen).items() if name != "forecast"}
     told = seen.forecast
     outcome = {"kind": told.outcome.kind.value, "sentence": told.outcome.sentence}
     values = {"mean": _plain(told.mean), "deviation": _plain(told.deviation), "horizon": told.horizon}
     return {**plain, "forecast": {**values, "outcome": outcome}}
 
 
-def _from_plain(plain: dict[str, Any]) -> Sighting:
+def _from_plain(plain: dict[str, Any]) -> WindowForecast:
     told = {name: _array(value) for name, value in plain["forecast"].items() if name != "outcome"}
     outcome = Outcome(Kind(plain["forecast"]["outcome"]["kind"]), plain["forecast"]["outcome"]["sentence"])
-    rest = {name: _array(value) for name, value in plain.items() if name != "forecast"}
-    return Sighting(**rest, forecast=Forecast(**told, outcome=outcome))
+    fields = {saved: name for name, saved in SAVED_AS.items()}
+    rest = {fields.get(name, name): _array(value) for name, value in plain.items() if name != "forecast"}
+    return WindowForecast(**rest, forecast=Forecast(**told, outcome=outcome))
 
 
 def _plain(value: Any) -> Any:

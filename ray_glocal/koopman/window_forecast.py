@@ -13,15 +13,15 @@ from ray_glocal.koopman.window import checked_series
 
 
 @dataclass(frozen=True, eq=False)
-class Sighting:
+class WindowForecast:
     """A window's hypergradient, how it still grows with the lag, and its forecast. All times are flow times.
 
     Args:
         local: Last row of the lag trajectory, shape [q].
         slope: Growth of its second half for each unit of flow, shape [q].
-        forecast: Forecast of the effect that a change has over all of `reach`, shape [q].
+        forecast: Forecast of the effect that a change has over all of `remaining`, shape [q].
         span: Flow that the trajectory covers, above 0 where the forecast is usable.
-        reach: Flow that the forecast covers: what is left of training.
+        remaining: Flow that the forecast covers: what is left of training.
         end: Flow from the start of training to the window's end.
     """
 
@@ -29,55 +29,57 @@ class Sighting:
     slope: Array
     forecast: Forecast
     span: float
-    reach: float
+    remaining: float
     end: float
 
     @property
-    def law(self) -> Array:
-        """The effect over all of `reach` where contributions fade like one over the lag, shape [q].
+    def logarithmic(self) -> Array:
+        """The effect over all of `remaining` where contributions fade like one over the lag, shape [q].
 
-        local + slope * (tau + span) * log((tau + reach) / (tau + span)), tau a quarter of the training so far: what
+        local + slope * (tau + span) * log((tau + remaining) / (tau + span)), tau a quarter of the training so far: what
         training runs do beyond the lags that a window sees, whichever the hyperparameter.
         """
         young = YOUNG * self.end
         passed = young + self.span
         if passed == 0:
             return self.local
-        growth: Array = self.slope * passed * np.log((young + max(self.reach, self.span)) / passed)
+        growth: Array = self.slope * passed * np.log((young + max(self.remaining, self.span)) / passed)
         return self.local + growth
 
 
-def sight(forecaster: Forecaster, lags: ArrayLike, rates: ArrayLike, reach: float, before: float = 0.0) -> Sighting:
+def window_forecast(
+    forecaster: Forecaster, lags: ArrayLike, rates: ArrayLike, remaining: float, before: float = 0.0
+) -> WindowForecast:
     """Forecast a window's lag trajectory in flow time.
 
     Args:
         forecaster: Predicts the trajectory.
         lags: Effect on the loss at the window's end of a change over the last 1, 2, .. K steps, shape [K, q].
         rates: Learning rates of the window's steps, or a schedule's factors, oldest first, shape [K].
-        reach: Flow over which the change is to last, the sum of the same rates over the steps that are left. Where it
-            is less than the window's, lags beyond it are left out.
+        remaining: Flow over which the change is to last, the sum of the same rates over the steps that are left. Where
+            it is less than the window's, lags beyond it are left out.
         before: Flow from the start of training to the window's start.
 
     Returns:
-        The sighting; its forecast is refused where the rates are all zero.
+        The window forecast; refused where the rates are all zero.
 
     Raises:
-        ArgumentError: `lags` is no [K, q] array, `rates` are not K finite numbers from 0 on, or `reach` or `before` is
-            not such a number.
+        ArgumentError: `lags` is no [K, q] array, `rates` are not K finite numbers from 0 on, or `remaining` or `before`
+            is not such a number.
     """
     series, covered = checked_series(lags), lag_flow(rates)
     if len(covered) != len(series):
         raise ArgumentError("rates", f"be one for each of {len(series)} lags", len(covered))
-    left, end = checked_flow("reach", reach), checked_flow("before", before) + float(covered[-1])
+    left, end = checked_flow("remaining", remaining), checked_flow("before", before) + float(covered[-1])
     rows = min(len(series), max(FEWEST, int(np.searchsorted(covered, left * (1 + 1e-12), side="right"))))
     series, covered = series[:rows], covered[:rows]
     span = float(covered[-1])
     if span == 0:
         sentence = "The learning rates of the window are all zero; there is no effect to forecast."
         refused = Forecast.refused(series.shape[1], left, Kind.UNDETERMINED, sentence)
-        return Sighting(series[-1], np.zeros_like(series[-1]), refused, span, left, end)
+        return WindowForecast(series[-1], np.zeros_like(series[-1]), refused, span, left, end)
     horizon = flow_horizon(np.diff(covered, prepend=0.0), max(0.0, left - span))
-    return Sighting(series[-1], _slope(covered, series), forecaster.forecast(series, horizon), span, left, end)
+    return WindowForecast(series[-1], _slope(covered, series), forecaster.forecast(series, horizon), span, left, end)
 
 
 def _slope(times: Array, series: Array) -> Array:

@@ -6,7 +6,7 @@ from ray_glocal.forecast import Array
 from ray_glocal.koopman.tuning import BEYOND
 
 
-def within_reach(values: Array, series: Array) -> Array:
+def clipped(values: Array, series: Array) -> Array:
     """Clip extrapolations to ten ranges of the window on either side of it.
 
     Args:

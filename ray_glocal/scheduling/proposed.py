@@ -35,18 +35,18 @@ _WORST = 1e100  # what a loss counts as at most
 
 
 @dataclass(frozen=True)
-class Kinship:
-    """Which trials are kin: those that were proposed from this space."""
+class ProposedTrials:
+    """The trials that were proposed from this space, as a view of a ledger."""
 
     space: Space
 
-    def start(self) -> Kin:
+    def start(self) -> TrialTable:
         """Nobody yet, for `Ledger.view`."""
-        return Kin(self.space)
+        return TrialTable(self.space)
 
 
-class Kin:
-    """One row per kin, in the order of their proposal, and one number per configuration that was ever proposed.
+class TrialTable:
+    """One row per proposed trial, in the order of proposal, and one number per configuration that was ever proposed.
 
     An event costs O(1). What a row says is what the ledger's record of the trial says.
     """
@@ -127,7 +127,7 @@ class Kin:
         return 0 if number is None else int(np.count_nonzero(self.configuration == number))
 
     def knows(self, trial: str) -> bool:
-        """Whether a trial is kin."""
+        """Whether a trial was proposed from this space."""
         return trial in self._places
 
     def expected(self, trial: str) -> float:
@@ -179,7 +179,7 @@ class Kin:
         return self._columns[name][: len(self.trials)]
 
     def _meet(self, event: Event) -> int | None:
-        """A row for a trial that is heard of for the first time, if it is kin."""
+        """A row for a trial that is heard of for the first time, if it was proposed from this space."""
         if not isinstance(event, Added) or not event.proposed or not self._fits(event):
             self._strangers.add(event.trial)  # type: ignore[union-attr]  # settings were sorted out
             return None

@@ -11,11 +11,11 @@ from torch.optim import lr_scheduler
 from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory, record_window
 from ray_glocal.koopman import forecaster
 from ray_glocal.koopman.pooling import pooled
-from ray_glocal.koopman.sighting import sight
+from ray_glocal.koopman.window_forecast import window_forecast
 from ray_glocal.session.notices import Notices
 from ray_glocal.session.outline import Outline
 from ray_glocal.session.schedule import Schedule
-from ray_glocal.session.windows.foresight import Foresight
+from ray_glocal.session.windows.forecasts import WindowForecasts
 
 STEPS = 40
 SCHEDULES = {
@@ -86,26 +86,26 @@ def test_only_a_schedule_that_ends_low_anneals():
 def test_windows_are_pooled_in_flow_time_and_survive_a_checkpoint():
     made, schedule = problem("none")
     told, factors = forecaster("evidence"), schedule.foresee(STEPS)
-    foresight, sightings = Foresight(made, told, told, factors), []
+    forecasts, sightings = WindowForecasts(made, told, told, factors), []
     rate = 0.15  # the mean of the two groups'
     for start in (0, 8, 16):
         for _ in range(8):
-            foresight.advance()
+            forecasts.advance()
         window = record_window(made, batches(8, start), batches(2, 99), made.start_values())
         trajectory = adjoint_trajectory(made, window)
         series = made.pull_back(window.values, trajectory.derivatives).numpy()
-        sightings.append(sight(told, series, np.full(8, rate), rate * (STEPS - start), rate * start))
+        sightings.append(window_forecast(told, series, np.full(8, rate), rate * (STEPS - start), rate * start))
         if start == 16:
-            again = Foresight(made, told, told, factors)
-            again.load_plain(foresight.as_plain())
+            again = WindowForecasts(made, told, told, factors)
+            again.load_plain(forecasts.as_plain())
             assert again.forecast(window, series, "lag", 24).mean == pytest.approx(pooled(sightings).mean, rel=1e-9)
-        forecast = foresight.forecast(window, series, "lag", start + 8)
+        forecast = forecasts.forecast(window, series, "lag", start + 8)
         assert forecast.mean == pytest.approx(pooled(sightings).mean, rel=1e-9)
         assert forecast.deviation == pytest.approx(pooled(sightings).deviation, rel=1e-9)
-    alone = Foresight(made, told, told, factors)
+    alone = WindowForecasts(made, told, told, factors)
     assert alone.searched(series, 24).mean == pytest.approx(told.forecast(series, STEPS - 24 - 8).mean)
-    foresight.forget()
-    assert not foresight.as_plain()["sightings"]
+    forecasts.forget()
+    assert not forecasts.as_plain()["sightings"]
 
 
 def test_of_a_vector_the_last_window_alone_is_heard():
@@ -113,14 +113,14 @@ def test_of_a_vector_the_last_window_alone_is_heard():
     scales = Hyperparameter("scales", torch.ones(2))
     made, schedule = problem("none", more=[scales, Hyperparameter("scale", 1.0)])
     told, factors = forecaster("mean"), schedule.foresee(STEPS)
-    foresight, sightings = Foresight(made, told, told, factors), []
+    forecasts, sightings = WindowForecasts(made, told, told, factors), []
     window = record_window(made, batches(8), batches(2, 99), made.start_values())
     for start, entries in ((0, [1.0, 1.0, 1.0, 0.0, 1.0]), (8, [1.0, 1.0, 0.0, 1.0, -1.0])):
         for _ in range(8):
-            foresight.advance()
+            forecasts.advance()
         series = np.linspace(0.5, 1, 8)[:, None] * entries
-        forecast = foresight.forecast(window, series, "lag", start + 8)
-        sightings.append(sight(told, series, np.full(8, 0.15), 0.15 * (STEPS - start), 0.15 * start))
+        forecast = forecasts.forecast(window, series, "lag", start + 8)
+        sightings.append(window_forecast(told, series, np.full(8, 0.15), 0.15 * (STEPS - start), 0.15 * start))
     several, last = pooled(sightings), sightings[-1].forecast
     for part in ("mean", "deviation"):
         expected = np.where([True, True, False, False, True], getattr(several, part), getattr(last, part))

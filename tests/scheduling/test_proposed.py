@@ -13,8 +13,8 @@ from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.decision import Action, Decision
 from ray_glocal.scheduling.event import Added, Completed, Errored, Reported
 from ray_glocal.scheduling.factor import Factor, Space
-from ray_glocal.scheduling.kinship import Kinship
 from ray_glocal.scheduling.ledger import Ledger
+from ray_glocal.scheduling.proposed import ProposedTrials
 from ray_glocal.scheduling.seeding import propose
 
 SPACE = Space((Factor("width", 4, places=(0.0, 0.2, 0.6, 1.0)), Factor("optimizer", 3, decisive=True)), ())
@@ -25,8 +25,8 @@ def bounded(loss):
 
 
 def naive(ledger):
-    """Kin by trial, from the records and the list of events alone."""
-    kin = {}
+    """TrialTable by trial, from the records and the list of events alone."""
+    table = {}
     for trial, record in ledger.trials.items():
         levels = record.added.levels
         if not record.added.origin or len(levels) != 2 or levels[0] > 3 or levels[1] > 2:
@@ -37,7 +37,7 @@ def naive(ledger):
         over = not record.running
         told = latest[-1:] if (over and not record.pruned) or not forecasts else forecasts[-1:]
         failed = record.diverged or record.status == "errored"
-        kin[trial] = (
+        table[trial] = (
             levels,
             bool(told) and (over or bool(forecasts)) and not failed,
             failed,
@@ -46,15 +46,15 @@ def naive(ledger):
             bounded(told[0].final) if told else 0.0,
             bounded(told[0].deviation or 0.0) if told else 0.0,
         )
-    return kin
+    return table
 
 
-def kept(kin):
+def kept(table):
     """The same from the arrays."""
-    columns = (kin.usable, kin.failed, kin.pruned, kin.waiting, kin.final, kin.deviation)
+    columns = (table.usable, table.failed, table.pruned, table.waiting, table.final, table.deviation)
     rows = zip(*(column.tolist() for column in columns), strict=True)
-    levels = [tuple(kin.levels[number].tolist()) for number in kin.configuration]
-    return {trial: (own, *row) for trial, own, row in zip(kin.trials, levels, rows, strict=True)}
+    levels = [tuple(table.levels[number].tolist()) for number in table.configuration]
+    return {trial: (own, *row) for trial, own, row in zip(table.trials, levels, rows, strict=True)}
 
 
 @given(histories)
@@ -62,7 +62,7 @@ def test_the_arrays_equal_their_naive_twin_after_every_event(events):
     ledger = Ledger()
     for event in events:
         ledger.record(event)
-        assert repr(kept(ledger.view(Kinship(SPACE)))) == repr(naive(ledger))
+        assert repr(kept(ledger.view(ProposedTrials(SPACE)))) == repr(naive(ledger))
 
 
 @given(histories, st.integers(0, 3))
@@ -77,15 +77,15 @@ def test_a_proposal_depends_on_the_events_alone_and_survives_the_journal(events,
 
 
 def test_the_arrays_outgrow_their_first_size():
-    ledger, kin = Ledger(), None
+    ledger, table = Ledger(), None
     for i in range(100):
         ledger.record(Added(str(i), levels=(i % 4, i % 3), origin="cover"))
         ledger.record(Reported(str(i), 1, float(i), float(i)))
-        kin = ledger.view(Kinship(SPACE))
-    assert kin.final.tolist() == list(range(100))
-    assert kept(kin) == naive(ledger)
+        table = ledger.view(ProposedTrials(SPACE))
+    assert table.final.tolist() == list(range(100))
+    assert kept(table) == naive(ledger)
     pairs = [(i % 4, i % 3) for i in range(100)]
-    assert all(kin.tried(levels) == pairs.count(levels) for levels in itertools.product(range(4), range(3)))
+    assert all(table.tried(levels) == pairs.count(levels) for levels in itertools.product(range(4), range(3)))
 
 
 def rows(*told):
@@ -93,7 +93,7 @@ def rows(*told):
     for name, levels, loss in told:
         ledger.record(Added(name, levels=levels, origin="cover"))
         ledger.record(Reported(name, 1, loss, loss))
-    return ledger.view(Kinship(SPACE))
+    return ledger.view(ProposedTrials(SPACE))
 
 
 @pytest.mark.parametrize(
@@ -118,32 +118,32 @@ def test_another_category_weighs_more_than_any_loss():
     ledger = Ledger()
     for name, level, loss in (("same", 0, 1e300), ("other", 1, 0.0)):
         ledger.extend([Added(name, levels=(level,), origin="cover"), Reported(name, 1, loss, loss)])
-    assert ledger.view(Kinship(space)).nearest((0,), spread=1e-100) == "same"
+    assert ledger.view(ProposedTrials(space)).nearest((0,), spread=1e-100) == "same"
 
 
 def test_an_old_attempts_end_that_arrives_late_changes_nothing():
     ledger = Ledger([Added("a", levels=(0, 0), origin="cover"), Reported("a", 1, 1.0, 1.0)])
     ledger.extend([Errored("a", 0), Added("a", attempt=1), Errored("a", 0, final=False), Completed("a", 0)])
-    kin = ledger.view(Kinship(SPACE))
-    assert (kin.usable.tolist(), kin.failed.tolist()) == ([True], [False])
+    table = ledger.view(ProposedTrials(SPACE))
+    assert (table.usable.tolist(), table.failed.tolist()) == ([True], [False])
     ledger.record(Reported("a", 2, 9.0))
-    assert kin.expected("a") == 1.0  # it runs on, so its last loss is not its end
-    assert kept(kin) == naive(ledger)
+    assert table.expected("a") == 1.0  # it runs on, so its last loss is not its end
+    assert kept(table) == naive(ledger)
 
 
 def test_a_failed_configuration_is_hopeless_once_another_one_works():
     ledger = Ledger([Added("a", levels=(0, 0), origin="cover"), Errored("a")])
-    assert not ledger.view(Kinship(SPACE)).hopeless(2.0).any()
+    assert not ledger.view(ProposedTrials(SPACE)).hopeless(2.0).any()
     ledger.extend([Added("b", levels=(1, 0), origin="cover"), Reported("b", 1, 1.0, 1.0)])
-    assert np.array_equal(ledger.view(Kinship(SPACE)).hopeless(2.0), [True, False])
+    assert np.array_equal(ledger.view(ProposedTrials(SPACE)).hopeless(2.0), [True, False])
 
 
 def test_a_loss_on_the_way_says_nothing_but_the_forecast_and_the_end_do():
     ledger = Ledger([Added("a", levels=(0, 0), origin="cover"), Reported("a", 1, 9.0)])
 
     def told():
-        kin = ledger.view(Kinship(SPACE))
-        return kin.usable.tolist(), kin.waiting.tolist(), kin.expected("a")
+        table = ledger.view(ProposedTrials(SPACE))
+        return table.usable.tolist(), table.waiting.tolist(), table.expected("a")
 
     assert told() == ([False], [True], 9.0)
     ledger.record(Reported("a", 3, 7.0, 2.0, 0.1))
@@ -151,6 +151,6 @@ def test_a_loss_on_the_way_says_nothing_but_the_forecast_and_the_end_do():
     ledger.record(Reported("a", 4, 6.0))
     assert told() == ([True], [False], 2.0)
     pruned = Ledger([*ledger.events, Decision("a", 4, Action.STOP, "rung", "2 > 1."), Completed("a")])
-    assert pruned.view(Kinship(SPACE)).expected("a") == 2.0
+    assert pruned.view(ProposedTrials(SPACE)).expected("a") == 2.0
     ledger.extend([Reported("a", 9, 2.5), Completed("a")])
     assert told() == ([True], [False], 2.5)
