@@ -70,13 +70,13 @@ def _write_files(chosen: argparse.Namespace, experiment: Experiment, account: Su
     page = chosen.html is not False and (drawable() or chosen.html is not None)
     if chosen.html is None and not page:
         print(f"\nThere is a page of charts, too, which plotly draws. {REMEDY}")
-    told = contents(experiment, account) if page or chosen.json else None
-    if page and told is not None:
+    found = contents(experiment, account) if page or chosen.json else None
+    if page and found is not None:
         file = Path(chosen.html) if chosen.html else beside(chosen.results)
-        write_page(told, file)
+        write_page(found, file)
         print(f"\nPage: {file}")
-    if chosen.json and told is not None:
-        write_data(told, Path(chosen.json))
+    if chosen.json and found is not None:
+        write_data(found, Path(chosen.json))
         print(f"Data: {chosen.json}")
     if chosen.optuna:
         from ray_glocal.report.study import write_study

@@ -46,14 +46,14 @@ def peaks(scheduler: Any, groups: Sequence[Mapping[str, Any]]) -> dict[int, floa
     Such a scheduler overwrites the optimizer's rate: `OneCycleLR`, `CyclicLR`, and any other that knows a `max_lr` or
     `max_lrs`; also within a sequence or a chain. None for the others, which multiply the rate they find.
     """
-    told = [declared for part in parts(scheduler) if (declared := _declared(part, groups)) is not None]
-    return {index: max(each[index] for each in told) for index in range(len(groups))} if told else {}
+    rates = [declared for part in parts(scheduler) if (declared := _declared(part, groups)) is not None]
+    return {index: max(each[index] for each in rates) for index in range(len(groups))} if rates else {}
 
 
 def bases(scheduler: Any, groups: Sequence[Mapping[str, Any]]) -> list[float]:
     """The rate of each parameter group that an adapted one stands for: the scheduler's peak, or the optimizer's own."""
-    told = peaks(scheduler, groups)
-    return [told.get(index, float(group.get("initial_lr", group["lr"]))) for index, group in enumerate(groups)]
+    highest = peaks(scheduler, groups)
+    return [highest.get(index, float(group.get("initial_lr", group["lr"]))) for index, group in enumerate(groups)]
 
 
 def _declared(part: Any, groups: Sequence[Mapping[str, Any]]) -> list[float] | None:

@@ -57,10 +57,10 @@ def _grid(length: int) -> tuple[Complex, Complex, Complex]:
     return _decays([()], length), _decays(single, length), _decays(pairs, length)
 
 
-def _decays(told: Sequence[tuple[float, ...]], length: int) -> Complex:
+def _decays(sets: Sequence[tuple[float, ...]], length: int) -> Complex:
     """Decays to 1/e in as many windows each."""
-    found = np.zeros((len(told), MOST), dtype=np.complex128)
-    for row, lasting in enumerate(told):
+    found = np.zeros((len(sets), MOST), dtype=np.complex128)
+    for row, lasting in enumerate(sets):
         found[row, : len(lasting)] = [math.exp(-1 / (windows * length)) for windows in lasting]
     return found
 

@@ -144,8 +144,8 @@ class Summary:
         direction = "smallest" if self.mode == "min" else "largest"
         counts = Counter(trial.status for trial in self.trials)
         endings = ", ".join(f"{count} {status}" for status, count in counts.items())
-        told = f" ({endings})" if endings else ""
-        return f"{self.name}: {len(self.trials)} trials{told}; {direction} {self.metric} wins\n{self.path}"
+        among = f" ({endings})" if endings else ""
+        return f"{self.name}: {len(self.trials)} trials{among}; {direction} {self.metric} wins\n{self.path}"
 
     def _table(self, limit: int) -> str:
         heads = ("trial", "configuration", "status", "steps", "best", "last", "forecast", "why")
@@ -177,8 +177,8 @@ class Summary:
             lines.append(layout.table(("  adapted", "start", "now", "factor"), rows, words=("  adapted",)))
         lines += [layout.paragraph(sentence, "  ") for sentence in self.bounds]
         if self.tests:
-            told = ", ".join(f"{name} {layout.shown(value)}" for name, value in self.tests.items())
-            lines.append(layout.paragraph(f"Test: {told}"))
+            tests = ", ".join(f"{name} {layout.shown(value)}" for name, value in self.tests.items())
+            lines.append(layout.paragraph(f"Test: {tests}"))
         return "\n".join(lines)
 
     def _failed(self) -> str:
@@ -303,7 +303,7 @@ def _trial(
 def _verdicts(experiment: Experiment) -> dict[str, tuple[str, str]]:
     """The rule that pruned a trial, and its sentence, by trial."""
     decided = experiment.ledger.decisions if experiment.ledger is not None else ()
-    found = {d.trial: (d.rule, experiment.told(d.reason)) for d in decided if d.prunes}
+    found = {d.trial: (d.rule, experiment.rephrased(d.reason)) for d in decided if d.prunes}
     return found | {row[TRIAL]: (row[RULE], row[REASON]) for row in experiment.decisions if _stopped(row)}
 
 
@@ -313,8 +313,8 @@ def _stopped(row: Row) -> bool:
 
 def _status(run: Run, *, early: bool) -> str:
     """How a trial ended; one that was stopped before it reported anything counts as done."""
-    told = DONE if run.ending == STOPPED else run.ending
-    return "early" if told == DONE and early else told
+    ending = DONE if run.ending == STOPPED else run.ending
+    return "early" if ending == DONE and early else ending
 
 
 def _foretold(trial: Trial) -> str:
@@ -328,8 +328,8 @@ def _forecast(run: Run, experiment: Experiment) -> tuple[float | None, float | N
     if run.id in experiment.forecasts:
         return experiment.forecasts[run.id]
     key = FINAL_LOSS if experiment.metric == VAL_LOSS else ""
-    told = [(number(row, run.clock), value) for row in run.rows if (value := number(row, key)) is not None]
-    return next(((step, value) for step, value in reversed(told) if math.isfinite(value)), (None, None))
+    forecasts = [(number(row, run.clock), value) for row in run.rows if (value := number(row, key)) is not None]
+    return next(((step, value) for step, value in reversed(forecasts) if math.isfinite(value)), (None, None))
 
 
 def adapted_of(run: Run) -> tuple[AdaptedValue, ...]:
@@ -341,9 +341,9 @@ def adapted_of(run: Run) -> tuple[AdaptedValue, ...]:
 
 def _tests(run: Run, best: Row | None) -> dict[str, float]:
     for row in (best or {}, *reversed(run.rows)):
-        told = {key: value for key in row if key.startswith(_TEST) and (value := number(row, key)) is not None}
-        if told:
-            return told
+        values = {key: value for key in row if key.startswith(_TEST) and (value := number(row, key)) is not None}
+        if values:
+            return values
     return {}
 
 

@@ -31,11 +31,11 @@ class Contender:
 
     def column(self, tests: Sequence[str]) -> list[str]:
         """Its cells, in the order of `Comparison.heads`."""
-        told, cost, best = self.summary, self.summary.cost, self.summary.best
-        ended = sum(trial.status in ("pruned", "early") for trial in told.trials)
+        summary, cost, best = self.summary, self.summary.cost, self.summary.best
+        ended = sum(trial.status in ("pruned", "early") for trial in summary.trials)
         steps, seconds = self.reached or (None, None)
-        cells = [None if best is None else best.best, *(told.tests.get(name) for name in tests)]
-        cells += [round(cost.steps), round(cost.seconds, 1), cost.hypergradients, len(told.trials), ended]
+        cells = [None if best is None else best.best, *(summary.tests.get(name) for name in tests)]
+        cells += [round(cost.steps), round(cost.seconds, 1), cost.hypergradients, len(summary.trials), ended]
         cells += [None if steps is None else round(steps), None if seconds is None else round(seconds, 1)]
         return [layout.shown(cell) for cell in cells]
 
@@ -111,14 +111,14 @@ def compare(*results: object, metric: str | None = None, mode: str | None = None
     target = _worst(experiments[0].sign, summaries)
     labels = _labels(experiments)
     contenders = [
-        Contender(label, told, _reached(experiment, target))
-        for label, told, experiment in zip(labels, summaries, experiments, strict=True)
+        Contender(label, summary, _reached(experiment, target))
+        for label, summary, experiment in zip(labels, summaries, experiments, strict=True)
     ]
     return Comparison(*aims[0], target, tuple(contenders))
 
 
 def _worst(sign: float, summaries: Sequence[Summary]) -> float | None:
-    bests = [told.best.best if told.best is not None else None for told in summaries]
+    bests = [summary.best.best if summary.best is not None else None for summary in summaries]
     known = [best for best in bests if best is not None]
     return sign * max(sign * best for best in known) if len(known) == len(bests) else None
 

@@ -27,9 +27,9 @@ def ending(record: Record | None, status: str, *, results: bool, error: bool) ->
         "unknown".
     """
     known = record.status if record is not None else ""
-    told = _TUNES.get(status) or _LEDGERS.get(known, "unknown")
+    word = _TUNES.get(status) or _LEDGERS.get(known, "unknown")
     if status != "TERMINATED":
-        return told
+        return word
     if known == "errored" or (error and not results):
         return FAILED
     return DONE if results else STOPPED

@@ -54,7 +54,7 @@ class Experiment:
         """What turns the metric into a loss, and back."""
         return 1.0 if self.mode == "min" else -1.0
 
-    def told(self, reason: str) -> str:
+    def rephrased(self, reason: str) -> str:
         """A sentence of the ledger, as the table of decisions, which is written at the end, has it already."""
         return in_the_users_terms(reason, self.metric, self.mode)
 
@@ -62,8 +62,8 @@ class Experiment:
     def forecasts(self) -> dict[str, tuple[float, float]]:
         """Step and value, in the metric's units, of the last forecast of each trial's end that the ledger holds."""
         events = self.ledger.events if self.ledger is not None else ()
-        told = [(e.trial, e.step, e.mean) for e in events if isinstance(e, Reported)]
-        return {trial: (step, self.sign * mean) for trial, step, mean in told if mean is not None}
+        made = [(e.trial, e.step, e.mean) for e in events if isinstance(e, Reported)]
+        return {trial: (step, self.sign * mean) for trial, step, mean in made if mean is not None}
 
     @property
     def scheduled(self) -> bool:
@@ -112,8 +112,8 @@ def ledger_in(folder: RemoteFolder) -> Ledger | None:
 def aim(results: object, ledger: Ledger | None, metric: str | None = None, mode: str | None = None) -> tuple[str, str]:
     """What is optimised: as asked for, else as the ledger says, else as Tune was told."""
     settled = dict(_signs(ledger)) if ledger is not None else {}
-    told = next(iter(settled), None) or getattr(results, "default_metric", None)
-    name = metric or told or VAL_LOSS
+    recorded = next(iter(settled), None) or getattr(results, "default_metric", None)
+    name = metric or recorded or VAL_LOSS
     if mode is None and name in settled:
         mode = "min" if settled[name] > 0 else "max"
     return name, mode or getattr(results, "default_mode", None) or "min"

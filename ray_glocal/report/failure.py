@@ -42,13 +42,13 @@ def cause(error: str) -> str:
     lines = _COLOUR.sub("", error.rpartition(_EACH)[2]).splitlines()[1:]  # the first is the number and the date
     places = [i for i, line in enumerate(lines) if _PLACE.match(line)]
     after = lines[places[-1] + 1 :] if places else lines
-    told = next((line for line in after if line.strip() and not line.startswith((" ", "ray::"))), "")
-    if not told:
+    sentence = next((line for line in after if line.strip() and not line.startswith((" ", "ray::"))), "")
+    if not sentence:
         return "an error of which Tune left no record"
     place = _PLACE.match(lines[places[-1]]) if places else None
-    return told if place is None else f"{told} ({place[1]}, line {place[2]})"
+    return sentence if place is None else f"{sentence} ({place[1]}, line {place[2]})"
 
 
-def told_in_short(failed: Sequence[Failed]) -> str:
+def in_short(failed: Sequence[Failed]) -> str:
     """The errors in a line: how many trials each ended."""
     return "; ".join(f"{len(each.trials)} by {each.text}" for each in failed)

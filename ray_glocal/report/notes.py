@@ -25,9 +25,9 @@ def silence(runs: Sequence[Run], going: int) -> tuple[str, ...]:
     quiet = time.time() - last
     if not going or not last or quiet < max(_SILENCE, _PERIODS * longest):
         return ()
-    told = "1 trial counts" if going == 1 else f"{going} trials count"
+    subject = "1 trial counts" if going == 1 else f"{going} trials count"
     return (
-        f"{told} as going on, and the last result came {quiet / 60:,.0f} minutes ago. If the driver has died, "
+        f"{subject} as going on, and the last result came {quiet / 60:,.0f} minutes ago. If the driver has died, "
         "tune.Tuner.restore(path, trainable) goes on from here.",
     )
 

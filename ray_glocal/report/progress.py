@@ -58,7 +58,7 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
         if not every > 0:
             raise ArgumentError("every", "be a positive number of seconds", every)
         self._reading = Reading(metric or VAL_LOSS, mode or "min")
-        self._told = metric is not None or mode is not None
+        self._named = metric is not None or mode is not None
         self._line = StatusLine(every, stream)
         self._began = time.monotonic()
         self._samples = 0
@@ -92,23 +92,23 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Take note of the best value so far; tell of a corrected course, and of warnings."""
-        told = self._last[trial.trial_id] = flat({k: v for k, v in result.items() if k != "config"})
+        last = self._last[trial.trial_id] = flat({k: v for k, v in result.items() if k != "config"})
         reading = self._aim(trial)
-        value = number(told.get(reading.metric))
+        value = number(last.get(reading.metric))
         if value is not None and math.isfinite(value):
             self._best = value if self._best is None else min(value, self._best, key=lambda x: reading.sign * x)
-        self._tell_of_rollbacks(trial, int(finite(told.get(ROLLBACKS)) or 0), reading.step(told))
-        self._tell_of_warnings(trial, told)
+        self._tell_of_rollbacks(trial, int(finite(last.get(ROLLBACKS)) or 0), reading.step(last))
+        self._tell_of_warnings(trial, last)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tell how a trial ended, and why if it was pruned."""
         pruned = _pruning(scheduler_of(trial), trial.trial_id)
         if pruned is not None:
-            self._tell(trial, f"pruned at step {shown(pruned.step)}. {self._aim(trial).told(pruned.reason)}")
+            self._tell(trial, f"pruned at step {shown(pruned.step)}. {self._aim(trial).rephrased(pruned.reason)}")
             return
-        told, reading = self._last.get(trial.trial_id, {}), self._aim(trial)
-        value = shown(number(told.get(reading.metric)))
-        self._tell(trial, f"done at step {shown(reading.step(told))}, {reading.metric} {value}")
+        last, reading = self._last.get(trial.trial_id, {}), self._aim(trial)
+        value = shown(number(last.get(reading.metric)))
+        self._tell(trial, f"done at step {shown(reading.step(last))}, {reading.metric} {value}")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tell of a failure that is retried."""
@@ -117,8 +117,8 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tell of a failure for good, and where to read of it."""
         error = _error(trial)
-        told = f"failed for good: {cause(error)}; {ERROR_FILE} in its folder" if error else "failed for good"
-        self._tell(trial, told)
+        text = f"failed for good: {cause(error)}; {ERROR_FILE} in its folder" if error else "failed for good"
+        self._tell(trial, text)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Refresh the status."""
@@ -136,9 +136,9 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
             how = f"{count} times by now" if count > 1 else "from good weights with a lower rate or weight decay"
             self._tell(trial, f"corrected its course by step {shown(step)}, {how}")
 
-    def _tell_of_warnings(self, trial: Any, told: dict[str, Any]) -> None:
+    def _tell_of_warnings(self, trial: Any, result: dict[str, Any]) -> None:
         """Tell of each kind of warning once: what one trial warns of, most do, with other figures."""
-        for text in warnings_of(told):
+        for text in warnings_of(result):
             if kind_of(text) not in self._warnings:
                 self._warnings.add(kind_of(text))
                 self._tell(trial, f"warns: {text}")
@@ -156,9 +156,9 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
         counts = {"running": states["RUNNING"], "waiting": waiting, "done": kinds["done"], "pruned": kinds["pruned"]}
         counts |= {"failed": states["ERROR"] + kinds["failed"], "stopped": kinds["stopped"]}
         total = max(self._samples, len(trials))
-        told = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name in ("running", "done"))
+        numbers = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name in ("running", "done"))
         best = "" if self._best is None else f"; best {self._reading.metric} {shown(self._best)}"
-        return f"{self._elapsed()}  {told} of {total} trials{best}"
+        return f"{self._elapsed()}  {numbers} of {total} trials{best}"
 
     def _ending(self, trial: Any, record: Record | None) -> str:
         if record is not None and record.pruned:
@@ -170,7 +170,7 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
     def _aim(self, trial: Any) -> Reading:
         """How results are read: as the user said, or as the scheduler does."""
         scheduler = scheduler_of(trial)
-        if not self._told and scheduler is not None and scheduler.reading is not None:
+        if not self._named and scheduler is not None and scheduler.reading is not None:
             self._reading = scheduler.reading
         return self._reading
 

@@ -50,7 +50,7 @@ def write_study(experiment: Experiment, file: Path) -> None:
         raise ArgumentError("optuna", "be a new file", str(file), remedy)
     import optuna
 
-    told = {trial.id: trial for trial in summarised(experiment).trials}
+    summaries = {trial.id: trial for trial in summarised(experiment).trials}
     distributions = _distributions(experiment.runs)
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -63,7 +63,7 @@ def write_study(experiment: Experiment, file: Path) -> None:
         study.set_user_attr("metric", experiment.metric)
         study.set_user_attr("path", experiment.path)
         study.add_trials(
-            [_trial(i, run, told[run.id], experiment, distributions) for i, run in enumerate(experiment.runs)]
+            [_trial(i, run, summaries[run.id], experiment, distributions) for i, run in enumerate(experiment.runs)]
         )
     finally:
         optuna.logging.set_verbosity(verbosity)
@@ -105,41 +105,45 @@ def _plain(value: Any) -> Any:
 
 
 def _trial(
-    place: int, run: Run, told: Trial, experiment: Experiment, distributions: Mapping[str, BaseDistribution]
+    place: int, run: Run, summary: Trial, experiment: Experiment, distributions: Mapping[str, BaseDistribution]
 ) -> FrozenTrial:
     from optuna.trial import FrozenTrial, TrialState
 
     known = {name: distributions[name] for name in run.config if name in distributions}
-    state = TrialState[_STATES.get(told.status, "WAITING" if told.status == _WAITING else "RUNNING")]
-    if state is TrialState.COMPLETE and told.best is None:
+    state = TrialState[_STATES.get(summary.status, "WAITING" if summary.status == _WAITING else "RUNNING")]
+    if state is TrialState.COMPLETE and summary.best is None:
         state = TrialState.FAIL
     begin, end = _times(run)
     return FrozenTrial(
         number=place,
         trial_id=place,
         state=state,
-        value=told.best if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
+        value=summary.best if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
         datetime_start=begin if state is not TrialState.WAITING else None,
         datetime_complete=end if state.is_finished() else None,
         params={name: _plain(run.config[name]) for name in known},
         distributions=known,
-        user_attrs=_attributes(run, told),
+        user_attrs=_attributes(run, summary),
         system_attrs={},
         intermediate_values=_intermediate(run, experiment.metric),
     )
 
 
 def _intermediate(run: Run, metric: str) -> dict[int, float]:
-    told = ((number(row, run.clock), number(row, metric)) for row in run.rows)
-    return {round(step): value for step, value in told if step is not None and value is not None}
+    values = ((number(row, run.clock), number(row, metric)) for row in run.rows)
+    return {round(step): value for step, value in values if step is not None and value is not None}
 
 
-def _attributes(run: Run, told: Trial) -> dict[str, Any]:
+def _attributes(run: Run, summary: Trial) -> dict[str, Any]:
     adapted = {
         key: value for row in run.rows[-1:] for key in row if key.startswith(HYPER) and (value := number(row, key))
     }
     ancestor = run.record.added.ancestor if run.record is not None else None
-    return {"trial": run.id, **adapted, **{key: v for key, v in (("ancestor", ancestor), ("reason", told.reason)) if v}}
+    return {
+        "trial": run.id,
+        **adapted,
+        **{key: v for key, v in (("ancestor", ancestor), ("reason", summary.reason)) if v},
+    }
 
 
 def _times(run: Run) -> tuple[datetime, datetime]:

@@ -155,21 +155,21 @@ def read(folder: RemoteFolder, record: Callable[[str], Record | None], name: str
         rows = _table(folder.content("progress.csv"))
     else:
         rows = []
-    told = _config(folder, files, rows)
+    recorded = _config(folder, files, rows)
     trial = next((str(row["trial_id"]) for row in rows if "trial_id" in row), name)
     known = record(trial)
-    config = {name: value for name, value in told.items() if name.split("/")[0] != ANCESTOR}
+    config = {name: value for name, value in recorded.items() if name.split("/")[0] != ANCESTOR}
     results = tuple({k: v for k, v in row.items() if not k.startswith("config/")} for row in rows)
     error = folder.content(ERROR_FILE).decode("utf-8", errors="replace") if ERROR_FILE in files else ""
-    return Run(trial, config, results, status, known, folder, _ancestor(told, known), error)
+    return Run(trial, config, results, status, known, folder, _ancestor(recorded, known), error)
 
 
-def _ancestor(told: Mapping[str, Any], record: Record | None) -> Ancestor | None:
+def _ancestor(config: Mapping[str, Any], record: Record | None) -> Ancestor | None:
     """The ancestor that the ledger knows, or a configuration of an earlier version names."""
     if record is not None and record.added.ancestor:
-        return Ancestor(record.added.ancestor, record.added.weights or told.get(f"{ANCESTOR}/checkpoint"))
-    if told.get(f"{ANCESTOR}/trial"):
-        return Ancestor(str(told[f"{ANCESTOR}/trial"]), told.get(f"{ANCESTOR}/checkpoint"))
+        return Ancestor(record.added.ancestor, record.added.weights or config.get(f"{ANCESTOR}/checkpoint"))
+    if config.get(f"{ANCESTOR}/trial"):
+        return Ancestor(str(config[f"{ANCESTOR}/trial"]), config.get(f"{ANCESTOR}/checkpoint"))
     return None
 
 
@@ -181,10 +181,10 @@ def _config(folder: RemoteFolder, files: list[str], rows: list[dict[str, Any]]) 
 
 
 def _lines(content: bytes) -> list[dict[str, Any]]:
-    told = [row for line in content.splitlines() if isinstance(row := _json(line), dict)]
-    for row in told[1:]:
+    rows = [row for line in content.splitlines() if isinstance(row := _json(line), dict)]
+    for row in rows[1:]:
         row.pop("config", None)  # each row repeats it: flattening it once is enough
-    return [flat(row) for row in told]
+    return [flat(row) for row in rows]
 
 
 def _table(content: bytes) -> list[dict[str, Any]]:

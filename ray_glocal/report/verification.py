@@ -118,7 +118,7 @@ class _Rehearsal:
         """
         report = self._first_report(recorded)
         if report is None:
-            return f"a decision without a result to judge: {_told(recorded)}."
+            return f"a decision without a result to judge: {_shown(recorded)}."
         if self._rulebook.answer(self._ledger, report) == recorded:
             self._decisions += 1
         else:
@@ -129,7 +129,7 @@ class _Rehearsal:
     def _compared(self, report: Reported, answer: Decision | None, recorded: Decision | None) -> str:
         if repr(answer) != repr(recorded):  # by repr, for NaN is not equal to itself
             where = f"trial {report.trial} at step {report.step:g}"
-            return f"{where}: the ledger records {_told(recorded)}; the rules answer {_told(answer)}."
+            return f"{where}: the ledger records {_shown(recorded)}; the rules answer {_shown(answer)}."
         if recorded is not None:
             self._decisions += 1
             self._ledger.record(recorded)
@@ -144,7 +144,7 @@ def _same_place(report: Reported, decision: Decision) -> bool:
     return (report.trial, report.step) == (decision.trial, decision.step)
 
 
-def _told(decision: Decision | None) -> str:
+def _shown(decision: Decision | None) -> str:
     return "no decision" if decision is None else f"{decision.action.value} by {decision.rule} ({decision.reason})"
 
 

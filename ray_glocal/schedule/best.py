@@ -152,10 +152,10 @@ def best_config(results: object, *, metric: str | None = None, mode: str | None 
     experiment = read(results, metric, mode)
     line = lineage(experiment, best_run(experiment))
     sessions = handed_down(line) if has_session(line[-1].checkpoint) else []
-    return _told(experiment, line, sessions)
+    return _gathered(experiment, line, sessions)
 
 
-def _told(
+def _gathered(
     experiment: Experiment, line: Sequence[Generation], sessions: Sequence[tuple[Recorded, Generation]]
 ) -> BestConfig:
     run, adapted = line[-1].run, adapted_of(line[-1].run)

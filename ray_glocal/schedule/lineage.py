@@ -13,7 +13,7 @@ from pyarrow import fs
 from ray_glocal.errors import ArgumentError
 from ray_glocal.names import SESSION_FILE, TRACE_FILE
 from ray_glocal.report.experiment import Experiment
-from ray_glocal.report.failure import failures, told_in_short
+from ray_glocal.report.failure import failures, in_short
 from ray_glocal.report.folder import CHECKPOINT, RemoteFolder
 from ray_glocal.report.trial import Run
 
@@ -54,7 +54,7 @@ def _why_none(experiment: Experiment) -> str:
     failed, runs = failures(experiment.runs), experiment.runs
     if failed:
         count = sum(len(each.trials) for each in failed)
-        return f"{count} of {len(runs)} trials failed: {told_in_short(failed)}."
+        return f"{count} of {len(runs)} trials failed: {in_short(failed)}."
     if not any(run.rows for run in runs):
         return f"None of its {len(runs)} trials has reported anything."
     return "All that they reported of it is infinite or not a number."
@@ -68,12 +68,12 @@ def lineage(experiment: Experiment, run: Run) -> list[Generation]:
     runs = {each.id: each for each in experiment.runs}
     line = [Generation(run, _last(run), weights=False)]
     while True:
-        told = line[0].run.ancestor
-        elder = None if told is None else runs.get(told.trial)
-        if told is None or elder is None or any(elder.id == each.run.id for each in line):
+        ancestor = line[0].run.ancestor
+        elder = None if ancestor is None else runs.get(ancestor.trial)
+        if ancestor is None or elder is None or any(elder.id == each.run.id for each in line):
             return line
-        handed = _named(elder, told.checkpoint) if told.checkpoint else None
-        line.insert(0, Generation(elder, handed or _last(elder), weights=bool(told.checkpoint)))
+        handed = _named(elder, ancestor.checkpoint) if ancestor.checkpoint else None
+        line.insert(0, Generation(elder, handed or _last(elder), weights=bool(ancestor.checkpoint)))
 
 
 def _last(run: Run) -> RemoteFolder | None:

@@ -50,7 +50,7 @@ class TraceRow(Protocol):
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Segment:
     """Steps in a row with the same values.
 
     Args:
@@ -64,8 +64,8 @@ class Stretch:
     values: Mapping[str, float]
 
 
-def path_of(rows: Sequence[TraceRow], end: Mapping[str, float], step: int) -> list[Stretch]:
-    """The stretches that led to a session's weights, by the session's steps, which leap where it went back.
+def path_of(rows: Sequence[TraceRow], end: Mapping[str, float], step: int) -> list[Segment]:
+    """The segments that led to a session's weights, by the session's steps, which leap where it went back.
 
     Args:
         rows: Its trace, oldest first.
@@ -75,16 +75,16 @@ def path_of(rows: Sequence[TraceRow], end: Mapping[str, float], step: int) -> li
     Raises:
         ArgumentError: The trace shows other entries than `end`, or does not tell where it went back to.
     """
-    kept: list[Stretch] = []
+    kept: list[Segment] = []
     begin = 0
     for batch in _batches(rows, end):
         at = batch[0].step
         if batch[0].gate in _RETURNS:
             kept = _cut(kept, _returned(batch[0]))
         else:
-            kept.append(Stretch(begin, at, {row.hyperparameter: row.value for row in batch}))
+            kept.append(Segment(begin, at, {row.hyperparameter: row.value for row in batch}))
         begin = at
-    return [each for each in [*kept, Stretch(begin, step, end)] if each.end > each.begin]
+    return [each for each in [*kept, Segment(begin, step, end)] if each.end > each.begin]
 
 
 def start_of(rows: Sequence[TraceRow], end: Mapping[str, float]) -> Mapping[str, float]:
@@ -112,10 +112,10 @@ def _returned(row: TraceRow) -> int:
     return row.back_to
 
 
-def _cut(stretches: Sequence[Stretch], step: int) -> list[Stretch]:
-    """Of stretches what lies before a step of the session."""
-    before = [each for each in stretches if each.begin < step]
-    return [Stretch(each.begin, min(each.end, step), each.values) for each in before]
+def _cut(segments: Sequence[Segment], step: int) -> list[Segment]:
+    """Of segments what lies before a step of the session."""
+    before = [each for each in segments if each.begin < step]
+    return [Segment(each.begin, min(each.end, step), each.values) for each in before]
 
 
 def entries(values: Mapping[str, Array], shown: Sequence[str]) -> dict[str, float]:

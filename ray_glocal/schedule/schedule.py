@@ -204,7 +204,7 @@ class LearnedSchedule:
 
     def __str__(self) -> str:
         lines = [f"Learned schedule of {self.steps} steps{self._whose()}{self._beneath()}"]
-        lines += [f"  {_told(each)}" for each in self.learned]
+        lines += [f"  {_line(each)}" for each in self.learned]
         lines += [f"  {name}: only its norm was recorded" for name in self.unfollowed]
         if self.taken_back:
             lines.append(f"  {self.taken_back} further steps were taken back, and are not in it.")
@@ -217,12 +217,12 @@ class LearnedSchedule:
         return f"; beneath a {self.lr_scheduler} of {self.planned} steps" if self.lr_scheduler else ""
 
 
-def _told(each: LearnedValues) -> str:
+def _line(each: LearnedValues) -> str:
     changes = len(each.steps) - 1
     ends = " -> ".join(_shown(value.flatten().tolist()) for value in (each.values[0], each.values[-1]))
     return f"{each.name}: {ends}, in {changes} {'change' if changes == 1 else 'changes'}"
 
 
 def _shown(entries: Sequence[Any]) -> str:
-    told = ", ".join(f"{entry:.4g}" for entry in entries)
-    return told if len(entries) == 1 else f"[{told}]"
+    numbers = ", ".join(f"{entry:.4g}" for entry in entries)
+    return numbers if len(entries) == 1 else f"[{numbers}]"

@@ -11,7 +11,7 @@ import numpy as np
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.names import STEP, TRACE_FILE
-from ray_glocal.schedule.path import Stretch, TraceRow, entries, path_of, start_of
+from ray_glocal.schedule.path import Segment, TraceRow, entries, path_of, start_of
 from ray_glocal.schedule.schedule import LearnedSchedule, Passage
 from ray_glocal.schedule.values import Array, LearnedValues
 
@@ -86,8 +86,8 @@ def saved(folder: Path, trial: str = "") -> tuple[Recorded, Mapping[str, Any]]:
     rows = [Entry(**row) for row in table if row[STEP] <= plain["step"]]
     values = {name: value.numpy() for name, value in plain["values"].items()}
     identity = plain["identity"]
-    told = rows, values, plain["step"], identity["total_steps"], identity["lr_scheduler"], trial
-    return Recorded(*told), plain["model"]
+    fields = rows, values, plain["step"], identity["total_steps"], identity["lr_scheduler"], trial
+    return Recorded(*fields), plain["model"]
 
 
 def joined(sessions: Sequence[Recorded]) -> LearnedSchedule:
@@ -105,15 +105,15 @@ def joined(sessions: Sequence[Recorded]) -> LearnedSchedule:
     total = 0
     for each in sessions:
         _check_alike(each, last)
-        expected = -1  # no stretch continues what came before
-        for stretch in _stretches(each):
-            if stretch.begin != expected:
-                passages.append(Passage(total, stretch.begin, afresh=expected < 0 and bool(steps)))
-            expected = stretch.end
+        expected = -1  # no segment continues what came before
+        for segment in _segments(each):
+            if segment.begin != expected:
+                passages.append(Passage(total, segment.begin, afresh=expected < 0 and bool(steps)))
+            expected = segment.end
             steps.append(total)
             for name in names:
-                changes[name].append(_value(name, last.values[name].shape, stretch.values))
-            total += stretch.end - stretch.begin
+                changes[name].append(_value(name, last.values[name].shape, segment.values))
+            total += segment.end - segment.begin
     begun = start_of(sessions[0].rows, entries(sessions[0].values, _shown(sessions[0])))
     learned = []
     for name in names:
@@ -148,7 +148,7 @@ def _names(recorded: Recorded) -> tuple[list[str], list[str]]:
     return [name for name in recorded.values if name not in unfollowed], unfollowed
 
 
-def _stretches(recorded: Recorded) -> list[Stretch]:
+def _segments(recorded: Recorded) -> list[Segment]:
     return path_of(recorded.rows, entries(recorded.values, _shown(recorded)), recorded.step)
 
 

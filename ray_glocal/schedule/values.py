@@ -73,14 +73,14 @@ class LearnedValues:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LearnedValues):
             return NotImplemented
-        told = (self.name, self.option, self.groups, self.ratios) == (
+        same = (self.name, self.option, self.groups, self.ratios) == (
             other.name,
             other.option,
             other.groups,
             other.ratios,
         )
         arrays = zip((self.start, self.steps, self.values), (other.start, other.steps, other.values), strict=True)
-        return told and all(np.array_equal(mine, theirs) for mine, theirs in arrays)
+        return same and all(np.array_equal(mine, theirs) for mine, theirs in arrays)
 
     __hash__ = None  # type: ignore[assignment]  # arrays have none
 

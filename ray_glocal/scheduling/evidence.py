@@ -60,14 +60,14 @@ class TrialEvidence:
 def evidence(space: Space, table: TrialTable) -> TrialEvidence:
     """What the usable and the failed trials say; there is at least one usable."""
     usable = table.usable
-    told = usable | table.failed
-    finite = usable[told]
-    finals = table.final[told]
+    known = usable | table.failed
+    finite = usable[known]
+    finals = table.final[known]
     units = _units(finals[finite])
     losses = np.where(finite, np.clip((finals - units.centre) / units.spread, -FAILURE, FAILURE), FAILURE)
-    deviations = np.minimum(table.deviation[told] / units.spread, FAILURE)
+    deviations = np.minimum(table.deviation[known] / units.spread, FAILURE)
     shaky = np.where(finite, deviations, 0.0) ** 2
-    numbers, place = _held(table.configuration[told], losses, len(table.levels))
+    numbers, place = _held(table.configuration[known], losses, len(table.levels))
     kept = place >= 0
     sums = [_summed(losses[kept], shaky[kept] + noise**2, place[kept], len(numbers)) for noise in NOISES]
     mean, variance, scatter = (np.array(part) for part in zip(*sums, strict=True))

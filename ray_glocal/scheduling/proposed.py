@@ -94,8 +94,8 @@ class TrialTable:
     @property
     def usable(self) -> Flags:
         """Which trials have a finite forecast or have ended, and did not fail; a loss on the way says little."""
-        told = self._column("foretold") | (self._column("reported") & ~self._column("live"))
-        return np.asarray(told & ~self.failed)
+        known = self._column("foretold") | (self._column("reported") & ~self._column("live"))
+        return np.asarray(known & ~self.failed)
 
     @property
     def failed(self) -> Flags:
@@ -220,13 +220,13 @@ class TrialTable:
         columns["diverged"][place] |= not event.finite
         if latest is None or event.step > latest:
             self._steps[place], columns["reported"][place] = event.step, True
-            told = [_bounded(event.final), _bounded(event.deviation or 0.0)]
-            columns["last"][place], columns["last_deviation"][place] = told
+            guess = [_bounded(event.final), _bounded(event.deviation or 0.0)]
+            columns["last"][place], columns["last_deviation"][place] = guess
             if event.slopes:
                 self.slopes[int(columns["configuration"][place])] = event.slopes
             if event.mean is not None:
                 columns["foretold"][place] = True
-                columns["forecast"][place], columns["forecast_deviation"][place] = told
+                columns["forecast"][place], columns["forecast_deviation"][place] = guess
 
 
 def _bounded(loss: float) -> float:

@@ -149,10 +149,10 @@ def chosen(space: Space, table: TrialTable, rng: np.random.Generator) -> Choice:
     Trials under way count as if they had come to what is expected of them, and configurations whose trials were all
     pruned, surely worse than the best, are passed over.
     """
-    told = evidence(space, table)
-    known = surrogate(space, told)
-    tried = known.believe(told.tried).mean
-    asked = candidates(space, told.tried, tried, rng)
+    trials = evidence(space, table)
+    known = surrogate(space, trials)
+    tried = known.believe(trials.tried).mean
+    asked = candidates(space, trials.tried, tried, rng)
     best = float(tried.min())
     awaited = known.awaiting(_under_way(table))
     improvement = awaited.believe(asked).improvement(best)
@@ -162,12 +162,12 @@ def chosen(space: Space, table: TrialTable, rng: np.random.Generator) -> Choice:
     place = next((i for number, i in numbers if number is None or not hopeless[number]), order[0])
     belief = known.believe(asked[place][None])
     reason = (
-        f"Expected to end at {told.units.loss(float(belief.mean[0])):.6g} "
-        f"+- {told.units.spread * float(belief.deviation[0]):.3g}, against {told.units.loss(best):.6g} for the best of "
-        f"{len(table.levels)} configurations tried: an expected improvement of "
-        f"{told.units.spread * float(improvement[place]):.3g}, the largest."
+        f"Expected to end at {trials.units.loss(float(belief.mean[0])):.6g} "
+        f"+- {trials.units.spread * float(belief.deviation[0]):.3g}, against {trials.units.loss(best):.6g} for the "
+        f"best of {len(table.levels)} configurations tried: an expected improvement of "
+        f"{trials.units.spread * float(improvement[place]):.3g}, the largest."
     )
-    return Choice(_levels(asked[place]), reason, told.units.spread)
+    return Choice(_levels(asked[place]), reason, trials.units.spread)
 
 
 def _under_way(table: TrialTable) -> Levels:

@@ -32,10 +32,10 @@ def in_the_users_terms(sentence: str, metric: str, mode: str) -> str:
         mode: "min" where the metric is the loss, "max" where it is the loss's negative.
     """
     if mode == "max":
-        told, count = _LOSS.subn(lambda found: found[1] + _turned(found[2]), sentence)
+        turned, count = _LOSS.subn(lambda found: found[1] + _turned(found[2]), sentence)
         if not count and _NEGATIVE.search(sentence):  # of a rule that somebody else has written
-            told = f"{sentence} (The loss is minus {metric}.)"
-        sentence = told
+            turned = f"{sentence} (The loss is minus {metric}.)"
+        sentence = turned
     sentence = re.sub(r"\bwhich end at\b", "which are forecast to end at", sentence)
     sentence = re.sub(r"\bforecast final loss\b", lambda found: f"forecast final {metric}", sentence)
     sentence = re.sub(r"\bExpected to end at\b", lambda found: f"Expected to end at {metric}", sentence)

@@ -59,7 +59,7 @@ class LedgerSnapshot:
                 header = "" if file.tell() else journal.HEADER + "\n"
                 file.write((header + journal.lines(self._ledger.since(known))).encode())
                 file.flush()
-                left = _Left(target, _told(file), self._ledger.edition, len(self._ledger))
+                left = _Left(target, _identity(file), self._ledger.edition, len(self._ledger))
             unfinished.replace(target)
         except OSError:
             unfinished.unlink(missing_ok=True)
@@ -72,12 +72,12 @@ class LedgerSnapshot:
         if last is None or last.edition != self._ledger.edition or not last.path.exists():
             return 0
         with last.path.open("rb") as before:
-            if _told(before) != last.file:
+            if _identity(before) != last.file:
                 return 0
             shutil.copyfileobj(before, file, _CHUNK)
         return last.events
 
 
-def _told(file: BinaryIO) -> tuple[int, int, int]:
-    told = os.fstat(file.fileno())
-    return told.st_ino, told.st_size, told.st_mtime_ns
+def _identity(file: BinaryIO) -> tuple[int, int, int]:
+    status = os.fstat(file.fileno())
+    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -95,17 +95,17 @@ class Surrogate:
         return _conditioned(self.space, self.joint, self.noise, together, operator, mean, variance)
 
 
-def surrogate(space: Space, told: TrialEvidence) -> Surrogate:
+def surrogate(space: Space, trials: TrialEvidence) -> Surrogate:
     """The process under the joint effects and the noise that make what was observed most likely."""
-    additive, product = (_summed(told.operator, part) for part in covariances(space, told.levels, told.levels))
+    additive, product = (_summed(trials.operator, part) for part in covariances(space, trials.levels, trials.levels))
     settings = [(joint, index) for joint in JOINT for index in range(len(NOISES))]
     likelihood = [
-        told.scatter[index] + _evidence(additive + joint * product, told.variance[index], told.mean[index])
+        trials.scatter[index] + _evidence(additive + joint * product, trials.variance[index], trials.mean[index])
         for joint, index in settings
     ]
     joint, index = settings[int(np.argmax(np.round(likelihood, _DIGITS)))]
     noise = NOISES[index] ** 2
-    return _conditioned(space, joint, noise, told.levels, told.operator, told.mean[index], told.variance[index])
+    return _conditioned(space, joint, noise, trials.levels, trials.operator, trials.mean[index], trials.variance[index])
 
 
 def covariances(space: Space, first: Levels, second: Levels) -> tuple[Array, Array]:

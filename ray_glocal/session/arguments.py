@@ -52,8 +52,8 @@ def adapted_of(hyper: Any) -> Adapted:
     if odd is not None:
         raise ArgumentError("hyper", rule, several, remedy)
     if _in_a_trial():
-        told: Adapted = import_module("ray_glocal.tune.adapt").of_this_trial(tuple(several))
-        return told
+        adapted: Adapted = import_module("ray_glocal.tune.adapt").of_this_trial(tuple(several))
+        return adapted
     return Adapted(tuple(several))
 
 

@@ -164,5 +164,5 @@ class Checkpointing:
         changed = {name: value for name, value in now.items() if not torch.equal(value, starts[name].to(value))}
         if changed:
             course.set_values({**course.values, **changed})
-            told = ", ".join(f"{name} = {value.tolist()}" for name, value in changed.items())
-            logger.info("Goes on with what its configuration says now: %s.", told)
+            assignments = ", ".join(f"{name} = {value.tolist()}" for name, value in changed.items())
+            logger.info("Goes on with what its configuration says now: %s.", assignments)

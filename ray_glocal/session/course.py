@@ -25,7 +25,7 @@ from ray_glocal.session.validation import ValidationBatches
 
 
 class Course:
-    """What a session and the way that it adapts hyperparameters have in common.
+    """Where a training stands: what a session shares with whoever adapts its hyperparameters.
 
     Args:
         problem: The bilevel problem.
@@ -148,8 +148,8 @@ class Course:
         """Put down which values the steps had that stay, of those since the trace's last row: nothing else tells it."""
         rows = self.trace.rows
         if back_to > (rows[-1].step if rows else 0):
-            told = f"stood here up to step {back_to}, to whose weights training goes back"
-            self.trace.append(standing_rows(self.step_count, self.problem, self.values, HOLD, told))
+            reason = f"stood here up to step {back_to}, to whose weights training goes back"
+            self.trace.append(standing_rows(self.step_count, self.problem, self.values, HOLD, reason))
 
     def as_plain(self) -> dict[str, Any]:
         """Where training stands, as plain data."""

@@ -62,8 +62,8 @@ class RestorePoint:
 
     def as_plain(self, *, here: bool) -> dict[str, Any]:
         """As plain data, without the state where that is the present one."""
-        told = dict(vars(self))
-        return {name: told[name] for name in ("step", "loss", "values")} if here else told
+        fields = dict(vars(self))
+        return {name: fields[name] for name in ("step", "loss", "values")} if here else fields
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any], problem: Problem) -> "RestorePoint":
@@ -299,10 +299,10 @@ class Guard:
         self.strikes = 0
         # What was cut stays cut: were the point's own values to come back, two culprits would take turns for ever.
         self.good, self.lowest = replace(point, values=fresh), point.loss
-        told = [f"{name} {float(values[name]):.3g} -> {float(value):.3g}" for name, value in cut.items()]
+        cuts = [f"{name} {float(values[name]):.3g} -> {float(value):.3g}" for name, value in cut.items()]
         place = f"back to the weights of step {point.step}"
         count = f"roll-back {self.rollbacks} of at most {MOST_ROLLBACKS}"
-        return Retreat(fresh, tuple(cut), ", ".join([place, *told, count]))
+        return Retreat(fresh, tuple(cut), ", ".join([place, *cuts, count]))
 
     def as_plain(self) -> dict[str, Any]:
         """The numbers of the memory as plain data."""

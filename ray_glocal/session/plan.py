@@ -18,7 +18,7 @@ def planned(scheduler: Any) -> int | None:
             last = planned(held(scheduler)[-1])
             return None if last is None else [0, *turns(scheduler)][-1] + last
         case lr_scheduler.ChainedScheduler():
-            return max((told for part in held(scheduler) if (told := planned(part)) is not None), default=None)
+            return max((steps for part in held(scheduler) if (steps := planned(part)) is not None), default=None)
         case lr_scheduler.CosineAnnealingLR():
             return int(scheduler.T_max)
         case lr_scheduler.OneCycleLR():

@@ -59,7 +59,7 @@ class Reports:
         self._curve.append(loss)
         left = (course.total_steps - course.step_count) / self.period
         foretold = forecast_final_loss(self._curve, left)
-        self._last = self._told(loss, float(foretold.mean[0]), float(foretold.deviation[0]))
+        self._last = self._metrics(loss, float(foretold.mean[0]), float(foretold.deviation[0]))
         course.train_losses.clear()
         course.meter.complete(REPORT)
         course.meter.aside()
@@ -73,7 +73,7 @@ class Reports:
         if self._between.get(STEP) != course.step_count:
             course.meter.start(REPORT)
             forecast = (self._last.get(name, math.nan) for name in (FINAL_LOSS, FINAL_DEVIATION))
-            self._between = self._told(self._loss(), *forecast)
+            self._between = self._metrics(self._loss(), *forecast)
             course.meter.complete(REPORT)
         return self._between
 
@@ -92,11 +92,11 @@ class Reports:
     def _loss(self) -> float:
         return self._averaged.loss() if self._averaged.reported else self._course.loss()
 
-    def _told(self, loss: float, mean: float, deviation: float) -> dict[str, float]:
+    def _metrics(self, loss: float, mean: float, deviation: float) -> dict[str, float]:
         """What there is to tell now, of a validation loss and a forecast of its end."""
         course, problem = self._course, self._course.problem
         own = course.step_count - course.began
-        told = {
+        metrics = {
             VAL_LOSS: loss,
             TRAIN_LOSS: self._mean_training_loss(),
             STEP: course.step_count,
@@ -111,8 +111,8 @@ class Reports:
             OWN_STEPS: own,
             LINEAGE_STEPS: own + course.inherited,
         }
-        told |= entry_metrics(HYPER, problem, flat(course.values))
-        return told | entry_metrics(ELASTICITY, problem, self._adaptation.elasticity)
+        metrics |= entry_metrics(HYPER, problem, flat(course.values))
+        return metrics | entry_metrics(ELASTICITY, problem, self._adaptation.elasticity)
 
     def _mean_training_loss(self) -> float:
         losses = self._course.train_losses

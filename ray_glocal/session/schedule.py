@@ -159,9 +159,9 @@ class Schedule:
                 rates[step] = [float(group["lr"]) for group in stand_in.param_groups]
                 self._step_ahead(ahead, step, steps)
         factors: Array = rates / np.array(self._bases)
-        told = mismatch(self._scheduler, factors)
-        if told:
-            self._notices.say("schedule", told)
+        trouble = mismatch(self._scheduler, factors)
+        if trouble:
+            self._notices.say("schedule", trouble)
         return factors
 
     def _step_ahead(self, ahead: LRScheduler, step: int, steps: int) -> None:

@@ -23,11 +23,11 @@ def say_levelled(problem: Problem, notices: Notices, values: Values) -> None:
         values: At the start.
     """
     for name, own in problem.levelled().items():
-        told = ", ".join(f"{value:g}" for value in own)
+        numbers = ", ".join(f"{value:g}" for value in own)
         start = float(values[name])
         notices.say(
             f"groups of {name}",
-            f"{name!r} sets parameter groups that have different values, {told}: all begin at {start:g}. Give it "
+            f"{name!r} sets parameter groups that have different values, {numbers}: all begin at {start:g}. Give it "
             "those that it is meant for by `groups=`.",
         )
 

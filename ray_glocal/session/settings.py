@@ -102,7 +102,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         low, high = self.trust_limits
-        share, cycle = (1.0 if told is None else told for told in (self.overhead, self.duty_cycle))
+        share, cycle = (1.0 if each is None else each for each in (self.overhead, self.duty_cycle))
         kinds = ("first-order", "windows")
         rules = (
             ("hypergradients", self.hypergradients in kinds, f"be one of {kinds}", self.hypergradients),

@@ -96,9 +96,9 @@ def _leave(*_: Any, **__: Any) -> NoReturn:
     sys.exit(0)
 
 
-def configuration(told: dict[str, Any]) -> dict[str, Any]:
+def configuration(config: dict[str, Any]) -> dict[str, Any]:
     """A copy of the trial's configuration as the user knows it, for trainables may change theirs."""
-    return copy.deepcopy({key: value for key, value in told.items() if key not in _SLIPPED_IN})
+    return copy.deepcopy({key: value for key, value in config.items() if key not in _SLIPPED_IN})
 
 
 class Storage(StorageContext):  # type: ignore[misc]
@@ -172,13 +172,13 @@ class VirtualController(TuneController):  # type: ignore[misc]  # Ray ships no t
         self._staged_trials = InOrder()
 
     def _schedule_trial_save(self, trial: Trial, result: dict[str, Any] | None = None) -> Any:
-        told = super()._schedule_trial_save(trial, result)
-        if told is not None:  # schedulers that clone trials wait for the checkpoint: it is here already
-            trial.temporary_state.saving_to = told.future
-            return told.future
-        return told
+        saved = super()._schedule_trial_save(trial, result)
+        if saved is not None:  # schedulers that clone trials wait for the checkpoint: it is here already
+            trial.temporary_state.saving_to = saved.future
+            return saved.future
+        return saved
 
-    def settle(self) -> None:
+    def await_copy(self) -> None:
         """Wait until the experiment's state is copied, which Tune does in a thread."""
         with suppress(Exception):  # Tune logs it and goes on
             self._storage.syncer.wait()
@@ -191,13 +191,13 @@ def driver_alone(waiting: int | None) -> Iterator[None]:
     Args:
         waiting: Trials that may wait for a worker, where the controller would start Ray to count its processors.
     """
-    told = {"RAY_CHDIR_TO_TRIAL_DIR": "0", "TUNE_ORIG_WORKING_DIR": os.getcwd(), "TUNE_PRINT_ALL_TRIAL_ERRORS": "0"}
-    told["TUNE_DISABLE_RESOURCE_CHECKS"] = "1"  # a session would hang its checks on every remote call of the process
-    told["TUNE_RESULT_BUFFER_LENGTH"] = "1"  # as `tune.run` sets it for schedulers that do without
+    env = {"RAY_CHDIR_TO_TRIAL_DIR": "0", "TUNE_ORIG_WORKING_DIR": os.getcwd(), "TUNE_PRINT_ALL_TRIAL_ERRORS": "0"}
+    env["TUNE_DISABLE_RESOURCE_CHECKS"] = "1"  # a session would hang its checks on every remote call of the process
+    env["TUNE_RESULT_BUFFER_LENGTH"] = "1"  # as `tune.run` sets it for schedulers that do without
     if waiting is not None:
-        told["TUNE_MAX_PENDING_TRIALS_PG"] = str(waiting)
-    before = {name: os.environ.get(name) for name in told}
-    os.environ.update(told)
+        env["TUNE_MAX_PENDING_TRIALS_PG"] = str(waiting)
+    before = {name: os.environ.get(name) for name in env}
+    os.environ.update(env)
     loggers = {logging.getLogger(name): logging.getLogger(name).level for name in ("ray.tune", "ray.train")}
     for logger in loggers:
         logger.setLevel(logging.WARNING)  # a line for each of ten thousand checkpoints

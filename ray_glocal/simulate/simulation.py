@@ -182,7 +182,7 @@ def simulate(
             try:
                 _run(controller, clock, budget)
             finally:
-                controller.settle()
+                controller.await_copy()
                 actors.cleanup()
         last = len(recorder.numbers)
         trials = sorted(controller.get_trials(), key=lambda trial: recorder.numbers.get(trial.trial_id, last))

@@ -39,10 +39,10 @@ class Agreement:
             ArgumentError: Two places say different things.
         """
         search = self.search
-        for told in (metric, search.metric if search else None):
-            self._metric = agreed("metric", self._metric, told)
-        for told in (mode, search.mode if search else None):
-            self._mode = agreed("mode", self._mode, told)
+        for name in (metric, search.metric if search else None):
+            self._metric = agreed("metric", self._metric, name)
+        for name in (mode, search.mode if search else None):
+            self._mode = agreed("mode", self._mode, name)
 
     def find(self, search: object) -> None:
         """Share the ledger of the searcher that was named, where one was.

@@ -51,8 +51,8 @@ def ancestor() -> Checkpoint | None:
         trouble = f"cannot be opened: {error}"
     else:
         trouble = "is gone"
-    told = ground.checkpoint, ground.ancestor, trouble
-    logger.warning("The checkpoint %s of ancestor %s %s: starting afresh.", *told)
+    sources = ground.checkpoint, ground.ancestor, trouble
+    logger.warning("The checkpoint %s of ancestor %s %s: starting afresh.", *sources)
     return None
 
 

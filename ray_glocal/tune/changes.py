@@ -40,11 +40,11 @@ def unlike(ledger: Ledger, parts: Split) -> ArgumentError | None:
     proposed = [record.added for record in ledger.trials.values() if record.added.proposed and record.added.levels]
     if not proposed:
         return None
-    told = list(_names(_recorded(proposed[-1], parts), _kinds(parts)))
-    if not told and len(proposed[-1].levels) != len(parts.discrete):
-        told = [f"{len(proposed[-1].levels)} discrete hyperparameters became {len(parts.discrete)}"]
+    differences = list(_names(_recorded(proposed[-1], parts), _kinds(parts)))
+    if not differences and len(proposed[-1].levels) != len(parts.discrete):
+        differences = [f"{len(proposed[-1].levels)} discrete hyperparameters became {len(parts.discrete)}"]
     rule = "hold the hyperparameters of the experiment that is resumed"
-    return ArgumentError("space", rule, "; ".join(told), _REMEDY) if told else None
+    return ArgumentError("space", rule, "; ".join(differences), _REMEDY) if differences else None
 
 
 def matched(ledger: Ledger, parts: Split) -> Ledger:
@@ -145,7 +145,7 @@ def _rematched(event: Event, parts: Split, lost: Counter[str]) -> Event:
         return event
     levels = []
     for entry, level in zip(parts.discrete, event.levels, strict=True):
-        value = {name: told for name, told in event.config.items() if _within(name, entry.name)}
+        value = {name: part for name, part in event.config.items() if _within(name, entry.name)}
         found = _level(entry, parts.domain(entry), level, value)
         if found == _NOWHERE:
             lost[f"{entry.name} = {value.get(entry.name)!r}"] += 1

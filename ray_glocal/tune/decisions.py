@@ -46,7 +46,7 @@ def _row(decision: Decision, reading: Reading) -> dict[str, Any]:
         STEP: float(decision.step),
         ACTION: decision.action.value,
         RULE: decision.rule,
-        REASON: reading.told(decision.reason),
+        REASON: reading.rephrased(decision.reason),
         FORECAST: None if decision.mean is None else reading.sign * decision.mean,
         DEVIATION: decision.deviation,
     }

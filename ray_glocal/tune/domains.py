@@ -52,11 +52,11 @@ def agreed_space(own: Split, config: Mapping[str, Any], adapt: Sequence[str] | N
         rule = f"hold the same domains as the searcher's space, {sorted(names)}"
         raise ArgumentError("config", rule, sorted(passed), "Pass the same dict to both, or to the searcher only.")
     parts = searchable(split(config, adapt=adapt))
-    told = changes(own, parts)
-    if told:
+    differences = changes(own, parts)
+    if differences:
         rule = "hold the searcher's space, of which a restored one is that of the experiment"
         remedy = "Pass the same dict to both; for another space begin another experiment, under a name of its own."
-        raise ArgumentError("config", rule, "; ".join(told), remedy)
+        raise ArgumentError("config", rule, "; ".join(differences), remedy)
     return parts
 
 

@@ -10,8 +10,8 @@ from ray_glocal.scheduling.attained import Lowest
 from ray_glocal.scheduling.decision import Decision
 from ray_glocal.scheduling.event import Reported, Settled
 from ray_glocal.scheduling.rungs import Ladder
+from ray_glocal.tune.curve import forecast_at
 from ray_glocal.tune.logbook import Logbook
-from ray_glocal.tune.outlook import outlook
 from ray_glocal.tune.reading import Reading
 from ray_glocal.tune.rulebook import Rulebook
 from ray_glocal.tune.terms import Terms
@@ -51,7 +51,7 @@ class Judge:
         decision = rulebook.answer(self._logbook.ledger, report)
         if decision is not None and self._logbook.record(decision) and decision.prunes:
             assert self.reading is not None
-            logger.info("Trial %s is pruned. %s", trial, self.reading.told(decision.reason))
+            logger.info("Trial %s is pruned. %s", trial, self.reading.rephrased(decision.reason))
         return decision
 
     def note(self, trial: str, result: dict[str, Any]) -> None:
@@ -102,7 +102,7 @@ class Judge:
             return report
         # Where nobody says when training ends, trials are compared by what they will have reached at the next rung.
         target = self.terms.end(result) or ladder.milestone(rung + 1)
-        mean, deviation = outlook(self.terms.forecaster, [*record.losses, (report.step, report.loss)], target)
+        mean, deviation = forecast_at(self.terms.forecaster, [*record.losses, (report.step, report.loss)], target)
         return dataclasses.replace(report, mean=mean, deviation=deviation)
 
     def _plausible(self, report: Reported) -> Reported:

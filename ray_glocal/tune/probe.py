@@ -46,12 +46,12 @@ def look() -> Look:
         from pyarrow.fs import FileType
 
         spec = find_spec("ray_glocal")
-        told, digest = "", hashlib.sha256()
+        release, digest = "", hashlib.sha256()
         if spec is not None and spec.origin is not None:
             try:
-                told = version("ray_glocal")
+                release = version("ray_glocal")
             except PackageNotFoundError:  # sent along as a folder
-                told = "unknown"
+                release = "unknown"
             root = Path(spec.origin).parent
             for file in sorted(root.rglob("*.py")):
                 digest.update(str(file.relative_to(root)).encode() + file.read_bytes())
@@ -64,6 +64,6 @@ def look() -> Look:
                     stream.write(b"here")
         except (OSError, ArrowException) as error:
             trouble = str(error)
-        return told, digest.hexdigest()[:12], trouble
+        return release, digest.hexdigest()[:12], trouble
 
     return looking

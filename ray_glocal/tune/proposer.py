@@ -94,8 +94,8 @@ class Proposer:
         if value is None:
             self._searcher.on_trial_complete(trial_id=trial, result=None, error=True)
         else:
-            told = {TRAINING_ITERATION: 1, **(result or {}), metric: value}
-            self._searcher.on_trial_complete(trial_id=trial, result=told, error=False)
+            outcome = {TRAINING_ITERATION: 1, **(result or {}), metric: value}
+            self._searcher.on_trial_complete(trial_id=trial, result=outcome, error=False)
 
     def save(self, path: Path) -> bool:
         """Let it write its state; whether it can."""

@@ -92,7 +92,7 @@ class Reading:
         """What turns the metric into a loss, and back."""
         return 1.0 if self.mode == "min" else -1.0
 
-    def told(self, reason: str) -> str:
+    def rephrased(self, reason: str) -> str:
         """A sentence of the ledger as people read it: with values of the metric in the place of losses."""
         return in_the_users_terms(reason, self.metric, self.mode)
 
@@ -123,8 +123,8 @@ class Reading:
     def _slopes(self, result: Mapping[str, Any], final: float) -> dict[str, float]:
         if self.metric != self.forecast_of or not math.isfinite(final):
             return {}
-        told = {name: finite(result.get(ELASTICITY + name)) for name in self.slopes}
-        return {name: elasticity * final for name, elasticity in told.items() if elasticity is not None}
+        elasticities = {name: finite(result.get(ELASTICITY + name)) for name in self.slopes}
+        return {name: elasticity * final for name, elasticity in elasticities.items() if elasticity is not None}
 
     def _forecast(self, result: Mapping[str, Any]) -> tuple[float | None, float | None]:
         mean = finite(result.get(FINAL_LOSS)) if self.metric == self.forecast_of else None
@@ -134,16 +134,16 @@ class Reading:
         return self.sign * mean, None if deviation is None else abs(deviation)
 
 
-def agreed(argument: str, own: str | None, told: str | None) -> str | None:
+def agreed(argument: str, own: str | None, other: str | None) -> str | None:
     """What was said of the metric or the mode in one place or in several.
 
     Raises:
         ArgumentError: Two places say different things.
     """
-    if own and told and own != told:
+    if own and other and own != other:
         remedy = "Scheduler, searcher and Tune must optimise the same thing: say it in one place."
-        raise ArgumentError(argument, f"be the same everywhere, {own!r} so far", told, remedy)
-    return own or told
+        raise ArgumentError(argument, f"be the same everywhere, {own!r} so far", other, remedy)
+    return own or other
 
 
 def check_mode(mode: str, metric: str) -> None:

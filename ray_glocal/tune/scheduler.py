@@ -124,7 +124,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         self._judge = Judge(
             Terms(grace_period, reduction_factor, max_t, tuple(rules), chosen, time_attr), self._logbook
         )
-        self._told = time_attr, forecast_of, bounds
+        self._read_by = time_attr, forecast_of, bounds
         self._checkpoints, self._preflight = checkpoints, preflight
         self._retention: Retention | None = None  # none before an experiment begins, or where all are kept
         self._folder: Path | None = None
@@ -173,7 +173,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
 
     def _read_results(self) -> None:
         """Fix how results are read, for the searcher too; complain where nobody has said which metric counts."""
-        reading = self._judge.reading = self._agreement.reading(*self._told)
+        reading = self._judge.reading = self._agreement.reading(*self._read_by)
         if self._agreement.search is not None:
             self._agreement.search.link(reading, self._end_stopped)
 

@@ -26,10 +26,10 @@ from ray_glocal.scheduling.seeding import Proposal, first_coverage, joined, prop
 from ray_glocal.scheduling.snapshot import LedgerSnapshot
 from ray_glocal.tune.changes import matched, unlike
 from ray_glocal.tune.domains import agreed_space, searchable, warn_of_grids
-from ray_glocal.tune.fates import table
 from ray_glocal.tune.ledger_file import recovered
 from ray_glocal.tune.proposer import Proposer, Suggestion
 from ray_glocal.tune.reading import Reading, agreed, check_mode, flat_config
+from ray_glocal.tune.roles import table
 from ray_glocal.tune.space import split
 from ray_glocal.tune.storage import fetch
 from ray_glocal.tune.tuning import UNCOUNTED
@@ -114,7 +114,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         self._spec: dict[str, Any] = {}
         self._samples: int | None = None
         self._linked = False  # whether a GlocalScheduler records the events, and sees more of them
-        self._settle: Callable[[], None] | None = None
+        self._before_save: Callable[[], None] | None = None
         self._unlike: ArgumentError | None = None  # what is wrong with a restored memory
         self.reading = Reading(metric, mode, slopes=self.ordinal) if metric and mode else None
         self.ledger = Ledger()
@@ -132,12 +132,12 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         """Discrete hyperparameters that are positive numbers: a trial may report how its loss changes with them."""
         return tuple(factor.name for factor in self._own.space.factors if factor.logs is not None)
 
-    def link(self, reading: Reading, settle: Callable[[], None]) -> None:
+    def link(self, reading: Reading, before_save: Callable[[], None]) -> None:
         """Leave the recording to a scheduler that shares the ledger and reads results by `reading`.
 
-        `settle` is called before the ledger is saved, which Tune asks for once more when everything is over.
+        `before_save` is called before the ledger is saved, which Tune asks for once more when everything is over.
         """
-        self._linked, self.reading, self._settle = True, reading, settle
+        self._linked, self.reading, self._before_save = True, reading, before_save
         self._metric, self._mode = reading.metric, reading.mode
 
     def set_search_properties(
@@ -239,8 +239,8 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
 
         A full disk is said and tried again with Tune's next snapshot; raising would end the experiment.
         """
-        if self._settle is not None:
-            self._settle()
+        if self._before_save is not None:
+            self._before_save()
         try:
             self._snapshot.write(Path(checkpoint_path))
             if self._proposer is not None:
@@ -307,8 +307,8 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         if proposal.ancestor is not None:
             reason += " Its weights too." if weights else " Not its weights: it runs on, or has none to hand down."
         self.ledger.record(Settled(_SAMPLES, self._samples or UNCOUNTED))  # the first time only
-        told = proposal.ancestor, proposal.levels, proposal.start, proposal.origin, reason, weights
-        self.ledger.record(Added(trial, flat_config(config), 0, *told))
+        origins = proposal.ancestor, proposal.levels, proposal.start, proposal.origin, reason, weights
+        self.ledger.record(Added(trial, flat_config(config), 0, *origins))
         return config
 
     def repeated(self, trial: str, config: Mapping[str, Any]) -> Added | None:
@@ -335,7 +335,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
     def _row(self, event: Added) -> dict[str, Any]:
         names = tuple(d.name for d in self._own.discrete)
         discrete = {k: v for k, v in event.config.items() if k in names or k.startswith(tuple(n + "/" for n in names))}
-        reason = event.reason if self.reading is None else self.reading.told(event.reason)
+        reason = event.reason if self.reading is None else self.reading.rephrased(event.reason)
         return {
             "trial": event.trial,
             "origin": event.origin,

@@ -85,12 +85,12 @@ class Snapshots:
     def _watch(self) -> None:
         with self._lock:
             copy = self._driver.copy
-            self._settle()
+            self._note_arrival()
             if copy is not None and copy is not self._copy:
                 self._copies, self._copy = self._copies + 1, copy
-                self._settle()
+                self._note_arrival()
 
-    def _settle(self) -> None:
+    def _note_arrival(self) -> None:
         """Note whether the last copy is complete."""
         if self._copy is not None and arrived(self._copy, self._driver.syncer.sync_timeout):
             self._arrived = self._copies

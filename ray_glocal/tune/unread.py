@@ -27,11 +27,11 @@ def check_read(trial: Trial) -> None:
         ArgumentError: It failed for that.
     """
     path = error_file(trial)
-    told = None if path is None else _COMPLAINT.search(_text(Path(path)).rpartition(_EACH)[2])
-    if told is not None:
-        remedy = f"{told[3].strip()} Or say what to adapt, `adapt=[...]`, to GlocalSearch and `adapted` alike."
+    complaint = None if path is None else _COMPLAINT.search(_text(Path(path)).rpartition(_EACH)[2])
+    if complaint is not None:
+        remedy = f"{complaint[3].strip()} Or say what to adapt, `adapt=[...]`, to GlocalSearch and `adapted` alike."
         rule = "adapt only what the optimizer or a loss reads"
-        raise ArgumentError("space", rule, told[2], remedy)
+        raise ArgumentError("space", rule, complaint[2], remedy)
 
 
 def _text(path: Path) -> str:

@@ -115,5 +115,5 @@ def estimates(estimator: Estimator, cases: Sequence[Case]) -> Estimates:
         columns["truth"] += case.truth.tolist()
         columns["local"] += case.lag[-1].tolist()
         columns["loss"] += [case.loss] * q
-    told = Estimates(**{name: np.array(column) for name, column in columns.items()})
-    return told.where(np.isfinite(told.truth) & (told.truth != 0))
+    found = Estimates(**{name: np.array(column) for name, column in columns.items()})
+    return found.where(np.isfinite(found.truth) & (found.truth != 0))

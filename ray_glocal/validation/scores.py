@@ -52,34 +52,34 @@ class Score:
         return self.act + self.act_small
 
 
-def score(told: Estimates, settings: Settings | None = None) -> Score:
+def score(estimates: Estimates, settings: Settings | None = None) -> Score:
     """Score estimates.
 
     Args:
-        told: Entries of one estimator, all or some of them.
+        estimates: Entries of one estimator, all or some of them.
         settings: The gate's thresholds.
 
     Raises:
         ArgumentError: There are no entries.
     """
-    if not len(told.mean):
-        raise ArgumentError("told", "hold at least one entry", 0)
-    known = np.isfinite(told.mean)
-    error = np.abs(told.mean - told.truth)[known]
-    relative = error / np.abs(told.truth[known])
-    answers = _answers(told, settings or Settings())
+    if not len(estimates.mean):
+        raise ArgumentError("estimates", "hold at least one entry", 0)
+    known = np.isfinite(estimates.mean)
+    error = np.abs(estimates.mean - estimates.truth)[known]
+    relative = error / np.abs(estimates.truth[known])
+    answers = _answers(estimates, settings or Settings())
     acted = np.array([answer is not Gate.HOLD for answer in answers])
     return Score(
         count=len(known),
         answered=float(known.mean()),
-        sign=float(told.hits.mean()),
-        cosine=_cosine(told.where(known)),
+        sign=float(estimates.hits.mean()),
+        cosine=_cosine(estimates.where(known)),
         error=_or_nan(relative, np.median),
         error_mean=_or_nan(relative, lambda errors: np.exp(np.log(np.maximum(errors, EXACT)).mean())),
-        coverage=_or_nan(error <= NINETY * told.deviation[known], np.mean),
+        coverage=_or_nan(error <= NINETY * estimates.deviation[known], np.mean),
         act=answers.count(Gate.ACT) / len(answers),
         act_small=answers.count(Gate.ACT_SMALL) / len(answers),
-        acted_sign=_or_nan(told.hits[acted], np.mean),
+        acted_sign=_or_nan(estimates.hits[acted], np.mean),
     )
 
 
@@ -97,16 +97,16 @@ def ceiling(cases: Sequence[Case]) -> float:
     return float(np.mean([np.mean(agreement) for agreement in agreements])) if agreements else float("nan")
 
 
-def _answers(told: Estimates, settings: Settings) -> list[Gate]:
-    verdicts = judge(told.mean / told.loss, told.deviation / told.loss, told.local, settings)
-    return [verdicts.answer(index) for index in range(len(told.mean))]
+def _answers(estimates: Estimates, settings: Settings) -> list[Gate]:
+    verdicts = judge(estimates.mean / estimates.loss, estimates.deviation / estimates.loss, estimates.local, settings)
+    return [verdicts.answer(index) for index in range(len(estimates.mean))]
 
 
-def _cosine(told: Estimates) -> float:
+def _cosine(estimates: Estimates) -> float:
     cosines = []
-    for number in np.unique(told.case):
-        own = told.case == number
-        estimate, truth = told.mean[own], told.truth[own]
+    for number in np.unique(estimates.case):
+        own = estimates.case == number
+        estimate, truth = estimates.mean[own], estimates.truth[own]
         length = float(np.linalg.norm(estimate) * np.linalg.norm(truth))
         cosines.append(float(estimate @ truth) / length if 0 < length < np.inf else 0.0)
     return float(np.mean(cosines)) if cosines else float("nan")

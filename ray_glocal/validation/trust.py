@@ -53,12 +53,12 @@ def judge_trust(exact: Array, differences: Array, step_sizes: Sequence[float], l
     elasticity = float(np.max(np.abs(exact) / np.maximum(np.abs(losses), np.finfo(float).tiny)))
     size = np.maximum(np.abs(exact)[:, None], np.abs(differences))
     apart = 2 * np.array(step_sizes) * size
-    told = apart > ROUNDING * rounding * np.abs(losses)[:, None]
-    if not told.any():
+    clear = apart > ROUNDING * rounding * np.abs(losses)[:, None]
+    if not clear.any():
         return Trust("undecided", "undecided: its effect is lost in rounding.", 0, np.nan, np.nan, elasticity)
-    agree = (np.sign(differences) == np.sign(exact)[:, None])[told]
-    error = (np.abs(differences - exact[:, None]) / size)[told]
-    found = int(told.sum()), float(agree.mean()), float(np.median(error)), elasticity
+    agree = (np.sign(differences) == np.sign(exact)[:, None])[clear]
+    error = (np.abs(differences - exact[:, None]) / size)[clear]
+    found = int(clear.sum()), float(agree.mean()), float(np.median(error)), elasticity
     doubt = _doubt(*found)
     if doubt:
         return _distrust(doubt, *found)

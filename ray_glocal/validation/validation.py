@@ -50,14 +50,14 @@ class Validation:
     @property
     def trustworthy(self) -> bool:
         """Whether no hyperparameter's hypergradient is found not trustworthy."""
-        return all(told.verdict != "not trustworthy" for told in self.trust.values())
+        return all(each.verdict != "not trustworthy" for each in self.trust.values())
 
     def __str__(self) -> str:
         """Scores for each hyperparameter, then what differences of real runs say."""
         header = ("hyperparameter", "estimator", "sign", "cosine", "error", "coverage", "acted on", "sign acted on")
         lines: list[tuple[str, ...]] = [header]
-        for name, told in self.scores.items():
-            for index, (estimator, found) in enumerate(told.items()):
+        for name, scores in self.scores.items():
+            for index, (estimator, found) in enumerate(scores.items()):
                 shares = (found.sign, found.cosine, found.error, found.coverage, found.acted, found.acted_sign)
                 lines.append((name if index == 0 else "", estimator, *(f"{share:.2f}" for share in shares)))
         widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
@@ -69,7 +69,7 @@ class Validation:
                 f"{len(self.cases)} windows of {len(first.lag)} steps, each with {len(first.truths)} futures.",
                 table,
                 f"Exact hypergradients against differences of real runs, {sizes} to either side:",
-                *(f"{name}: {told.sentence}" for name, told in self.trust.items()),
+                *(f"{name}: {trust.sentence}" for name, trust in self.trust.items()),
             ]
         )
 
@@ -145,9 +145,9 @@ def validate(
     if not cases:
         rule = "let training survive its first window; its losses or hypergradients are not finite"
         raise ArgumentError("hyper", rule, problem.start_values(), "Lower the learning rate.")
-    told: dict[str, Estimator] = {n: OnWindow(made, "forward" if forward else "lag") for n, made in named.items()}
-    told |= {f"{name}, pooled": Pooled(made) for name, made in named.items() if name == chosen.forecaster}
-    return _held(problem, cases, told, chosen)
+    estimators: dict[str, Estimator] = {n: OnWindow(made, "forward" if forward else "lag") for n, made in named.items()}
+    estimators |= {f"{name}, pooled": Pooled(made) for name, made in named.items() if name == chosen.forecaster}
+    return _held(problem, cases, estimators, chosen)
 
 
 def _plan(
@@ -213,10 +213,10 @@ def _held(problem: Problem, cases: list[Case], estimators: Mapping[str, Estimato
     name_of = dict(zip(problem.labels, names, strict=True))
     scores: dict[str, dict[str, Score]] = {h.name: {} for h in problem.hyperparameters}
     for title, estimator in estimators.items():
-        told = estimates(estimator, cases)
-        told = replace(told, label=np.array([name_of[label] for label in told.label]))
+        estimated = estimates(estimator, cases)
+        estimated = replace(estimated, label=np.array([name_of[label] for label in estimated.label]))
         for name, found in scores.items():
-            own = _whole(told.where(told.label == name))
+            own = _whole(estimated.where(estimated.label == name))
             if len(own.mean):
                 found[title] = score(own, settings)
     rounding = float(torch.finfo(problem.parameters[0].dtype).eps)
@@ -224,9 +224,9 @@ def _held(problem: Problem, cases: list[Case], estimators: Mapping[str, Estimato
     return Validation(tuple(cases), scores, trust, ceiling(cases))
 
 
-def _whole(told: Estimates) -> Estimates:
+def _whole(entries: Estimates) -> Estimates:
     """Entries of all windows as components of one vector."""
-    return replace(told, case=np.zeros_like(told.case))
+    return replace(entries, case=np.zeros_like(entries.case))
 
 
 def _trust(cases: Sequence[Case], index: int, rounding: float) -> Trust:

@@ -71,3 +71,12 @@ def test_the_glossary_is_in_order_and_has_the_designs_words():
     assert words == sorted(words, key=str.lower)
     for word in ("elasticity", "rung", "ledger", "duty cycle", "potential", "window elasticity", "averaged weights"):
         assert word in words
+
+
+def test_every_constant_that_the_method_names_is_there():
+    page = (DOCS / "how.md").read_text()
+    method = page[page.index("### 2. Where to begin") : page.index("### The constants")]
+    names = set(re.findall(r"\b[A-Z][A-Z_]+\b", method))
+    assert len(names) > 25
+    constants = ast.walk(ast.parse((ROOT / "ray_glocal/session/first_order/tuning.py").read_text()))
+    assert names <= {node.id for node in constants if isinstance(node, ast.Name)}

@@ -25,7 +25,7 @@ from ray_glocal.scheduling.rungs import Ladder
 from ray_glocal.session.pacing.budget import reports_every
 from ray_glocal.session.pacing.tuning import COMPARED, THIRDS
 from ray_glocal.tune import GlocalScheduler, GlocalSearch
-from ray_glocal.tune.outlook import outlook
+from ray_glocal.tune.curve import forecast_at
 from ray_glocal.tune.reading import Reading, finite, flat_config, number
 from ray_glocal.tune.rulebook import Rulebook
 
@@ -509,14 +509,14 @@ def test_trials_that_do_not_forecast_are_forecast_at_rungs_only(begin):
 def test_the_ensemble_forecasts_a_decay():
     scheduler = GlocalScheduler("val_loss", "min")
     losses = [(step, 1.0 + 0.8**step) for step in range(20)]
-    mean, deviation = outlook(scheduler._judge.terms.forecaster, losses, 100)
+    mean, deviation = forecast_at(scheduler._judge.terms.forecaster, losses, 100)
     assert mean == pytest.approx(1.0, abs=0.05)
     assert deviation >= 0
 
 
 @pytest.mark.parametrize("losses", [[], [(1, 1.0)], [(1, 1.0), (2, math.nan)], [(1, 1.0), (2, 2.0)]])
 def test_no_forecast_where_there_is_nothing_to_go_by(losses):
-    assert outlook(Line(Kind.SHORT), losses, 9) == (None, None)
+    assert forecast_at(Line(Kind.SHORT), losses, 9) == (None, None)
 
 
 @pytest.mark.parametrize(

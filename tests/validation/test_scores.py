@@ -113,5 +113,5 @@ def test_what_cannot_be_scored_is_refused():
     with pytest.raises(ArgumentError, match="`cases` must hold at least one case"):
         estimates(saying((1, 1)), [])
     told = estimates(saying((1, 1)), [case([[1, 1]])])
-    with pytest.raises(ArgumentError, match="`told` must hold at least one entry"):
+    with pytest.raises(ArgumentError, match="`estimates` must hold at least one entry"):
         score(told.where(told.label == "beta1"))

@@ -138,17 +138,17 @@ def calibrated(problem: Problem, snapshot: Snapshot, say: Say) -> Products:
         ArgumentError: Then there are no exact products either.
     """
     assert snapshot.slope is not None
-    told = consistency(problem, snapshot)
+    own = consistency(problem, snapshot)
     problem.place(snapshot.start)
-    obstacle = "exact products that leave something out" if told.missing > MISSING else _obstacle(problem, snapshot)
+    obstacle = "exact products that leave something out" if own.missing > MISSING else _obstacle(problem, snapshot)
     errors = _calibration(problem, snapshot, exact=not obstacle)
     best = min(errors, key=errors.__getitem__)
     error = errors[best]
-    if error <= ERROR and not told.asymmetry > MISSING:
+    if error <= ERROR and not own.asymmetry > MISSING:
         logger.info("Hessian products by differences of relative length %.1e err by %.1e.", best, error)
         return Differences(best)
     why = f"err by {error:.2g} at best, beyond {ERROR:g}" if error > ERROR else "are not those of a loss"
-    if obstacle and (math.isinf(told.missing) or not told.known):
+    if obstacle and (math.isinf(own.missing) or not own.known):
         got = f"differences that {why}, beside {obstacle}"
         remedy = "Use smooth activations (GELU, not ReLU) and single precision or better, or replace the function."
         raise ArgumentError("products", "be exact where differences are not close", got, remedy)
@@ -193,8 +193,8 @@ def _spreads(
 ) -> dict[float, float]:
     """Relative distances of products with a direction to those by the next shorter and the next longer step."""
     still = [torch.zeros_like(statistic) for statistic in running(problem.statistics)]
-    told = [_product(problem, snapshot, along, still, length) for length in lengths]
-    near = [_relative(a, b) for a, b in pairwise(told)]
+    products = [_product(problem, snapshot, along, still, length) for length in lengths]
+    near = [_relative(a, b) for a, b in pairwise(products)]
     worst = [near[0], *(max(pair) for pair in pairwise(near)), near[-1]]
     return dict(zip(lengths, worst, strict=True))
 
@@ -206,8 +206,8 @@ def _product(
     return problem.ranks.mean(back.parameters)
 
 
-def _relative(told: Sequence[Tensor], exact: Sequence[Tensor]) -> float:
-    error = _norm([a - b for a, b in zip(told, exact, strict=True)])
+def _relative(found: Sequence[Tensor], exact: Sequence[Tensor]) -> float:
+    error = _norm([a - b for a, b in zip(found, exact, strict=True)])
     return float(error / _norm(exact).clamp_min(1e-300))
 
 

@@ -73,13 +73,13 @@ def check_one(
     before, later = start.slots[place], after.slots[place]
     options = snapshot.options[problem.group_of[place]]
     parameter, held = part(start.parameters[place]), {name: part(slot) for name, slot in before.items()}
-    told, slots = problem.rule.update(parameter, part(gradient), held, start.steps[place], options)
-    checked = [(told, part(after.parameters[place]), parameter)]
+    updated, slots = problem.rule.update(parameter, part(gradient), held, start.steps[place], options)
+    checked = [(updated, part(after.parameters[place]), parameter)]
     checked += [(s, part(later[n]), held.get(n, torch.zeros_like(s))) for n, s in slots.items() if n in later]
     share = SHARE if problem.rule.elementwise else ROUGH
     for triple in checked:
         if not torch.equal(triple[0], triple[1]) and (off := _off(triple, share)) > 0:
-            raise WindowError(_told(problem, place, off))
+            raise WindowError(_astray(problem, place, off))
 
 
 def _all(tensor: Tensor) -> Tensor:
@@ -105,19 +105,19 @@ def check_update(problem: Problem, bucket: Bucket, taken: Update, after: InnerSt
     Raises:
         WindowError: It did not; the first parameter that is elsewhere is named.
     """
-    told, slots = problem.rule.update(taken.parameter, taken.gradient, taken.slots, taken.step, taken.options)
+    updated, slots = problem.rule.update(taken.parameter, taken.gradient, taken.slots, taken.step, taken.options)
     found = bucket.flat([after.parameters[place] for place in bucket.places])
     held = taken.after or {}
     names = [name for name in slots if name in held]
-    if torch.equal(told, found) and all(torch.equal(slots[name], held[name]) for name in names):
+    if torch.equal(updated, found) and all(torch.equal(slots[name], held[name]) for name in names):
         return
-    checked = [(told, found, taken.parameter)]
-    checked += [(slots[n], held[n], taken.slots.get(n, torch.zeros_like(told))) for n in names]
+    checked = [(updated, found, taken.parameter)]
+    checked += [(slots[n], held[n], taken.slots.get(n, torch.zeros_like(updated))) for n in names]
     share = SHARE if problem.rule.elementwise else ROUGH
     for triple in checked:
         for place, *parts in zip(bucket.places, *map(bucket.apart, triple), strict=True):
             if (off := _off(parts, share)) > 0:
-                raise WindowError(_told(problem, place, off))
+                raise WindowError(_astray(problem, place, off))
 
 
 def check_still(problem: Problem, snapshot: Snapshot, gradients: Sequence[Tensor | None], after: InnerState) -> None:
@@ -128,10 +128,10 @@ def check_still(problem: Problem, snapshot: Snapshot, gradients: Sequence[Tensor
     """
     for place, gradient in enumerate(gradients):
         if gradient is None and not torch.equal(snapshot.start.parameters[place], after.parameters[place]):
-            raise WindowError(_told(problem, place, 1.0))
+            raise WindowError(_astray(problem, place, 1.0))
 
 
-def _told(problem: Problem, place: int, off: float) -> str:
+def _astray(problem: Problem, place: int, off: float) -> str:
     name = problem.name_of(problem.parameters[place])
     return (
         f"the step that {name!r} took is off by {off:.2g} of its length from what the optimizer makes of the loss's "
@@ -140,10 +140,10 @@ def _told(problem: Problem, place: int, off: float) -> str:
 
 
 def _off(parts: Sequence[Tensor], share: float) -> float:
-    """By what share of its step a tensor is elsewhere than told, as it was found after a start; 0 within rounding."""
-    told, found, start = parts
-    error, step, size = (float(torch.linalg.vector_norm(t.double())) for t in (told - found, found - start, found))
+    """By what share of its step a tensor is elsewhere than expected, found after a start; 0 within rounding."""
+    expected, found, start = parts
+    error, step, size = (float(torch.linalg.vector_norm(t.double())) for t in (expected - found, found - start, found))
     rounding = ULPS * torch.finfo(found.dtype).eps * size
-    if error <= share * step + rounding or (error != error and told.isnan().equal(found.isnan())):
+    if error <= share * step + rounding or (error != error and expected.isnan().equal(found.isnan())):
         return 0.0
     return error / step if step > 0 and error == error else float("inf")

@@ -62,9 +62,9 @@ def _bound(hyper: Hyperparameter, optimizer: torch.optim.Optimizer, rule: Update
     if hyper.field is None and hyper.groups is None and read:
         return Binding(hyper, None, ())
     fields = ", ".join((*rule.fields, *rule.aliases))
-    told = f"name options of {type(optimizer).__name__} ({fields}) or values that a loss reads"
+    required = f"name options of {type(optimizer).__name__} ({fields}) or values that a loss reads"
     remedy = "Correct the name, or give the losses a third argument, `hyper`, that reads it."
-    raise UnreadError("hyper", told, hyper.name, remedy)
+    raise UnreadError("hyper", required, hyper.name, remedy)
 
 
 def _check_option(hyper: Hyperparameter, field: str, groups: Sequence[int], count: int) -> None:

@@ -52,9 +52,9 @@ def proportions(
     known = (*options.values(), default)
     if start == 0 or not any(abs(start - own) <= CLOSE * abs(own) for own in known):
         rule = f"be above zero and one of the optimizer's own for {name!r}, whose groups have different ones"
-        told = ", ".join(f"{own:g}" for own in dict.fromkeys(known))
+        numbers = ", ".join(f"{own:g}" for own in dict.fromkeys(known))
         remedy = (
-            f"Start at one of {told}: the groups keep their ratios. Or give each group a hyperparameter of its own: "
+            f"Start at one of {numbers}: the groups keep their ratios. Or give each group a hyperparameter of its own: "
             f"`Hyperparameter({name + '_0'!r}, ..., field={field!r}, groups=(0,))`."
         )
         raise ArgumentError("start", rule, start, remedy)

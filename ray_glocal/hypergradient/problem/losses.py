@@ -66,12 +66,12 @@ class Differentiations(TorchFunctionMode):
         self, func: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Call `func`; of a gradient whose graph would be dropped, keep it."""
-        told = dict(kwargs or {})
+        given = dict(kwargs or {})
         if func in _DERIVATIVES:
             self.seen = True
             if func is torch.autograd.grad and torch.is_grad_enabled():
-                told["create_graph"] = True
-        return func(*args, **told)
+                given["create_graph"] = True
+        return func(*args, **given)
 
 
 @contextmanager

@@ -44,17 +44,17 @@ class Ranks:
         if self.count == 1:
             return value
         assert self._model is not None
-        told = torch.tensor([value], dtype=torch.float64, device=next(self._model.parameters()).device)
-        dist.broadcast(told, dist.get_global_rank(self._group, 0), group=self._group)
-        return float(told)
+        shared = torch.tensor([value], dtype=torch.float64, device=next(self._model.parameters()).device)
+        dist.broadcast(shared, dist.get_global_rank(self._group, 0), group=self._group)
+        return float(shared)
 
     def unanimous(self, answer: bool) -> bool:
         """Whether every rank says yes: what each finds on batches of its own, all must do alike."""
         if self.count == 1:
             return answer
         assert self._model is not None
-        told = torch.tensor(float(answer), device=next(self._model.parameters()).device)
-        return bool(self.mean([told])[0] == 1)
+        vote = torch.tensor(float(answer), device=next(self._model.parameters()).device)
+        return bool(self.mean([vote])[0] == 1)
 
     def apart(self) -> AbstractContextManager[object]:
         """Passes in it leave the gradients of each rank to itself."""

@@ -74,13 +74,13 @@ class _Normalisations(TorchFunctionMode):
         if func not in FUNCTIONS:
             args, kwargs = self.passed(func, args, kwargs)
             return func(*args, **kwargs)
-        told = dict(zip(ARGUMENTS, args, strict=False)) | kwargs
-        told["use_input_stats"] = told.pop("training", told.get("use_input_stats"))
-        if told["running_mean"] is None:
+        arguments = dict(zip(ARGUMENTS, args, strict=False)) | kwargs
+        arguments["use_input_stats"] = arguments.pop("training", arguments.get("use_input_stats"))
+        if arguments["running_mean"] is None:
             return func(*args, **kwargs)
-        return self.called(func, told, lambda: func(*args, **kwargs))
+        return self.called(func, arguments, lambda: func(*args, **kwargs))
 
-    def called(self, func: Any, told: Mapping[str, Any], usual: Any) -> Any:
+    def called(self, func: Any, arguments: Mapping[str, Any], usual: Any) -> Any:
         """What the call returns."""
         raise NotImplementedError
 
@@ -101,12 +101,12 @@ class Readings(_Normalisations):
         self.places = {id(tensor): i for i, pair in enumerate(statistics) for tensor in (pair.mean, pair.variance)}
         self.seen: list[BatchStatistics] = []
 
-    def called(self, func: Any, told: Mapping[str, Any], usual: Any) -> Any:
+    def called(self, func: Any, arguments: Mapping[str, Any], usual: Any) -> Any:
         """The usual result; in training, a reading."""
-        place = self.places.get(id(told["running_mean"]))
-        if told["use_input_stats"] and place is not None:
+        place = self.places.get(id(arguments["running_mean"]))
+        if arguments["use_input_stats"] and place is not None:
             self.seen.append(
-                BatchStatistics(place, told["input"], float(told["momentum"]), func is torch.instance_norm)
+                BatchStatistics(place, arguments["input"], float(arguments["momentum"]), func is torch.instance_norm)
             )
         return usual()
 
@@ -122,13 +122,13 @@ class Exploration(Readings):
         self.unknown: list[Running] = []
         self.read: set[int] = set()  # places
 
-    def called(self, func: Any, told: Mapping[str, Any], usual: Any) -> Any:
+    def called(self, func: Any, arguments: Mapping[str, Any], usual: Any) -> Any:
         """The usual result."""
-        place = self.places.get(id(told["running_mean"]))
-        if not told["use_input_stats"]:
+        place = self.places.get(id(arguments["running_mean"]))
+        if not arguments["use_input_stats"]:
             self.read |= set() if place is None else {place}
         elif place is None:
-            self.unknown.append(Running(told["running_mean"], told["running_var"]))
+            self.unknown.append(Running(arguments["running_mean"], arguments["running_var"]))
         return usual()
 
     def passed(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
@@ -192,14 +192,14 @@ class _Leaves(_Normalisations):
         held = [tensor for pair in statistics for tensor in (pair.mean, pair.variance)]
         self._each = {id(tensor): leaf for tensor, leaf in zip(held, leaves, strict=True)}
 
-    def called(self, func: Any, told: Mapping[str, Any], usual: Any) -> Any:
+    def called(self, func: Any, arguments: Mapping[str, Any], usual: Any) -> Any:
         """The same, differentiable in the statistics."""
-        leaves = self._leaves.get(id(told["running_mean"]))
-        if told["use_input_stats"] or leaves is None:
+        leaves = self._leaves.get(id(arguments["running_mean"]))
+        if arguments["use_input_stats"] or leaves is None:
             return usual()
-        batch, weight, bias = told["input"], told["weight"], told["bias"]
+        batch, weight, bias = arguments["input"], arguments["weight"], arguments["bias"]
         shape = (-1, *(1 for _ in range(batch.ndim - 2)))
-        scale = (leaves[1] + told["eps"]).rsqrt() * (1.0 if weight is None else weight)
+        scale = (leaves[1] + arguments["eps"]).rsqrt() * (1.0 if weight is None else weight)
         result = (batch - leaves[0].reshape(shape)) * scale.reshape(shape)
         shifted: Tensor = result if bias is None else result + bias.reshape(shape)
         return shifted.to(batch.dtype)

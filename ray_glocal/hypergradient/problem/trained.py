@@ -80,7 +80,7 @@ def _check_all(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
 
 
 def _check_module(name: str, module: nn.Module) -> None:
-    told = f"{type(module).__name__} {name!r}"
+    layer = f"{type(module).__name__} {name!r}"
     if isinstance(module, nn.SyncBatchNorm):
         remedy = "Use BatchNorm as it is, or a normalisation without statistics."
         raise ArgumentError("model", "have layers with a second derivative", "SyncBatchNorm", remedy)
@@ -88,10 +88,10 @@ def _check_module(name: str, module: nn.Module) -> None:
         return
     if module.sparse:
         remedy = "Build it with `sparse=False`."
-        raise ArgumentError("model", "have dense gradients", f"{told} with sparse=True", remedy)
+        raise ArgumentError("model", "have dense gradients", f"{layer} with sparse=True", remedy)
     if module.max_norm is not None:
         remedy = "Leave `max_norm` out, and normalise in the forward pass where that is needed."
-        raise ArgumentError("model", "not write to its weights in the forward pass", f"{told} with max_norm", remedy)
+        raise ArgumentError("model", "not write to its weights in the forward pass", f"{layer} with max_norm", remedy)
 
 
 def check_dense(model: nn.Module, parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:

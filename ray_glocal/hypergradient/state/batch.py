@@ -18,7 +18,7 @@ def owned(batch: Any) -> Any:
     """
     try:
         memo: dict[int, Any] = {}
-        for tensor in sorted(tensors(batch), key=lambda t: (-_reach(t), t.numel())):  # wholes ahead of their parts
+        for tensor in sorted(tensors(batch), key=lambda t: (-_extent(t), t.numel())):  # wholes ahead of their parts
             _copied(tensor, memo)
         return _copied(batch, memo)
     except (TypeError, RuntimeError) as error:  # what copying raises
@@ -70,7 +70,7 @@ def _tensor(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
 def _view(tensor: Tensor, other: Tensor, made: Tensor) -> Tensor | None:
     """What lies in a copy where a tensor lies in the copy's original; None where it lies elsewhere."""
     offset = tensor.storage_offset() - other.storage_offset()
-    if not 0 <= offset <= offset + _reach(tensor) < other.numel() or made.stride() != other.stride():
+    if not 0 <= offset <= offset + _extent(tensor) < other.numel() or made.stride() != other.stride():
         return None
     if tensor.dtype != other.dtype or made.requires_grad:
         return None
@@ -79,7 +79,7 @@ def _view(tensor: Tensor, other: Tensor, made: Tensor) -> Tensor | None:
     return made.as_strided(tensor.shape, tensor.stride(), made.storage_offset() + offset)
 
 
-def _reach(tensor: Tensor) -> int:
+def _extent(tensor: Tensor) -> int:
     """Entries of memory from a tensor's first one to its last."""
     if tensor.layout is not torch.strided or tensor.is_nested:
         return 0

@@ -165,7 +165,7 @@ def _reached(name: str, function: types.FunctionType) -> Iterator[tuple[str, Any
 
 def _names(code: types.CodeType) -> Iterator[str]:
     """Globals that a function's code, and that of the functions in it, may look up or set."""
-    yield from (told.argval for told in dis.get_instructions(code) if told.opname in LOOKS)
+    yield from (instruction.argval for instruction in dis.get_instructions(code) if instruction.opname in LOOKS)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _names(constant)

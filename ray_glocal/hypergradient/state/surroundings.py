@@ -163,7 +163,7 @@ class Surroundings:
         self._look()
         items = {item.name: item for item in self.items()}
         pairs = zip(items.items(), fingerprints([item.tensor for item in items.values()]), strict=True)
-        found = {n: (item, Mark(item.value, version_of(item.tensor), told)) for (n, item), told in pairs}
+        found = {n: (item, Mark(item.value, version_of(item.tensor), fingerprint)) for (n, item), fingerprint in pairs}
         return found | {item.name: (item, Mark(item.value, 0, item.value)) for item in self._numbers()}
 
     def moved(self, before: Mapping[str, tuple[Item, Mark]]) -> list[Item]:

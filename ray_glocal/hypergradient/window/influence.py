@@ -89,8 +89,8 @@ def _read(problem: Problem, window: Window) -> list[Tensor]:
     with problem.preserved():
         outer = problem.outer_gradient(window.val_batches, window.values)
     found = loss_gradients(problem, snapshot, problem.leaves(snapshot.values, differentiable=True))
-    told = [outer.loss, *outer.parameters, *(f for f in found if f is not None)]
-    return [t.nan_to_num() for t in told]
+    derivatives = [outer.loss, *outer.parameters, *(f for f in found if f is not None)]
+    return [t.nan_to_num() for t in derivatives]
 
 
 def _values(problem: Problem) -> Mapping[str, Item]:

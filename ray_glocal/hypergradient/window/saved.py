@@ -58,8 +58,8 @@ class Saved:
         """
         tensor, version = packed
         if version >= 0 and version_of(tensor) != version:
-            told = f"a tensor of shape {tuple(tensor.shape)} that a loss had used was written to after the step"
-            raise OverwrittenError(told)
+            sentence = f"a tensor of shape {tuple(tensor.shape)} that a loss had used was written to after the step"
+            raise OverwrittenError(sentence)
         return tensor
 
     def hooks(self) -> saved_tensors_hooks:

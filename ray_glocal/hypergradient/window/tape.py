@@ -68,7 +68,7 @@ class Tape:
         self._say = say or (lambda _, text: logger.warning("%s", text))
         self._differences = products == "differences"
         heap.hold()
-        self.keeping: Keeping | None = None  # settled at the first step
+        self.keeping: Keeping | None = None  # decided at the first step
         self._strayed = 0  # windows in a row at whose first step two runs differed
 
     @property
@@ -124,7 +124,7 @@ class Tape:
         first, loss = self._derived(snapshot, batch)
         assert first.slope is not None
         with problem.preserved():
-            field, trouble = self._settled(first) if self.keeping is None else self._again(first)
+            field, trouble = self._decided(first) if self.keeping is None else self._again(first)
         self._strayed = self._strayed + 1 if trouble else 0
         lasting = problem.ranks.count > 1 or (self.keeping is not None and self.keeping.slopes)
         slope = first.slope.cloned() if lasting else None
@@ -193,8 +193,8 @@ class Tape:
         slope = Slope(gradients, dict(zip(names, problem.ranks.mean(scaled), strict=True)))
         return replace(snapshot, slope=slope, loss=loss), loss
 
-    def _settled(self, first: Snapshot) -> tuple[None, str]:
-        """Settle what is kept, unless the step cannot be run a second time: why, and then the next window's will do."""
+    def _decided(self, first: Snapshot) -> tuple[None, str]:
+        """Decide what is kept, unless the step cannot be run a second time: why, and then the next window's will do."""
         problem = self._problem
         assert first.slope is not None
         problem.place(first.start)
@@ -257,12 +257,12 @@ class Tape:
 
     def _check_whole(self, first: Snapshot, field: GradientField) -> None:
         """Say what exact products leave out of how a gradient depends on the parameters, if that is anything."""
-        told = consistency(self._problem, first)
-        self._problem.symmetric = not told.asymmetry > MISSING
-        if told.missing > MISSING:
+        seen = consistency(self._problem, first)
+        self._problem.symmetric = not seen.asymmetry > MISSING
+        if seen.missing > MISSING:
             names = custom_functions([field.loss])
             text = (
-                f"Derivatives miss {100 * min(told.missing, 1.0):.2g} % of how the training gradient depends on the "
+                f"Derivatives miss {100 * min(seen.missing, 1.0):.2g} % of how the training gradient depends on the "
                 "parameters: part of `train_loss` is detached from them (by `detach`, `no_grad`, or a number that is "
                 "read off a tensor), or the backward pass of a hook or a function cannot be differentiated"
             )

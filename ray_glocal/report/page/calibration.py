@@ -58,8 +58,8 @@ def foretold(
 
 def _end(run: Run, metric: str) -> tuple[float, float] | None:
     """The last step of a trial and the value there; None where it is no finite number."""
-    told = [(step, number(row, metric)) for row in run.rows if (step := number(row, run.clock)) is not None]
-    step, value = max(told, key=lambda each: each[0], default=(0.0, None))
+    values = [(step, number(row, metric)) for row in run.rows if (step := number(row, run.clock)) is not None]
+    step, value = max(values, key=lambda each: each[0], default=(0.0, None))
     return None if rounded(value) is None or value is None or step <= 0 else (step, value)
 
 
@@ -74,38 +74,38 @@ def _of(trial: str, end: float, came: float, forecasts: Sequence[Made]) -> list[
     ]
 
 
-def section(metric: str, told: Sequence[Foretold]) -> Section:
+def section(metric: str, forecasts: Sequence[Foretold]) -> Section:
     """Foretold against come."""
-    if not told:
+    if not forecasts:
         text = "No trial that came to its end had foretold it before, so nothing can be compared."
         return Section("calibration", "Calibration", "No forecast can be held against its end yet", (text,))
-    late = [each for each in told if each.progress >= 0.5] or list(told)
-    half = "in the second half of training " if late[0].progress >= 0.5 and len(late) < len(told) else ""
+    late = [each for each in forecasts if each.progress >= 0.5] or list(forecasts)
+    half = "in the second half of training " if late[0].progress >= 0.5 and len(late) < len(forecasts) else ""
     off = median(abs(each.forecast - each.came) / abs(each.came) for each in late if each.came)
     title = f"Forecasts made {half}were off by {off:.1%}, half of them by more"
-    known = [each.held for each in told if each.held is not None]
+    known = [each.held for each in forecasts if each.held is not None]
     held: list[str] = []
     if known:
         held.append(
             f"{sum(known):,} of {len(known):,} intervals that should hold 95 of 100 values held what came "
             f"({sum(known) / len(known):.0%})."
         )
-    return Section("calibration", "Calibration", title, tuple(held), (_chart(metric, told),))
+    return Section("calibration", "Calibration", title, tuple(held), (_chart(metric, forecasts),))
 
 
-def _chart(metric: str, told: Sequence[Foretold]) -> Chart:
-    ends = [value for each in told for value in (each.forecast, each.came)]
+def _chart(metric: str, forecasts: Sequence[Foretold]) -> Chart:
+    ends = [value for each in forecasts for value in (each.forecast, each.came)]
     low, high = min(ends), max(ends)
     kind = scaled(ends, 5.0)
     traces = [line(INK, 1.0, x=[low, high], y=[low, high], name="as foretold", hoverinfo="skip")]
     for quarter, (name, color) in enumerate(_QUARTERS):
-        those = [each for each in told if min(3, int(4 * each.progress)) == quarter]
+        those = [each for each in forecasts if min(3, int(4 * each.progress)) == quarter]
         if those:
             traces.append(_cloud(those, name, color, "circle-open" if quarter == 0 else "circle"))
-    trials = counted(len({each.trial for each in told}), "trial")
+    trials = counted(len({each.trial for each in forecasts}), "trial")
     caption = (
-        f"{counted(len(told), 'forecast')} of {trials} that came to the end: foretold to the right, what came upwards. "
-        "On the line they agree. Colours tell how much of training had passed."
+        f"{counted(len(forecasts), 'forecast')} of {trials} that came to the end: foretold to the right, what came "
+        "upwards. On the line they agree. Colours tell how much of training had passed."
     )
     layout = {
         "xaxis": axis(f"foretold {metric}", **kind),

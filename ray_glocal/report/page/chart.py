@@ -147,12 +147,12 @@ def scaled(values: Iterable[float | None], far: float = _FAR) -> dict[str, Any]:
 
 def framed(values: Iterable[float | None], far: float = _FAR) -> dict[str, Any]:
     """The same with half a range of room on both sides, which what is uncertain may leave."""
-    told = list(values)
-    kind = scaled(told, far)
+    numbers = list(values)
+    kind = scaled(numbers, far)
     if kind["type"] == "log":
         low, high = kind["range"]
         return {**kind, "range": [low - 0.25 * (high - low), high + 0.25 * (high - low)]}
-    known = [value for value in told if value is not None]
+    known = [value for value in numbers if value is not None]
     if not known or min(known) == max(known):
         return kind
     room = (max(known) - min(known)) / 2

@@ -48,28 +48,28 @@ class Scale:
 
 
 def section(
-    metric: str, lives: Sequence[Life], told: Sequence[Importance], ends: Mapping[str, Mapping[str, float]]
+    metric: str, lives: Sequence[Life], importances: Sequence[Importance], ends: Mapping[str, Mapping[str, float]]
 ) -> Section:
     """What the choices say.
 
     Args:
         metric: Key of the value that is optimised.
         lives: The trials, the best first.
-        told: Importance of each choice.
+        importances: Importance of each choice.
         ends: Last value of each adapted hyperparameter, by trial.
     """
     able = [life for life in lives if life.best is not None]
-    columns = _columns(able, [each.hyperparameter for each in told], ends)
+    columns = _columns(able, [each.hyperparameter for each in importances], ends)
     if len(able) < 2 or not columns:
         text = "There are too few trials with different configurations to compare."
         return Section("choices", "Choices", "Nothing can be said of the choices yet", (text,))
-    known = [each for each in told if each.share]
+    known = [each for each in importances if each.share]
     title = "No choice alone tells good trials from bad ones"
     if known:
         first = known[0]
         share = f"{first.share:.0%} of their order"
         title = f"Of the choices {first.hyperparameter} tells most about which trials do well: {share}"
-    charts = [_importance(told)] if known else []
+    charts = [_importance(importances)] if known else []
     return Section(
         "choices", "Choices", title, charts=(*charts, _parallel(metric, able, columns), _slices(metric, able, columns))
     )
@@ -82,14 +82,14 @@ def _columns(
     adapted = dict.fromkeys(name for life in lives for name in ends.get(life.trial, ()))
     out: dict[str, list[Any]] = {name: [life.configuration.get(name) for life in lives] for name in choices}
     for name in adapted:
-        told = [ends.get(life.trial, {}).get(name) for life in lives]
-        if len(set(told)) > 1:
-            out[name] = [rounded(value) for value in told]
+        values = [ends.get(life.trial, {}).get(name) for life in lives]
+        if len(set(values)) > 1:
+            out[name] = [rounded(value) for value in values]
     return out
 
 
-def _importance(told: Sequence[Importance]) -> Chart:
-    those = [each for each in told if each.share is not None][:12]
+def _importance(importances: Sequence[Importance]) -> Chart:
+    those = [each for each in importances if each.share is not None][:12]
     medians = [", ".join(f"{name}: {shown(value)}" for name, value in each.values.items()) for each in those]
     bars = {
         "type": "bar",

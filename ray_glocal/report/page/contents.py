@@ -77,7 +77,7 @@ class Contents:
 def contents(experiment: Experiment, summary: Summary) -> Contents:
     """Compute all that the page shows of an experiment and its account."""
     forecasts, seen = made(experiment), traces(experiment.runs)
-    told = lives(experiment, summary)
+    ranked = lives(experiment, summary)
     ends = _ends(experiment)
     adapted = dict.fromkeys([name for each in ends.values() for name in each])
     started = [name for run in experiment.runs if run.record is not None for name in run.record.added.start]
@@ -88,14 +88,14 @@ def contents(experiment: Experiment, summary: Summary) -> Contents:
         metric=summary.metric,
         mode=summary.mode,
         headline=_headline(summary),
-        trials=told,
+        trials=ranked,
         curves=curves(experiment, forecasts),
         adapted=ends,
-        hyperparameters=paths(experiment, told, seen),
-        calibration=foretold(experiment, told, forecasts),
-        spectra=spectra(told, seen),
-        importance=importance(told, [*adapted, *started]),
-        decisions=decisions(experiment, told),
+        hyperparameters=paths(experiment, ranked, seen),
+        calibration=foretold(experiment, ranked, forecasts),
+        spectra=spectra(ranked, seen),
+        importance=importance(ranked, [*adapted, *started]),
+        decisions=decisions(experiment, ranked),
         cost=summary.cost,
         spent=spent(experiment),
         warnings=summary.warnings,
@@ -103,9 +103,9 @@ def contents(experiment: Experiment, summary: Summary) -> Contents:
     )
 
 
-def plain(told: Any) -> dict[str, Any]:
+def plain(value: Any) -> dict[str, Any]:
     """The contents, or a part of them, as JSON takes them: dicts, lists, numbers, text and None."""
-    return {column.name: _plain(getattr(told, column.name)) for column in fields(told)}
+    return {column.name: _plain(getattr(value, column.name)) for column in fields(value)}
 
 
 def _plain(node: Any) -> Any:
@@ -123,8 +123,8 @@ def _ends(experiment: Experiment) -> dict[str, dict[str, float]]:
     out: dict[str, dict[str, float]] = {}
     for run in experiment.runs:
         keys = [key for row in run.rows[-1:] for key in row if key.startswith(HYPER)]
-        told = {key.removeprefix(HYPER): rounded(number(run.rows[-1], key)) for key in keys}
-        known = {name: value for name, value in told.items() if value is not None}
+        values = {key.removeprefix(HYPER): rounded(number(run.rows[-1], key)) for key in keys}
+        known = {name: value for name, value in values.items() if value is not None}
         if known:
             out[run.id] = known
     return out

@@ -65,8 +65,8 @@ class Curve:
 def curves(experiment: Experiment, forecasts: Mapping[str, Sequence[Made]]) -> dict[str, Curve]:
     """The curve of each trial that reported."""
     points = share_of(POINTS, len(experiment.runs), LEAST, MOST)
-    told = {run.id: _curve(run, experiment.metric, forecasts.get(run.id, ()), points) for run in experiment.runs}
-    return {trial: curve for trial, curve in told.items() if curve.step}
+    drawn = {run.id: _curve(run, experiment.metric, forecasts.get(run.id, ()), points) for run in experiment.runs}
+    return {trial: curve for trial, curve in drawn.items() if curve.step}
 
 
 def _curve(run: Run, metric: str, forecasts: Sequence[Made], points: int) -> Curve:
@@ -101,39 +101,39 @@ def _smoothed(values: Sequence[float | None]) -> list[float | None]:
     return out
 
 
-def section(metric: str, lives: Sequence[Life], told: Mapping[str, Curve]) -> Section:
+def section(metric: str, lives: Sequence[Life], drawn: Mapping[str, Curve]) -> Section:
     """All curves, and one of them with its forecasts."""
     best = lives[0] if lives and lives[0].best is not None else None
     if best is None:
         title = f"No trial reported a finite {metric}"
     else:
         title = f"The best trial, {best.trial}, came to {metric} {shown(best.best)}"
-    if not told:
+    if not drawn:
         return Section("curves", "Curves", title, ("No trial has reported yet.",))
-    return Section("curves", "Curves", title, charts=(_all(metric, lives, told), _one(metric, lives, told)))
+    return Section("curves", "Curves", title, charts=(_all(metric, lives, drawn), _one(metric, lives, drawn)))
 
 
-def _all(metric: str, lives: Sequence[Life], told: Mapping[str, Curve]) -> Chart:
-    points = share_of(OVERVIEW, len(told), 12, 200)
-    others = [told[life.trial] for life in lives[1:] if life.trial in told]
+def _all(metric: str, lives: Sequence[Life], drawn: Mapping[str, Curve]) -> Chart:
+    points = share_of(OVERVIEW, len(drawn), 12, 200)
+    others = [drawn[life.trial] for life in lives[1:] if life.trial in drawn]
     traces = [_gathered(others, points, FAINT, 1.0, "other trials")]
     first = lives[0]
-    if first.trial in told:
-        traces.append(_gathered([told[first.trial]], MOST, ACCENT, 2.5, f"the best, {first.trial}"))
+    if first.trial in drawn:
+        traces.append(_gathered([drawn[first.trial]], MOST, ACCENT, 2.5, f"the best, {first.trial}"))
     caption = f"{metric} of every trial as reported; the best trial stands out."
-    values = scaled(value for curve in told.values() for value in curve.value)
+    values = scaled(value for curve in drawn.values() for value in curve.value)
     layout = {"xaxis": axis("step"), "yaxis": axis(metric, **values), "hovermode": "closest"}
     return Chart("all-curves", caption, tuple(traces), layout)
 
 
-def _gathered(told: Sequence[Curve], points: int, color: str, width: float, name: str) -> dict[str, object]:
-    places = [thinned(len(curve.step), points) for curve in told]
-    x = broken([[curve.step[i] for i in kept] for curve, kept in zip(told, places, strict=True)])
-    y = broken([[curve.value[i] for i in kept] for curve, kept in zip(told, places, strict=True)])
+def _gathered(some: Sequence[Curve], points: int, color: str, width: float, name: str) -> dict[str, object]:
+    places = [thinned(len(curve.step), points) for curve in some]
+    x = broken([[curve.step[i] for i in kept] for curve, kept in zip(some, places, strict=True)])
+    y = broken([[curve.value[i] for i in kept] for curve, kept in zip(some, places, strict=True)])
     return line(color, width, x=x, y=y, name=name, hoverinfo="skip" if color == FAINT else "x+y")
 
 
-def _one(metric: str, lives: Sequence[Life], told: Mapping[str, Curve]) -> Chart:
+def _one(metric: str, lives: Sequence[Life], drawn: Mapping[str, Curve]) -> Chart:
     traces = (
         band(name="95 of 100 forecasts", showlegend=False),
         line(FAINT, 1.2, name="training loss", yaxis="y" if _is_loss(metric) else "y2"),
@@ -142,7 +142,7 @@ def _one(metric: str, lives: Sequence[Life], told: Mapping[str, Curve]) -> Chart
         line(WARM, 1.8, name="forecast of the end", mode="lines+markers", marker={"size": 4}),
         line(INK, 1.0, name="what came", line={"color": INK, "width": 1, "dash": "dot"}),
     )
-    choices = {life.trial: _choice(metric, life, told[life.trial]) for life in lives if life.trial in told}
+    choices = {life.trial: _choice(metric, life, drawn[life.trial]) for life in lives if life.trial in drawn}
     layout = {"xaxis": axis("step"), "yaxis": axis(metric), "hovermode": "x unified"}
     if not _is_loss(metric):
         layout["yaxis2"] = axis("training loss", overlaying="y", side="right", showgrid=False)

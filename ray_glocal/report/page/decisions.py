@@ -67,20 +67,22 @@ def _answers(experiment: Experiment) -> list[tuple[str, float, str, str, float |
             d.rule,
             None if d.mean is None else sign * d.mean,
             d.deviation,
-            experiment.told(d.reason),
+            experiment.rephrased(d.reason),
         )
         for d in known
     ]
 
 
-def section(told: Sequence[Decided]) -> Section:
+def section(listed: Sequence[Decided]) -> Section:
     """The table."""
-    if not told:
+    if not listed:
         text = "Neither a GlocalScheduler nor a GlocalSearch took part, so no decision is recorded."
         return Section("decisions", "Decisions", "No decision is recorded", (text,))
-    kinds = Counter(each.decision for each in told)
-    title = f"{counted(len(told), 'decision')}: " + ", ".join(f"{n:,} {_PAST[kind]}" for kind, n in kinds.most_common())
-    rows = tuple(tuple(getattr(each, head) for head in HEADS) for each in told)
+    kinds = Counter(each.decision for each in listed)
+    title = f"{counted(len(listed), 'decision')}: " + ", ".join(
+        f"{n:,} {_PAST[kind]}" for kind, n in kinds.most_common()
+    )
+    rows = tuple(tuple(getattr(each, head) for head in HEADS) for each in listed)
     caption = "Every decision of scheduler and searcher. Click a heading, or press Enter on it, to sort by it."
     return Section("decisions", "Decisions", title, table=Table("decisions-table", caption, HEADS, rows, ("reason",)))
 

@@ -39,26 +39,26 @@ def drawable() -> bool:
     return find_spec("plotly") is not None
 
 
-def sections(told: Contents) -> tuple[Section, ...]:
+def sections(content: Contents) -> tuple[Section, ...]:
     """The sections in the order of the page."""
-    first = lineage.section(told.trials)
-    names = [each.hyperparameter for each in told.importance]
-    listed = table.trials(told.metric, told.trials, names, told.adapted)
+    first = lineage.section(content.trials)
+    names = [each.hyperparameter for each in content.importance]
+    listed = table.trials(content.metric, content.trials, names, content.adapted)
     return (
         Section(first.key, first.name, first.title, first.text, first.charts, listed),
-        curves.section(told.metric, told.trials, told.curves),
-        hyperparameters.section(told.trials, told.hyperparameters),
-        calibration.section(told.metric, told.calibration),
-        spectra.section(told.spectra),
-        choices.section(told.metric, told.trials, told.importance, told.adapted),
-        workers.section(told.trials),
-        decisions.section(told.decisions),
-        price.section(told.metric, told.cost, told.spent),
-        notices.section(told.warnings, told.notes),
+        curves.section(content.metric, content.trials, content.curves),
+        hyperparameters.section(content.trials, content.hyperparameters),
+        calibration.section(content.metric, content.calibration),
+        spectra.section(content.spectra),
+        choices.section(content.metric, content.trials, content.importance, content.adapted),
+        workers.section(content.trials),
+        decisions.section(content.decisions),
+        price.section(content.metric, content.cost, content.spent),
+        notices.section(content.warnings, content.notes),
     )
 
 
-def written(told: Contents) -> str:
+def written(content: Contents) -> str:
     """The page as HTML.
 
     Raises:
@@ -66,19 +66,19 @@ def written(told: Contents) -> str:
     """
     if not drawable():
         raise ArgumentError("html", "be asked for where plotly is installed", "no plotly", REMEDY)
-    parts = sections(told)
+    parts = sections(content)
     here = files("ray_glocal.report.page")
     page = {
-        "TITLE": escape(f"{told.name}: {told.headline}"),
-        "NAME": escape(told.name),
-        "HEADLINE": escape(told.headline),
-        "LEAD": _lead(told),
+        "TITLE": escape(f"{content.name}: {content.headline}"),
+        "NAME": escape(content.name),
+        "HEADLINE": escape(content.headline),
+        "LEAD": _lead(content),
         "LINKS": "".join(f'<li><a href="#{part.key}">{part.name}</a></li>' for part in parts),
         "SECTIONS": "".join(_section(part) for part in parts),
-        "PATH": escape(told.path),
+        "PATH": escape(content.path),
         "STYLE": here.joinpath("page.css").read_text(encoding="utf-8"),
         "SCRIPT": here.joinpath("page.js").read_text(encoding="utf-8"),
-        "DATA": _embedded({"trials": _labels(told), **_drawn(parts)}),
+        "DATA": _embedded({"trials": _labels(content), **_drawn(parts)}),
         "PLOTLY": files("plotly").joinpath("package_data").joinpath(PLOTLY).read_text(encoding="utf-8"),
     }
     return "".join(_filled(here.joinpath("page.html").read_text(encoding="utf-8"), page))
@@ -91,19 +91,19 @@ def _filled(template: str, parts: Mapping[str, str]) -> Iterator[str]:
         yield f"{parts[name]}{rest}" if found else piece
 
 
-def _lead(told: Contents) -> str:
+def _lead(content: Contents) -> str:
     """What the best trial is, in a sentence."""
-    best = told.trials[0] if told.trials and told.trials[0].best is not None else None
+    best = content.trials[0] if content.trials and content.trials[0].best is not None else None
     if best is None:
         return ""
-    names = [each.hyperparameter for each in told.importance]
+    names = [each.hyperparameter for each in content.importance]
     chosen = [f"{name} {label(best.configuration[name])}" for name in names if name in best.configuration]
-    chosen += [f"{name} {shown(value)}" for name, value in list(told.adapted.get(best.trial, {}).items())[:8]]
+    chosen += [f"{name} {shown(value)}" for name, value in list(content.adapted.get(best.trial, {}).items())[:8]]
     return escape(f"The best is trial {best.trial}" + (f": {', '.join(chosen)}." if chosen else "."))
 
 
-def _labels(told: Contents) -> dict[str, str]:
-    return {life.trial: _label(life) for life in told.trials}
+def _labels(content: Contents) -> dict[str, str]:
+    return {life.trial: _label(life) for life in content.trials}
 
 
 def _label(life: Life) -> str:
@@ -152,8 +152,8 @@ def _drawn(parts: tuple[Section, ...]) -> dict[str, Any]:
 
 def drawing(chart: Chart) -> dict[str, Any]:
     """A chart as the script reads it."""
-    told = {"traces": chart.traces, "layout": chart.layout, "height": chart.height, "choosers": chart.choosers}
-    return {**told, "caption": chart.caption, "choices": _choices(chart.choices)}
+    parts = {"traces": chart.traces, "layout": chart.layout, "height": chart.height, "choosers": chart.choosers}
+    return {**parts, "caption": chart.caption, "choices": _choices(chart.choices)}
 
 
 def _choices(node: Any) -> Any:

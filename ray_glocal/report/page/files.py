@@ -29,22 +29,22 @@ def beside(results: object) -> Path:
     return Path(folder.path, NAME) if here else Path(NAME)
 
 
-def write_page(told: Contents, file: Path) -> None:
+def write_page(content: Contents, file: Path) -> None:
     """Write the page to `file`.
 
     Raises:
         ArgumentError: plotly is not installed, or the file cannot be written.
     """
-    _write("html", file, written(told))
+    _write("html", file, written(content))
 
 
-def write_data(told: Contents, file: Path) -> None:
+def write_data(content: Contents, file: Path) -> None:
     """Write what the page shows to `file`, as JSON with the keys that `Contents` documents.
 
     Raises:
         ArgumentError: The file cannot be written.
     """
-    _write("json", file, json.dumps(plain(told), allow_nan=False, ensure_ascii=False, separators=(",", ":")) + "\n")
+    _write("json", file, json.dumps(plain(content), allow_nan=False, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
 def _write(argument: str, file: Path, text: str) -> None:

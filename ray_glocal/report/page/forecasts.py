@@ -28,18 +28,18 @@ class Made:
 
 def made(experiment: Experiment) -> dict[str, tuple[Made, ...]]:
     """The forecasts of each trial by step."""
-    told: dict[str, dict[float, Made]] = {run.id: _by_results(run, experiment.metric) for run in experiment.runs}
+    forecasts: dict[str, dict[float, Made]] = {run.id: _by_results(run, experiment.metric) for run in experiment.runs}
     for event in experiment.ledger.events if experiment.ledger is not None else ():
-        if isinstance(event, Reported) and event.mean is not None and event.trial in told:
-            told[event.trial][event.step] = Made(event.step, experiment.sign * event.mean, _known(event.deviation))
-    return {trial: tuple(steps[step] for step in sorted(steps)) for trial, steps in told.items() if steps}
+        if isinstance(event, Reported) and event.mean is not None and event.trial in forecasts:
+            forecasts[event.trial][event.step] = Made(event.step, experiment.sign * event.mean, _known(event.deviation))
+    return {trial: tuple(steps[step] for step in sorted(steps)) for trial, steps in forecasts.items() if steps}
 
 
 def _by_results(run: Run, metric: str) -> dict[float, Made]:
     if metric != VAL_LOSS:
         return {}
-    told = [(number(row, run.clock), number(row, FINAL_LOSS), number(row, FINAL_DEVIATION)) for row in run.rows]
-    return {s: Made(s, m, _known(d)) for s, m, d in told if s is not None and m is not None and math.isfinite(m)}
+    rows = [(number(row, run.clock), number(row, FINAL_LOSS), number(row, FINAL_DEVIATION)) for row in run.rows]
+    return {s: Made(s, m, _known(d)) for s, m, d in rows if s is not None and m is not None and math.isfinite(m)}
 
 
 def _known(deviation: float | None) -> float | None:

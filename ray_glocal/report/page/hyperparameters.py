@@ -91,13 +91,13 @@ def paths(
     count = 0
     for life in lives:
         run = runs[life.trial]
-        told = _by_trace(traces[life.trial], run) if life.trial in traces else _by_results(run)
-        if told and count + len(told) <= max(PATHS, len(told)):
-            found[life.trial], count = told, count + len(told)
+        rows_of = _by_trace(traces[life.trial], run) if life.trial in traces else _by_results(run)
+        if rows_of and count + len(rows_of) <= max(PATHS, len(rows_of)):
+            found[life.trial], count = rows_of, count + len(rows_of)
     points, left = share_of(POINTS, count, LEAST, MOST), SENTENCES
     out: dict[str, dict[str, Path]] = {}
-    for trial, told in found.items():
-        out[trial] = {name: _path(rows, points, told=left > 0) for name, rows in told.items()}
+    for trial, rows_of in found.items():
+        out[trial] = {name: _path(rows, points, reasons=left > 0) for name, rows in rows_of.items()}
         left -= sum(len(path.step) for path in out[trial].values())
     return out
 
@@ -107,18 +107,18 @@ def _by_trace(rows: Sequence[Mapping[str, Any]], run: Run) -> dict[str, list[Map
     out: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         out.setdefault(row[HYPERPARAMETER], []).append(row)
-    for name, told in out.items():
+    for name, own in out.items():
         last = {**_row(run.rows[-1], name, run.clock), LOCAL: None} if run.rows else {}
-        if last.get(VALUE) is not None and (last[STEP] or 0) > told[-1][STEP]:
-            told.append(last)
+        if last.get(VALUE) is not None and (last[STEP] or 0) > own[-1][STEP]:
+            own.append(last)
     return out
 
 
 def _by_results(run: Run) -> dict[str, list[Mapping[str, Any]]]:
     """What results tell of a session's hyperparameters."""
     names = dict.fromkeys(key.removeprefix(HYPER) for row in run.rows for key in row if key.startswith(HYPER))
-    told = {name: [_row(row, name, run.clock) for row in run.rows] for name in names}
-    return {name: [row for row in rows if row[VALUE] is not None] for name, rows in told.items()}
+    own = {name: [_row(row, name, run.clock) for row in run.rows] for name in names}
+    return {name: [row for row in rows if row[VALUE] is not None] for name, rows in own.items()}
 
 
 def _row(row: Mapping[str, Any], name: str, clock: str) -> Mapping[str, Any]:
@@ -133,28 +133,28 @@ def _row(row: Mapping[str, Any], name: str, clock: str) -> Mapping[str, Any]:
     }
 
 
-def _path(rows: Sequence[Mapping[str, Any]], points: int, *, told: bool) -> Path:
+def _path(rows: Sequence[Mapping[str, Any]], points: int, *, reasons: bool) -> Path:
     kept = [rows[i] for i in thinned(len(rows), points)]
     numbers = {key: column(row[key] for row in kept) for key in ("step", "value", "local", "forecast", "deviation")}
     return Path(
         **numbers,
         gate=tuple(row[GATE] for row in kept),
-        reason=tuple(row[REASON] for row in kept) if told else (),
+        reason=tuple(row[REASON] for row in kept) if reasons else (),
         windows=any(row.get(TRAJECTORY) for row in rows),
     )
 
 
-def section(lives: Sequence[Life], told: Mapping[str, Mapping[str, Path]]) -> Section:
+def section(lives: Sequence[Life], drawn: Mapping[str, Mapping[str, Path]]) -> Section:
     """One hyperparameter of one trial."""
-    if not told:
+    if not drawn:
         text = "No trial adapted a hyperparameter by a session, so there is nothing to follow here."
         return Section("hyperparameters", "Hyperparameters", "No hyperparameter was adapted", (text,))
-    first = next(iter(told))
-    name, path = max(told[first].items(), key=lambda each: _distance(each[1]))
+    first = next(iter(drawn))
+    name, path = max(drawn[first].items(), key=lambda each: _distance(each[1]))
     title = f"In {'the best trial' if first == lives[0].trial else f'trial {first}'} {_moved(name, path)}"
-    title += f", the furthest of {len(told[first])} hyperparameters" if len(told[first]) > 1 else ""
-    some = f"{len(told):,} of {len(lives):,} trials are here, the best first."
-    return Section("hyperparameters", "Hyperparameters", title, (some,) * (len(told) < len(lives)), (_chart(told),))
+    title += f", the furthest of {len(drawn[first])} hyperparameters" if len(drawn[first]) > 1 else ""
+    some = f"{len(drawn):,} of {len(lives):,} trials are here, the best first."
+    return Section("hyperparameters", "Hyperparameters", title, (some,) * (len(drawn) < len(lives)), (_chart(drawn),))
 
 
 def _moved(name: str, path: Path) -> str:
@@ -173,7 +173,7 @@ def _distance(path: Path) -> float:
     return abs(math.log(last / first)) if first > 0 and last > 0 else abs(last - first)
 
 
-def _chart(told: Mapping[str, Mapping[str, Path]]) -> Chart:
+def _chart(drawn: Mapping[str, Mapping[str, Path]]) -> Chart:
     gates = [points(color, 7, symbol, name=name) for name, color, symbol in (*_GATES, _RETREAT)]
     traces = (
         line(MUTED, 1.2, name="value", showlegend=False),
@@ -188,7 +188,7 @@ def _chart(told: Mapping[str, Mapping[str, Path]]) -> Chart:
         "yaxis2": axis("hypergradient", domain=[0.0, 0.44], zeroline=True),
         "hovermode": "closest",
     }
-    choices = {trial: {name: _choice(trial, name, path) for name, path in by.items()} for trial, by in told.items()}
+    choices = {trial: {name: _choice(trial, name, path) for name, path in by.items()} for trial, by in drawn.items()}
     caption = "A hyperparameter's value, each point with the gate's answer, above its local and glocal hypergradients."
     return Chart("path", caption, traces, layout, 480, ("trial", "hyperparameter"), choices)
 

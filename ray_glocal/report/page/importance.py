@@ -35,8 +35,8 @@ def importance(lives: Sequence[Life], adapted: Sequence[str]) -> tuple[Importanc
     """Every hyperparameter that differs between trials and that no session adapts, the most telling first."""
     able = [life for life in lives if life.best is not None]
     names = dict.fromkeys(name for life in able for name in life.configuration if name not in adapted)
-    told = [_of(name, able) for name in names]
-    return tuple(sorted((each for each in told if each is not None), key=lambda each: -(each.share or 0.0)))
+    found = [_of(name, able) for name in names]
+    return tuple(sorted((each for each in found if each is not None), key=lambda each: -(each.share or 0.0)))
 
 
 def _of(name: str, lives: Sequence[Life]) -> Importance | None:

@@ -88,10 +88,14 @@ def lives(experiment: Experiment, summary: Summary) -> tuple[Life, ...]:
     stays = {run.id: _stays(run.rows) for run in experiment.runs}
     zero = min((each[0].begin for each in stays.values() if each), default=0.0)
     ranked = enumerate(summary.trials, start=1)
-    return tuple(_life(rank, trial, runs[trial.id], stays[trial.id], zero, experiment.told) for rank, trial in ranked)
+    return tuple(
+        _life(rank, trial, runs[trial.id], stays[trial.id], zero, experiment.rephrased) for rank, trial in ranked
+    )
 
 
-def _life(rank: int, trial: Trial, run: Run, stays: Sequence[Stay], zero: float, told: Callable[[str], str]) -> Life:
+def _life(
+    rank: int, trial: Trial, run: Run, stays: Sequence[Stay], zero: float, rephrased: Callable[[str], str]
+) -> Life:
     added = run.record.added if run.record is not None else None
     paid = steps_paid(run)
     return Life(
@@ -108,7 +112,7 @@ def _life(rank: int, trial: Trial, run: Run, stays: Sequence[Stay], zero: float,
         reason=trial.reason,
         ancestor=added.ancestor if added is not None else None,
         origin=added.origin if added is not None else "",
-        proposal=told(added.reason) if added is not None else "",
+        proposal=rephrased(added.reason) if added is not None else "",
         paid=rounded(paid[-1]) if paid else None,
         seconds=round(sum(number(row, "time_this_iter_s") or 0.0 for row in run.rows), 3),
         stays=tuple(Stay(s.worker, round(s.begin - zero, 3), round(s.end - zero, 3)) for s in stays),

@@ -32,28 +32,28 @@ def spent(experiment: Experiment) -> Spent:
     moments = sorted(
         (moment for run in experiment.runs for moment in _moments(run, experiment.metric)), key=lambda each: each[0]
     )
-    total, best, told = 0.0, math.inf, []
+    total, best, totals = 0.0, math.inf, []
     for _, paid, value in moments:
         total += paid
         if value is not None and math.isfinite(value):
             best = min(best, experiment.sign * value)
         if math.isfinite(best):
-            told.append((total, experiment.sign * best))
-    kept = [told[i] for i in thinned(len(told), POINTS)]
+            totals.append((total, experiment.sign * best))
+    kept = [totals[i] for i in thinned(len(totals), POINTS)]
     return Spent(column(steps for steps, _ in kept), column(value for _, value in kept))
 
 
 def _moments(run: Run, metric: str) -> list[tuple[float, float, float | None]]:
     """Time of each result, what was paid since the one before, and the value."""
     paid = [0.0, *steps_paid(run)]
-    told = [
+    found = [
         (number(row, "timestamp"), after - before, number(row, metric))
         for row, before, after in zip(run.rows, paid[:-1], paid[1:], strict=True)
     ]
-    return [(time, more, value) for time, more, value in told if time is not None]
+    return [(time, more, value) for time, more, value in found if time is not None]
 
 
-def section(metric: str, cost: TotalCost, told: Spent) -> Section:
+def section(metric: str, cost: TotalCost, totals: Spent) -> Section:
     """The price in a sentence, and the best value so far."""
     unit = "inner-step equivalents" if cost.counted else "inner steps"
     title = f"{cost.steps:,.0f} {unit} in {duration(cost.seconds)} of trials"
@@ -63,7 +63,7 @@ def section(metric: str, cost: TotalCost, told: Spent) -> Section:
             f"{cost.hypergradients:.1%} of the sessions' seconds went into hypergradients, validation and bookkeeping; "
             "the rest was plain training."
         )
-    if not told.steps:
+    if not totals.steps:
         return Section("cost", "Cost", title, tuple(text))
     chart = Chart(
         "cost-chart",
@@ -72,15 +72,15 @@ def section(metric: str, cost: TotalCost, told: Spent) -> Section:
             line(
                 ACCENT,
                 2.5,
-                x=told.steps,
-                y=told.best,
+                x=totals.steps,
+                y=totals.best,
                 name=f"best {metric}",
                 line={"color": ACCENT, "width": 2.5, "shape": "hv"},
             ),
         ),
         {
             "xaxis": axis(unit, rangemode="tozero"),
-            "yaxis": axis(f"best {metric}", **scaled(told.best)),
+            "yaxis": axis(f"best {metric}", **scaled(totals.best)),
             "showlegend": False,
         },
         320,

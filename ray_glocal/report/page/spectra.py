@@ -52,8 +52,8 @@ def spectra(lives: Sequence[Life], traces: Mapping[str, Sequence[Mapping[str, An
     out: list[Modes] = []
     for trial, windows in islice(((trial, windows) for trial, windows in seen if windows), TRIALS):
         steps = list(windows)
-        told = [_modes(trial, steps[i], windows[steps[i]]) for i in thinned(len(steps), WINDOWS)]
-        out += [modes for modes in told if modes is not None]
+        found = [_modes(trial, steps[i], windows[steps[i]]) for i in thinned(len(steps), WINDOWS)]
+        out += [modes for modes in found if modes is not None]
     return tuple(out)
 
 
@@ -74,39 +74,39 @@ def _even(columns: Sequence[Sequence[float]]) -> bool:
 def _modes(trial: str, step: float, series: Array) -> Modes | None:
     fit = forecaster(_FIT)
     assert isinstance(fit, Affine)
-    told = fit.spectrum(series)
-    if not told.modes:
+    fitted = fit.spectrum(series)
+    if not fitted.modes:
         return None
-    largest = max((mode.size for mode in told.modes if math.isfinite(mode.size)), default=0.0) or 1.0
+    largest = max((mode.size for mode in fitted.modes if math.isfinite(mode.size)), default=0.0) or 1.0
     return Modes(
         trial,
         step,
-        tuple(rounded(mode.eigenvalue.real) for mode in told.modes),
-        tuple(rounded(mode.eigenvalue.imag) for mode in told.modes),
-        tuple(rounded(mode.size / largest) for mode in told.modes),
-        tuple(math.isnan(mode.residual) for mode in told.modes),
-        tuple(mode.reason for mode in told.modes),
+        tuple(rounded(mode.eigenvalue.real) for mode in fitted.modes),
+        tuple(rounded(mode.eigenvalue.imag) for mode in fitted.modes),
+        tuple(rounded(mode.size / largest) for mode in fitted.modes),
+        tuple(math.isnan(mode.residual) for mode in fitted.modes),
+        tuple(mode.reason for mode in fitted.modes),
     )
 
 
-def section(told: Sequence[Modes]) -> Section:
+def section(found: Sequence[Modes]) -> Section:
     """A window's eigenvalues on the unit circle."""
-    if not told:
+    if not found:
         text = (
             "No trial recorded windows, so there is no spectrum. First-order sessions, the default, need none; "
             'Settings(hypergradients="windows") records them.'
         )
         return Section("spectrum", "Spectrum", "No window was recorded", (text,))
-    slow = sum(any(_modulus(modes, i) > 0.9 for i, steady in enumerate(modes.steady) if not steady) for modes in told)
-    title = f"{slow:,} of {counted(len(told), 'window')} held a mode that lasts longer than ten steps"
-    return Section("spectrum", "Spectrum", title, charts=(_chart(told),))
+    slow = sum(any(_modulus(modes, i) > 0.9 for i, steady in enumerate(modes.steady) if not steady) for modes in found)
+    title = f"{slow:,} of {counted(len(found), 'window')} held a mode that lasts longer than ten steps"
+    return Section("spectrum", "Spectrum", title, charts=(_chart(found),))
 
 
 def _modulus(modes: Modes, index: int) -> float:
     return math.hypot(modes.real[index] or 0.0, modes.imaginary[index] or 0.0)
 
 
-def _chart(told: Sequence[Modes]) -> Chart:
+def _chart(found: Sequence[Modes]) -> Chart:
     angles = [2 * math.pi * i / _CIRCLE for i in range(_CIRCLE + 1)]
     circle = {"x": [round(math.cos(a), 4) for a in angles], "y": [round(math.sin(a), 4) for a in angles]}
     hover = "%{x:.3f} %{y:+.3f}i<br>%{text}<extra></extra>"
@@ -122,7 +122,7 @@ def _chart(told: Sequence[Modes]) -> Chart:
         "hovermode": "closest",
     }
     choices: dict[str, dict[str, Option]] = {}
-    for modes in told:
+    for modes in found:
         choices.setdefault(modes.trial, {})[f"step {modes.step:g}"] = _choice(modes)
     caption = "Eigenvalues of a window's hypergradients: inside the circle a mode decays, on it it lasts."
     return Chart("spectrum-chart", caption, traces, layout, 440, ("trial", "window"), choices)

@@ -20,7 +20,7 @@ def trials(metric: str, lives: Sequence[Life], names: Sequence[str], ends: Mappi
         names: What tells their configurations apart and is not adapted.
         ends: Last value of each adapted hyperparameter, by trial.
     """
-    adapted = [name for name in dict.fromkeys(name for told in ends.values() for name in told) if name not in names]
+    adapted = [name for name in dict.fromkeys(name for values in ends.values() for name in values) if name not in names]
     chosen = list(names)[:NAMES]
     kept = adapted[: max(0, NAMES - len(chosen))]
     heads = ("rank", "trial", "status", f"best {metric}", "last", "forecast", "made at", "steps", *chosen, *kept)

@@ -34,22 +34,22 @@ def lanes(lives: Sequence[Life]) -> list[Lane]:
 
 def section(lives: Sequence[Life]) -> Section:
     """Bars of trials on their workers."""
-    told = lanes(lives)
-    if not told:
+    filled = lanes(lives)
+    if not filled:
         text = "The results tell no time, so there is no timeline."
         return Section("workers", "Workers", "Nobody knows which worker ran what", (text,))
-    length = max(stay.end for _, lane in told for stay, _ in lane)
-    busy = sum(stay.end - stay.begin for _, lane in told for stay, _ in lane)
-    title = counted(len(told), "worker")
+    length = max(stay.end for _, lane in filled for stay, _ in lane)
+    busy = sum(stay.end - stay.begin for _, lane in filled for stay, _ in lane)
+    title = counted(len(filled), "worker")
     if length:
-        title += f", busy {min(1.0, busy / (len(told) * length)):.0%} of {duration(length)}"
-    return Section("workers", "Workers", title, charts=(_chart(told, lives[0].trial, length),))
+        title += f", busy {min(1.0, busy / (len(filled) * length)):.0%} of {duration(length)}"
+    return Section("workers", "Workers", title, charts=(_chart(filled, lives[0].trial, length),))
 
 
-def _chart(told: Sequence[Lane], best: str, length: float) -> Chart:
+def _chart(filled: Sequence[Lane], best: str, length: float) -> Chart:
     unit, size = clock(length)
     kinds: dict[tuple[str, str], list[tuple[int, Stay, Life]]] = {}
-    for place, (_, lane) in enumerate(told):
+    for place, (_, lane) in enumerate(filled):
         for stay, life in lane:
             kinds.setdefault(_kind(life, best), []).append((place, stay, life))
     traces = tuple(
@@ -67,7 +67,7 @@ def _chart(told: Sequence[Lane], best: str, length: float) -> Chart:
         }
         for (name, color), bars in kinds.items()
     )
-    named = told if len(told) <= NAMED else ()
+    named = filled if len(filled) <= NAMED else ()
     caption = f"Each row is a worker, each bar a trial from its first sign of life there to its last; {unit} run right."
     layout = {
         "barmode": "overlay",
@@ -82,7 +82,7 @@ def _chart(told: Sequence[Lane], best: str, length: float) -> Chart:
         ),
         "hovermode": "closest",
     }
-    return Chart("workers-chart", caption, traces, layout, min(720, 150 + 22 * len(told)))
+    return Chart("workers-chart", caption, traces, layout, min(720, 150 + 22 * len(filled)))
 
 
 def _kind(life: Life, best: str) -> tuple[str, str]:

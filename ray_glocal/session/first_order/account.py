@@ -29,17 +29,17 @@ def answers(seen: Observation, known: Memory, move: Array, kinds: Kinds, problem
         if hyper.size > MANY:  # which the trace shows as one
             part = problem.places[hyper.name]
             average[part], ratio[part] = np.linalg.norm(average[part]), np.sqrt(np.mean(ratio[part] ** 2))
-    told = []
+    found = []
     for index, (is_rate, is_decay) in enumerate(zip(kinds.rates, kinds.decays, strict=True)):
         if is_rate:
             answer = Gate.ACT if move[index] else Gate.HOLD
-            told.append((answer, explained(seen, known.rate_elasticity[index], moves=bool(move[index]))))
+            found.append((answer, explained(seen, known.rate_elasticity[index], moves=bool(move[index]))))
         elif is_decay:
-            told.append((Gate.HOLD, HELD))
+            found.append((Gate.HOLD, HELD))
         else:
             answer = Gate.ACT if ratio[index] >= CLEAR else Gate.ACT_SMALL
-            told.append((answer, f"elasticity {average[index]:+.2g}, {ratio[index]:.2g} of its root mean square"))
-    return told
+            found.append((answer, f"elasticity {average[index]:+.2g}, {ratio[index]:.2g} of its root mean square"))
+    return found
 
 
 def plain_forecast(memory: Memory, scale: float, horizon: int) -> Forecast:

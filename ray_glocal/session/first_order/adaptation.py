@@ -95,14 +95,14 @@ class FirstOrder:
         if self._probed.rate is not None:
             start = torch.tensor(START * self._probed.rate, dtype=torch.float64)
             values = {**course.values, **{hyper.name: hyper.clip(start) for hyper in self._rates}}
-            told = f"the first update leads lowest at a rate of {self._probed.rate:g}"
-            self._record(values, f"{told}: the search begins at {START:g} of that", WAITS)
+            why = f"the first update leads lowest at a rate of {self._probed.rate:g}"
+            self._record(values, f"{why}: the search begins at {START:g} of that", WAITS)
             self._began = Beginning(0, values)
 
-    def _record(self, values: Values, told: str, otherwise: str) -> None:
+    def _record(self, values: Values, why: str, otherwise: str) -> None:
         """Put down that some of the present values move, and go over to them."""
         course = self.course
-        course.trace.append(moved_rows(course.step_count, self.problem, course.values, values, told, otherwise))
+        course.trace.append(moved_rows(course.step_count, self.problem, course.values, values, why, otherwise))
         course.set_values(values)
 
     def step(self, batch: Any) -> Tensor:
@@ -159,8 +159,8 @@ class FirstOrder:
         moved = any(not torch.equal(course.values[name], value) for name, value in kept.items())
         if moved and loss > before.loss + LOSING * course.guard.scale(before.loss):
             values = {**course.values, **kept}
-            told = f"the validation loss has risen from {before.loss:.4g} to {loss:.4g} since the last report"
-            self._record(values, f"{told}: back to what it was there", f"{told}: what has moved since is taken back")
+            risen = f"the validation loss has risen from {before.loss:.4g} to {loss:.4g} since the last report"
+            self._record(values, f"{risen}: back to what it was there", f"{risen}: what has moved since is taken back")
             self.memory = self.memory.unlearn()
         self._reported = LastReport(loss, course.values)
 
@@ -254,13 +254,13 @@ class FirstOrder:
     def _rise(self, loss: float) -> str:
         """The sentence that says that training is lost, and not only seems to be."""
         look = Look(self.course, self.memory, loss, self._good_batches)
-        told = suspected(look)
-        if not told or not math.isfinite(loss):
-            return told
-        told = confirmed(look)
-        if not told:
+        trouble = suspected(look)
+        if not trouble or not math.isfinite(loss):
+            return trouble
+        trouble = confirmed(look)
+        if not trouble:
             self.memory = replace(self.memory, above=0)
-        return told
+        return trouble
 
     def retreat(self, trouble: str, *, to_first: bool) -> bool:
         """Go back to a good state; rates that are to blame are not raised to where training was lost again."""
@@ -276,8 +276,8 @@ class FirstOrder:
     def _starved(self, loss: float) -> bool:
         """Begin anew with less weight decay, where that has shrunk a network that has learned nothing."""
         course, guard = self.course, self.course.guard
-        told = guard.starved(loss, self.problem)
-        if not told or guard.exhausted:
+        trouble = guard.starved(loss, self.problem)
+        if not trouble or guard.exhausted:
             return False
         assert guard.first is not None
         shrinkage = guard.first.shrinkage(self.problem)
@@ -287,7 +287,7 @@ class FirstOrder:
         guard.rollbacks += 1
         self._began, self.memory = began, Memory.start(self.problem.size, searching=bool(self._rates))
         course.meter.cost.searched = 0.0  # what the search may take, for it begins anew
-        course.begin_anew(began.values, f"{told}: back to the first weights, with less weight decay")
+        course.begin_anew(began.values, f"{trouble}: back to the first weights, with less weight decay")
         return True
 
     def _seen(self, derivatives: Tensor, loss: float) -> Observation:
@@ -310,8 +310,8 @@ class FirstOrder:
             return search(seen, self.memory, self.kinds, self._at_the_top())
         rates, known = follow(seen, self.memory.learn(seen.elasticity), self.kinds)
         move = rates + descend(known, self.kinds, seen.line, seen.elapsed, seen.progress)
-        told = answers(seen, known, move, self.kinds, self.problem)
-        return Move(move, known, [answer for answer, _ in told], [reason for _, reason in told])
+        answered = answers(seen, known, move, self.kinds, self.problem)
+        return Move(move, known, [answer for answer, _ in answered], [reason for _, reason in answered])
 
     def _move(self, seen: Observation, decision: Move) -> None:
         course = self.course
@@ -367,10 +367,10 @@ class FirstOrder:
 
     def as_plain(self) -> dict[str, Any]:
         """What was seen and planned."""
-        told = {"memory": self.memory.as_plain(), "since": self._since, "last": self._last, "count": self.count}
-        told |= {"began": self._began.as_plain(), "reported": dict(vars(self._reported))}
-        told |= {"good_batches": self._good_batches}
-        return {**told, "timetable": self.timetable.as_plain()}
+        plain = {"memory": self.memory.as_plain(), "since": self._since, "last": self._last, "count": self.count}
+        plain |= {"began": self._began.as_plain(), "reported": dict(vars(self._reported))}
+        plain |= {"good_batches": self._good_batches}
+        return {**plain, "timetable": self.timetable.as_plain()}
 
     def load_plain(self, plain: Mapping[str, Any]) -> None:
         """Inverse of `as_plain`."""

@@ -45,17 +45,17 @@ class EntryLine:
         """Values after a move [q], rates by factors, within their bounds; what does not move stays bit for bit."""
         apart = np.where(self.kinds.rates, 0.0, move)
         others = self._shifted(values, apart) if apart.any() else values
-        told = {}
+        after = {}
         for binding in self.problem.bindings:
             hyper = binding.hyperparameter
             part, present = move[self.problem.places[hyper.name]], values[hyper.name]
             if not part.any():
-                told[hyper.name] = present
+                after[hyper.name] = present
             elif binding.field == "lr":
-                told[hyper.name] = hyper.clip(present * math.exp(float(part[0])))
+                after[hyper.name] = hyper.clip(present * math.exp(float(part[0])))
             else:
-                told[hyper.name] = others[hyper.name]
-        return told
+                after[hyper.name] = others[hyper.name]
+        return after
 
     def _shifted(self, values: Values, move: Array) -> Values:
         return self.problem.to_values(self.problem.to_line(values) + torch.from_numpy(move))

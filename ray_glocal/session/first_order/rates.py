@@ -42,14 +42,14 @@ def explained(seen: Observation, smoothed: float, *, moves: bool) -> str:
         smoothed: Its window elasticity, smoothed.
         moves: Whether it moves.
     """
-    told = f"window elasticity {smoothed:+.2g} lately"
+    sentence = f"window elasticity {smoothed:+.2g} lately"
     if moves:
-        return told
+        return sentence
     if left_alone(annealed=seen.annealed, progress=seen.progress):
-        return f"{told}; beneath a schedule that anneals rates are left alone in the last part of training"
+        return f"{sentence}; beneath a schedule that anneals rates are left alone in the last part of training"
     if seen.annealed and seen.progress >= RAISING_ENDS:
-        return f"{told}; beneath a schedule that anneals rates are raised early alone"
-    return f"{told}; it is not raised to where training was lost" if smoothed < 0 else told
+        return f"{sentence}; beneath a schedule that anneals rates are raised early alone"
+    return f"{sentence}; it is not raised to where training was lost" if smoothed < 0 else sentence
 
 
 def follow(seen: Observation, memory: Memory, kinds: Kinds) -> tuple[Array, Memory]:

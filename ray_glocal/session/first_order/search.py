@@ -34,14 +34,14 @@ def search(seen: Observation, memory: Memory, kinds: Kinds, top: bool) -> Move:
     uphill = _uphill(seen, memory, downhill)
     end = uphill or _halted(seen, top)
     if not end:
-        move, told = math.log(GROWTH), "the search raises it"
+        move, sentence = math.log(GROWTH), "the search raises it"
     else:
         peak = PEAK * math.log(max(seen.height, FAINTEST)) if seen.warms_up else 0.0
-        move, told = (math.log(BACK) if uphill else 0.0) + peak, f"the search ends, for {end}"
-    told = f"window elasticity {downhill:+.2g} at a loss of {seen.loss:.4g}: {told}"
+        move, sentence = (math.log(BACK) if uphill else 0.0) + peak, f"the search ends, for {end}"
+    sentence = f"window elasticity {downhill:+.2g} at a loss of {seen.loss:.4g}: {sentence}"
     after = replace(memory, searching=not end, lowest=min(memory.lowest, seen.loss))
     answers = [Gate.ACT if rate and move else Gate.HOLD for rate in kinds.rates]
-    return Move(np.where(kinds.rates, move, 0.0), after, answers, [told if rate else WAITS for rate in kinds.rates])
+    return Move(np.where(kinds.rates, move, 0.0), after, answers, [sentence if rate else WAITS for rate in kinds.rates])
 
 
 def _uphill(seen: Observation, memory: Memory, downhill: float) -> str:

@@ -80,8 +80,8 @@ def _died_in_whole(look: Look) -> str:
 
 
 def _dead(look: Look, loss: float) -> str:
-    told = look.course.guard.collapsed(loss, look.course.problem)
-    return told if told and look.idle else ""
+    trouble = look.course.guard.collapsed(loss, look.course.problem)
+    return trouble if trouble and look.idle else ""
 
 
 def _stuck(look: Look) -> str:
@@ -100,7 +100,7 @@ CONFIRMATIONS: tuple[Check, ...] = (_jumped_in_whole, _jumped_there, _died_in_wh
 
 
 def _first(checks: tuple[Check, ...], look: Look) -> str:
-    return next((told for check in checks if (told := check(look))), "")
+    return next((trouble for check in checks if (trouble := check(look))), "")
 
 
 def suspected(look: Look) -> str:

@@ -98,10 +98,10 @@ class DutyCycle:
 
     def scarcity(self) -> str:
         """Windows are too long, or too far between."""
-        told = self._settings
+        window, period = self._settings.window, self._settings.period
         return (
-            f"In {self._total} steps no window of {told.window} steps comes to its end before the last one, by one "
-            f"each {told.period} steps. Train longer, set `Settings(window=..., search_window=...)` to fewer steps, or "
+            f"In {self._total} steps no window of {window} steps comes to its end before the last one, by one "
+            f"each {period} steps. Train longer, set `Settings(window=..., search_window=...)` to fewer steps, or "
             "raise `duty_cycle`."
         )
 
@@ -165,9 +165,9 @@ class BudgetTimetable:
 
     def review(self, step: int) -> None:
         """There may be room where earlier prices were too high; there is none where reports alone take it all."""
-        told = self._budget.exceeded(self._prices(WINDOW)) if self._learned else ""
-        if told:
-            self._notices.say("reports", told)
+        trouble = self._budget.exceeded(self._prices(WINDOW)) if self._learned else ""
+        if trouble:
+            self._notices.say("reports", trouble)
         if self._planned and self._start is None:
             self.plan(step)
 

@@ -185,12 +185,12 @@ class ByWindows:
         heat = affordable_heat(self.settings.heat, course.outline.height(course.step_count))
         plan = Standing(course.progress, course.outline.annealed, heat)
         known = with_heat(learn(self.outer, forecast, loss), local, loss)
-        told = respond(Ending(self.problem, course.values, local, loss), known, self.axes, plan, self.settings)
-        taken = OuterStep(self.problem, course.values, told.values, local, forecast, loss, series)
-        self.outer = told.outer
-        course.trace.append(outer_step_rows(course.step_count, taken, told.verdicts))
-        if told.values is not course.values:
-            course.set_values(told.values)
+        response = respond(Ending(self.problem, course.values, local, loss), known, self.axes, plan, self.settings)
+        taken = OuterStep(self.problem, course.values, response.values, local, forecast, loss, series)
+        self.outer = response.outer
+        course.trace.append(outer_step_rows(course.step_count, taken, response.verdicts))
+        if response.values is not course.values:
+            course.set_values(response.values)
         if searching and not self.searching and course.progress <= BEGIN_ANEW_UNTIL:
             self._begin_anew()
 

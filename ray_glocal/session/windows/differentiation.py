@@ -79,8 +79,8 @@ class Differentiation:
         if not worthwhile(adjoint + (length - 1) * outer, adjoint):
             return "adjoint"
         tried = min(TRIED, length)
-        forward_trajectory(problem, beginning(window, 1))
-        taken = self._seconds(lambda: forward_trajectory(problem, beginning(window, tried)))
+        forward_trajectory(problem, first_steps(window, 1))
+        taken = self._seconds(lambda: forward_trajectory(problem, first_steps(window, tried)))
         self._meter.cost.extra_steps += self._counted("forward", 1 + tried, len(batches))
         return "forward" if worthwhile(taken * length / tried, adjoint) else "adjoint"
 
@@ -94,7 +94,7 @@ class Differentiation:
         return self._meter.now() - start
 
 
-def beginning(window: Window, steps: int) -> Window:
+def first_steps(window: Window, steps: int) -> Window:
     """The first steps of a window each of which has its state."""
     if steps == len(window.snapshots):
         return window

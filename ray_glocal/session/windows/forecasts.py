@@ -105,18 +105,18 @@ def _mean_rate(groups: Sequence[Any]) -> float:
 
 def _as_plain(seen: WindowForecast) -> dict[str, Any]:
     plain = {SAVED_AS.get(name, name): _plain(value) for name, value in vars(seen).items() if name != "forecast"}
-    told = seen.forecast
-    outcome = {"kind": told.outcome.kind.value, "sentence": told.outcome.sentence}
-    values = {"mean": _plain(told.mean), "deviation": _plain(told.deviation), "horizon": told.horizon}
+    forecast = seen.forecast
+    outcome = {"kind": forecast.outcome.kind.value, "sentence": forecast.outcome.sentence}
+    values = {"mean": _plain(forecast.mean), "deviation": _plain(forecast.deviation), "horizon": forecast.horizon}
     return {**plain, "forecast": {**values, "outcome": outcome}}
 
 
 def _from_plain(plain: dict[str, Any]) -> WindowForecast:
-    told = {name: _array(value) for name, value in plain["forecast"].items() if name != "outcome"}
+    arrays = {name: _array(value) for name, value in plain["forecast"].items() if name != "outcome"}
     outcome = Outcome(Kind(plain["forecast"]["outcome"]["kind"]), plain["forecast"]["outcome"]["sentence"])
     fields = {saved: name for name, saved in SAVED_AS.items()}
     rest = {fields.get(name, name): _array(value) for name, value in plain.items() if name != "forecast"}
-    return WindowForecast(**rest, forecast=Forecast(**told, outcome=outcome))
+    return WindowForecast(**rest, forecast=Forecast(**arrays, outcome=outcome))
 
 
 def _plain(value: Any) -> Any:

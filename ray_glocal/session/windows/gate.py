@@ -102,9 +102,9 @@ def judge(
     )
     codes = [CAUSES.index(cause) for _, cause in conditions]
     cause = np.select([where for where, _ in conditions], codes, CAUSES.index(Cause.NOISE))
-    told = elasticity.copy()
+    sizes = elasticity.copy()
     for vector in vectors:
-        told[vector] = magnitude[vector]
+        sizes[vector] = magnitude[vector]
     shrinkage = ratio**2 / (1 + ratio**2)
     share = np.select([cause == CAUSES.index(Cause.CLEAR), cause == CAUSES.index(Cause.FAINT)], [1.0, shrinkage], 0.0)
-    return Verdicts(cause, share, told, ratio)
+    return Verdicts(cause, share, sizes, ratio)

@@ -11,8 +11,8 @@ ADAPTED, SEARCHED, DRAWN, UNTOUCHED = "adapted", "searched", "drawn", "untouched
 
 
 @dataclass(frozen=True)
-class Fate:
-    """What becomes of an entry of a space.
+class Role:
+    """The role of an entry of a space: what becomes of it.
 
     Args:
         name: Its name, levels joined by "/".
@@ -25,17 +25,17 @@ class Fate:
     why: str
 
 
-def fates(parts: Split) -> tuple[Fate, ...]:
+def roles(parts: Split) -> tuple[Role, ...]:
     """What becomes of each entry: adapted first, then searched, drawn and untouched ones."""
-    adapted = [Fate(c.name, ADAPTED, f"inside each trial, {_range(c)}") for c in parts.continuous]
-    searched = [Fate(d.name, SEARCHED, _across(parts, d.name)) for d in parts.discrete]
+    adapted = [Role(c.name, ADAPTED, f"inside each trial, {_range(c)}") for c in parts.continuous]
+    searched = [Role(d.name, SEARCHED, _across(parts, d.name)) for d in parts.discrete]
     rest = [_rest(name, value) for name, value in parts.constants.items()]
-    return (*adapted, *searched, *sorted(rest, key=lambda fate: fate.kind))
+    return (*adapted, *searched, *sorted(rest, key=lambda role: role.kind))
 
 
 def table(parts: Split) -> str:
     """The same as text, a line each."""
-    rows = fates(parts)
+    rows = roles(parts)
     widths = max(len(row.name) for row in rows), max(len(row.kind) for row in rows)
     return "\n".join(f"{row.name:<{widths[0]}}  {row.kind:<{widths[1]}}  {row.why}" for row in rows)
 
@@ -54,8 +54,8 @@ def _across(parts: Split, name: str) -> str:
     return f"across trials, {what}{', in order' if factor.places is not None else ''}"
 
 
-def _rest(name: str, value: object) -> Fate:
+def _rest(name: str, value: object) -> Role:
     if not left_over(value):
-        return Fate(name, UNTOUCHED, "a constant")
+        return Role(name, UNTOUCHED, "a constant")
     kind = "a function" if isinstance(value, Domain) else "a domain inside a list or an expression"
-    return Fate(name, DRAWN, f"by Tune for each trial, and not learned from: {kind}")
+    return Role(name, DRAWN, f"by Tune for each trial, and not learned from: {kind}")

@@ -11,7 +11,7 @@ import numpy as np
 from ray_glocal.forecast import Forecaster
 
 
-def outlook(
+def forecast_at(
     forecaster: Forecaster, losses: Sequence[tuple[float, float]], target: float
 ) -> tuple[float | None, float | None]:
     """Forecast loss at step `target` and its standard deviation, from a trial's reports.
