@@ -17,7 +17,7 @@ from ray_glocal.hypergradient.kernels.autocast import promoted
 from ray_glocal.hypergradient.kernels.blocks import blockwise, precise
 from ray_glocal.hypergradient.kernels.normalisation import Kernel, Mask, Normalisation, Pass
 
-SMALL = 2**18  # entries up to which torch's passes cost less than calls of ours; the bits are the same
+SMALL = 2**19  # entries up to which torch's passes cost less than calls of ours; the bits are the same
 
 
 def layer_norm(
