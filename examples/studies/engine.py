@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from study import Row, Study, markdown, study
-from windows import accelerator, whole
+from windows import accelerator, limit, whole
 from windows.cells import PLAIN, Cell, Setting, asked, differentiated, distance, foreseen, graphs, held, timed, way
 from windows.inner import EVERY
 from windows.modes import MODES, ROUNDING, TOLERANCES
@@ -118,16 +118,22 @@ PARTS = {
     "lengths": lengths,
     "sizes": sizes,
     "peers": beside_peers,
+    "limits": limit.cells,
     "sessions": whole.cells,
     "accelerator": accelerator.cells,
 }
 SIZED = ", ".join(f"{network.batch} (`{name}`)" for name, network in EVERY.items())  # batches
-OWN = {"sessions": whole, "accelerator": accelerator}  # parts with measurements and tables of their own
+OWN = {
+    "limits": limit,
+    "sessions": whole,
+    "accelerator": accelerator,
+}  # parts with measurements and tables of their own
 
 
 def asked_for(parts: str, device: str) -> list[str]:
     """Names of parts; of all, those that the device is for."""
-    return [part for part in PARTS if part != "accelerator" or device != "cpu"] if parts == "all" else parts.split(",")
+    other = "accelerator" if device == "cpu" else "limits"  # which counts the operators of a CPU
+    return [part for part in PARTS if part != other] if parts == "all" else parts.split(",")
 
 
 def smallest(cells: Iterable[Cell]) -> list[Cell]:

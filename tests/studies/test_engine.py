@@ -9,7 +9,7 @@ import torch
 import engine
 import windows.cells
 from study import study
-from windows import accelerator, large, whole
+from windows import accelerator, large, limit, whole
 from windows.inner import EVERY, inner
 from windows.large import LARGE
 from windows.modes import HOST, MODES, ROUNDING, TOLERANCES
@@ -119,9 +119,42 @@ def test_the_part_for_accelerators_runs_at_a_small_scale(network, precision, mon
 
 def test_what_an_accelerator_alone_can_do_is_asked_of_one_alone():
     assert "accelerator" not in engine.asked_for("all", "cpu")
-    assert engine.asked_for("all", "cuda") == list(engine.PARTS)
+    assert engine.asked_for("all", "cuda") == [part for part in engine.PARTS if part != "limits"]
     beside = list(accelerator.cells(replace(SETTING, device="cuda"), tuple(MODES)))
     assert all(set(HOST) <= set(cell.ways) or cell.precision == "float32" for cell in beside)
+
+
+def test_products_of_a_window_are_counted_as_by_hand(monkeypatch):
+    """Three linear layers: 8 in a plain step, as in the outer gradient, and 14 in a Hessian product but the first."""
+    monkeypatch.setattr(limit, "PLAIN", 2)
+    monkeypatch.setattr(windows.cells, "PLAIN", 2)
+    (cell,) = (c for c in limit.cells(SETTING, ()) if c.network == "mlp")
+    rows = {row["way"]: row for row in limit.run(replace(cell, scale=1 / 16, length=4, repetitions=2))}
+    plain, hessian = 8, 14
+    once = (4 + 1) * plain + 3 * hessian
+    assert {row["plain products"] for row in rows.values()} == {plain}
+    assert rows["unroll"]["products"] * 4 == once
+    assert rows["kept"]["products"] * 4 == once + plain  # a window's first step is taken twice
+    assert rows["recomputed"]["products"] * 4 == once + 4 * plain
+    assert rows["unroll"]["count"] < rows["kept"]["count"] < rows["recomputed"]["count"]
+    *_, table, told = limit.section(list(rows.values()))
+    assert "| mlp | unroll | 8 |" in table
+    share = rows["unroll"]["share"]
+    assert 0 < share < 1
+    assert f"the limit is {share * rows['unroll']['count'] + 1 - share:.2f}" in told
+
+
+def test_attention_and_what_writes_in_place_are_counted():
+    query = torch.randn(1, 2, 4, 3)
+    q, k, v = (query.clone().requires_grad_() for _ in range(3))
+    with limit.Products() as found:
+        torch.nn.functional.scaled_dot_product_attention(q, k, v).sum().backward()
+    assert found.products == 2 + 5
+    assert found.operations == 7 * 2 * (2 * 4 * 4 * 3)
+    with limit.Products() as found:
+        torch.zeros(2, 3).addmm_(torch.randn(2, 4), torch.randn(4, 3))
+        torch.relu(torch.randn(3))
+    assert (found.products, found.operations) == (1, 2 * 2 * 4 * 3)
 
 
 def test_a_whole_session_is_timed_between_plain_trainings():

@@ -69,8 +69,9 @@ def _trajectory(problem: Problem, window: Window, tail: int, products: Products)
     carrier, after, contributions = Carrier(own, nothing, outer.statistics), window.end, []
     small = sum(parameter.numel() for parameter in problem.parameters) <= CHUNK
     for lag, snapshot in enumerate(_backwards(problem, window.snapshots), 1):
-        turn = None if lag in (1, len(window.snapshots)) or small else lag + window.end.steps[0]
-        carrier, contribution = pull_back_step(problem, snapshot, carrier, products, after, turn)
+        further = lag < len(window.snapshots)
+        turn = lag + window.end.steps[0] if lag > 1 and further and not small else None
+        carrier, contribution = pull_back_step(problem, snapshot, carrier, products, after, turn, further=further)
         after = snapshot.start
         contributions.append(contribution)
         if lag < tail:  # the parameters before this step are one of those averaged

@@ -49,6 +49,8 @@ def pull_back_step(
     products: Products = EXACT,
     after: InnerState | None = None,
     turn: int | None = None,
+    *,
+    further: bool = True,
 ) -> tuple[Carrier, Mapping[str, Tensor]]:
     """Pull an adjoint back through one inner step.
 
@@ -60,10 +62,12 @@ def pull_back_step(
         after: The state after the step, where it is at hand: then it is checked that the step led to it, and its
             buffers need not be computed again.
         turn: Which parameter alone is checked; all by default.
+        further: Whether the adjoint of the state before the step is asked for: a window's first step needs no Hessian
+            product for what the optimizer's options contribute.
 
     Returns:
-        Adjoint of the state before the step, and the step's contribution to the hypergradient, by name of the
-        hyperparameter; zero where there is none.
+        Adjoint of the state before the step, any where it is not asked for, and the step's contribution to the
+        hypergradient, by name of the hyperparameter; zero where there is none.
 
     Raises:
         WindowError: The step is not one that the optimizer took by the loss's gradient.
@@ -79,6 +83,8 @@ def pull_back_step(
         through = through_rule(problem, snapshot, clipped, carrier, after, check=turn is None)
         if problem.clipping is not None:
             through.gradients = problem.clipping.pull_back(gradients, through.gradients)
+    if not further and not problem.train_reads:
+        return carrier, through.options
     with products.kernels(problem):
         back = slope.pull_back(through.gradients, problem.ranks.share(carrier.statistics))
     count, names = len(back.parameters), list(back.hyper)

@@ -13,7 +13,7 @@ from ray_glocal.hypergradient.kernels.backward import Backward, unseen
 from ray_glocal.hypergradient.kernels.blocks import blockwise, precise
 
 LOG_TWICE_DENSITY = math.log(2 / math.sqrt(2 * math.pi))
-SMALL = 2**17  # entries up to which torch's passes cost less than calls of ours; the bits are the same
+SMALL = 2**17  # entries up to which torch's passes of GELU cost less than calls of ours; the bits are the same
 TANH, CUBE = math.sqrt(2 / math.pi), 0.044715
 
 
@@ -149,5 +149,5 @@ def gelu(input: Tensor, *, approximate: str = "none") -> Tensor | None:
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor | None:
-    """SiLU of each entry."""
-    return None if inplace or input.numel() < SMALL else SILU(input)
+    """SiLU of each entry; small ones, too, for torch's gradient of it has other bits where it is differentiated."""
+    return None if inplace else SILU(input)

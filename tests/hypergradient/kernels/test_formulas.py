@@ -7,12 +7,11 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ray_glocal.hypergradient.kernels import batch_norm, blocks, distance
+from ray_glocal.hypergradient.kernels import batch_norm, blocks, distance, layer_norm
 from ray_glocal.hypergradient.kernels.activation import GELU, GELU_TANH, SILU
 from ray_glocal.hypergradient.kernels.attention import attention
 from ray_glocal.hypergradient.kernels.embedding_bag import embedding_bag
 from ray_glocal.hypergradient.kernels.group_norm import group_norm
-from ray_glocal.hypergradient.kernels.layer_norm import layer_norm
 from ray_glocal.hypergradient.kernels.margin import multi_margin_loss
 from ray_glocal.hypergradient.kernels.moments import moments
 from ray_glocal.hypergradient.kernels.weight_norm import weight_norm
@@ -22,6 +21,7 @@ from ray_glocal.hypergradient.kernels.weight_norm import weight_norm
 def small():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batch_norm, "SMALL", 0)
+        patch.setattr(layer_norm, "SMALL", 0)
         yield
 
 
@@ -123,8 +123,12 @@ def ground(kind):
         inputs = [normal(2, 3, 4, 5), *([normal(4, 5), normal(4, 5)] if kind == "norm" else [])]
         inputs += [normal(4, 5)] if kind in ("norm-scale", "norm-shift") else []
         if kind == "norm-shift":
-            return (lambda x, b: layer_norm(x, (4, 5), None, b)), (lambda x, b: plain_norm(x, None, b)), inputs
-        return (lambda x, *r: layer_norm(x, (4, 5), *r)), plain_norm, inputs
+            return (
+                (lambda x, b: layer_norm.layer_norm(x, (4, 5), None, b)),
+                (lambda x, b: plain_norm(x, None, b)),
+                inputs,
+            )
+        return (lambda x, *r: layer_norm.layer_norm(x, (4, 5), *r)), plain_norm, inputs
     if kind.partition(" ")[0] in CHANNELS:
         name, dimensions, scales = kind.split()
         return *CHANNELS[name], [normal(*SHAPES[int(dimensions)]), *(normal(4) for _ in range(int(scales)))]
@@ -267,7 +271,7 @@ def test_attention_of_any_shape(heads, queries, keys, e, d, kind, seed):
 def test_normalisation_of_any_shape(rows, n, eps, seed):
     torch.manual_seed(seed)
     inputs = [normal(*rows, n), normal(n), normal(n)]
-    found = derivatives(lambda x, w, b: layer_norm(x, (n,), w, b, eps), inputs)
+    found = derivatives(lambda x, w, b: layer_norm.layer_norm(x, (n,), w, b, eps), inputs)
     truth = derivatives(lambda x, w, b: plain_norm(x, w, b, (-1,), eps), inputs)
     for a, b in zip(found, truth, strict=True):
         agree(a, b, 1e-8)

@@ -8,13 +8,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ray_glocal.hypergradient.kernels import activation, twice_differentiable
+from ray_glocal.hypergradient.kernels import activation, layer_norm, twice_differentiable
 from ray_glocal.hypergradient.kernels.backends import allowed
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(activation, "SMALL", 0)
+    monkeypatch.setattr(layer_norm, "SMALL", 0)
 
 
 class Block(nn.Module):
@@ -154,11 +155,40 @@ def test_functional_transforms_are_left_to_torch():
     assert torch.allclose(rows, torch.autograd.grad(F.gelu(x).sum(), x)[0])
 
 
-def test_small_activations_are_left_to_torch(monkeypatch):
-    monkeypatch.setattr(activation, "SMALL", 16)
+@pytest.mark.parametrize(
+    ("module", "call", "node"),
+    [
+        (activation, F.gelu, "PointwiseBackward"),
+        (layer_norm, lambda x: F.layer_norm(x, x.shape), "LayerNormBackward"),
+    ],
+)
+def test_small_tensors_are_left_to_torch(module, call, node, monkeypatch):
+    monkeypatch.setattr(module, "SMALL", 16)
     with twice_differentiable(nn.Identity()):
-        names = [nodes(F.gelu(torch.zeros(n, requires_grad=True))) for n in (15, 16)]
-    assert ["PointwiseBackward" in n for n in names] == [False, True]
+        names = [nodes(call(torch.zeros(n, requires_grad=True))) for n in (15, 16)]
+    assert [node in n for n in names] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.GELU(),
+        nn.GELU("tanh"),
+        nn.SiLU(),
+        nn.LayerNorm(16),
+        nn.LayerNorm(16, bias=False),
+        nn.LayerNorm(16, elementwise_affine=False),
+    ],
+    ids=str,
+)
+def test_small_layers_keep_their_bits(layer, monkeypatch):
+    """Or their graphs would not be kept: torch's gradient of some has other bits where it is differentiated."""
+    monkeypatch.undo()
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(8, 16), layer), torch.randn(32, 8)
+    plain, kept = step(model, x, False), step(model, x, True)
+    assert all(torch.equal(a, b) for a, b in zip(plain, kept, strict=True))
+    assert torch.autograd.grad(kept[1].square().sum(), model[0].weight)[0].abs().max() > 0
 
 
 def test_an_activation_in_place_stays_in_place():
