@@ -17,7 +17,7 @@ class Adaptation(Protocol):
         ...
 
     @property
-    def averaged(self) -> bool:
+    def judges_averages(self) -> bool:
         """Whether the losses that it judges are those of averaged weights."""
         ...
 

@@ -82,7 +82,7 @@ class Reports:
 
         Where hypergradients are taken at averaged weights, so are jumps judged, there and not here.
         """
-        if self._adaptation.averaged:
+        if self._adaptation.judges_averages:
             return self._loss()
         loss = self._course.loss()
         if self._adaptation.retreat(self._course.guard.validation_jumped(loss), to_first=False):

@@ -79,7 +79,7 @@ class FirstOrder:
         return np.where(self.kinds.rates, np.nan_to_num(self.memory.rate_elasticity), self.memory.average)
 
     @property
-    def averaged(self) -> bool:
+    def judges_averages(self) -> bool:
         """What is judged are averaged weights."""
         return True
 

@@ -70,7 +70,7 @@ class ByWindows:
         return self.outer.elasticity
 
     @property
-    def averaged(self) -> bool:
+    def judges_averages(self) -> bool:
         """Windows end in the weights that train."""
         return False
 
