@@ -21,7 +21,7 @@ class WindowForecast:
         slope: Growth of its second half for each unit of flow, shape [q].
         forecast: Forecast of the effect that a change has over all of `remaining`, shape [q].
         span: Flow that the trajectory covers, above 0 where the forecast is usable.
-        remaining: Flow that the forecast covers: what is left of training.
+        remaining: Flow that the forecast covers: from the window's start to the end of training.
         end: Flow from the start of training to the window's end.
     """
 
@@ -36,8 +36,9 @@ class WindowForecast:
     def logarithmic(self) -> Array:
         """The effect over all of `remaining` where contributions fade like one over the lag, shape [q].
 
-        local + slope * (tau + span) * log((tau + remaining) / (tau + span)), tau a quarter of the training so far: what
-        training runs do beyond the lags that a window sees, whichever the hyperparameter.
+        local + slope * (tau + span) * log((tau + remaining) / (tau + span)), tau a quarter of the training so far: if
+        contributions at lag x fade as 1 / (tau + x), and are the slope at lag `span`, this adds their integral from
+        `span` to `remaining`. Training runs do so beyond the lags that a window sees, whichever the hyperparameter.
         """
         young = YOUNG * self.end
         passed = young + self.span
@@ -56,8 +57,8 @@ def window_forecast(
         forecaster: Predicts the trajectory.
         lags: Effect on the loss at the window's end of a change over the last 1, 2, .. K steps, shape [K, q].
         rates: Learning rates of the window's steps, or a schedule's factors, oldest first, shape [K].
-        remaining: Flow over which the change is to last, the sum of the same rates over the steps that are left. Where
-            it is less than the window's, lags beyond it are left out.
+        remaining: Flow over which the change is to last, the sum of the same rates from the window's start to the end
+            of training. Where it is less than the window's, lags beyond it are left out.
         before: Flow from the start of training to the window's start.
 
     Returns:

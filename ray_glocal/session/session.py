@@ -52,10 +52,11 @@ class GlocalSession:
     """Adapts continuous hyperparameters while a plain torch loop trains.
 
     Every inner step is the user's own: zero_grad, loss, backward, optimizer step. By default a session first searches
-    for the learning rate's order of magnitude, and then moves all hyperparameters a little and often, by first-order
-    hypergradients at averaged weights. By `Settings(hypergradients="windows")` it differentiates some consecutive
-    steps, a window, and forecasts their local hypergradients to the end of training. Between two outer steps the
-    parameters are those of the loop without a session, bit for bit.
+    for the learning rate's order of magnitude, and then moves all hyperparameters but decay rates (momentum, betas) a
+    little and often, by first-order hypergradients at averaged weights. By `Settings(hypergradients="windows")` it
+    moves decay rates, too: it differentiates some consecutive steps, a window, and forecasts their local hypergradients
+    to the end of training. Between two outer steps the parameters are those of the loop without a session, bit for bit,
+    unless it goes back to earlier ones: as the search ends, on a retreat, and where training begins anew.
 
     Args:
         model: The model to train.
@@ -77,7 +78,7 @@ class GlocalSession:
         constants: Names, or patterns such as `"teacher.*"`, of tensors that training changes, that losses read and that
             derivatives may take for constants all the same: a network that follows the model, a hidden state that is
             handed on. Without it their windows are dropped, and the session says so.
-        trace: CheckpointFolder for the trace's parquet parts; without it the trace stays in memory and in checkpoints.
+        trace: Folder for the trace's parquet parts; without it the trace stays in memory and in checkpoints.
         settings: Kind of hypergradients, time budget or duty cycle, window length, and all else that has a default.
 
     Examples:

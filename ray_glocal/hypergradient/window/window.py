@@ -37,8 +37,11 @@ class Trajectory:
 
     Args:
         derivatives: Shape [K, q], float64 on the CPU. Row k - 1 of a `forward` trajectory is h_k, the effect on the
-            loss after k steps of having changed the hyperparameters from the window's start; of a `lag` trajectory,
-            the effect on the loss at the window's end of having changed them over the last k steps. Both end in h_K.
+            loss after k steps of having changed the hyperparameters from the window's start, by the tangents
+            Z(k+1) = A(k) Z(k) + B(k) of the parameters (`engines/forward.py`); of a `lag` trajectory, the effect on the
+            loss at the window's end of having changed them over the last k steps: the sum of the last k contributions
+            c(j) = B(j)' lambda(j+1), where lambda(j) = A(j)' lambda(j+1) comes from the validation gradient at the end
+            (`engines/adjoint.py`). A and B are a step's derivatives in parameters and hyperparameters. Both end in h_K.
         loss: Validation loss after the window; NaN where there is trouble.
         kind: Which of the two.
         trouble: The sentence that says why the derivatives, NaN then, are not to be had: what was recorded is not what
@@ -67,6 +70,8 @@ def record_window(
     tape: Tape | None = None,
 ) -> Window:
     """Train on `batches` by plain steps and record each; the model and optimizer are left after the last.
+
+    For scripts, and for `ray_glocal.validate`. A session records its steps as they come, by a `Tape` and a `Recorder`.
 
     Args:
         problem: The bilevel problem.

@@ -55,8 +55,8 @@ def explained(seen: Observation, smoothed: float, *, moves: bool) -> str:
 def follow(seen: Observation, memory: Memory, kinds: Kinds) -> tuple[Array, Memory]:
     """Move learning rates against their window elasticities.
 
-    Several rates share the loss: each is worth as much as one alone would be. Where a schedule stands low a rate is
-    raised by less: what would be right there is not for its peak.
+    n rates share one loss, so that each elasticity is about an n-th of what a single rate's would be: it is multiplied
+    by n. Where a schedule stands low a rate is raised by less: what would be right there is not for its peak.
 
     Args:
         seen: Averaged weights.

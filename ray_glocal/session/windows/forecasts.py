@@ -51,6 +51,7 @@ class WindowForecasts:
             step: Inner steps taken so far.
         """
         self.forget()
+        # A change made now has the steps that are left to act in, and the window shows the first K lags of its effect.
         return self._searcher.forecast(series, max(0, len(self._ahead) - step - len(series)))
 
     def forecast(self, window: Window, series: Array, kind: str, step: int) -> Forecast:
