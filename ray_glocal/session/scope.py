@@ -4,12 +4,14 @@ import logging
 
 from ray_glocal.errors import UnreadError
 from ray_glocal.hypergradient import Problem
-from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
+from ray_glocal.hypergradient.hyperparameters.hyperparameter import DECAY_RATES, Values
 from ray_glocal.hypergradient.problem.trained import listed
 from ray_glocal.session.adaptation import Adaptation
 from ray_glocal.session.course import Course
 from ray_glocal.session.notices import Notices
 from ray_glocal.session.pacing.cost import WINDOW
+
+STAYING = "decay rates alone"  # key of the warning that there is nothing else
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +35,30 @@ def say_levelled(problem: Problem, notices: Notices, values: Values) -> None:
 
 
 def say_foreseen(course: Course, adaptation: Adaptation) -> None:
-    """Say ahead of the first step what is adapted, and how often."""
-    count = adaptation.foreseen()
-    if count:
-        names = ", ".join(hyper.name for hyper in course.problem.hyperparameters)
-        logger.info("Adapts %s: about %d windows in %d steps.", names, count, course.total_steps)
+    """Say ahead of the first step what is adapted, what is not, and how often."""
+    count, held = adaptation.foreseen(), _held(course)
+    names = [hyper.name for hyper in course.problem.hyperparameters if hyper.name not in held]
+    staying = _staying(held) if held else ""
+    if not names:
+        course.notices.say(STAYING, f"Nothing will be adapted. {staying}")
+    elif count:
+        told = ", ".join(names), count, course.total_steps, f" {staying}" if held else ""
+        logger.info("Adapts %s: about %d windows in %d steps.%s", *told)
     else:
         course.notices.say("no window foreseen", f"Nothing will be adapted. {adaptation.scarcity()}")
+
+
+def _held(course: Course) -> list[str]:
+    """Names that stay at their start: momentum and betas, under first-order hypergradients."""
+    if course.settings.hypergradients == "windows":
+        return []
+    return [b.hyperparameter.name for b in course.problem.bindings if b.field in DECAY_RATES]
+
+
+def _staying(held: list[str]) -> str:
+    """The sentence that says so."""
+    stay = "stays at its start" if len(held) == 1 else "stay at their starts"
+    return f'{listed(held)} {stay}: decay rates are adapted by `Settings(hypergradients="windows")` alone.'
 
 
 def check_read(problem: Problem) -> None:
@@ -61,11 +80,15 @@ def check_read(problem: Problem) -> None:
 
 def say_unadapted(course: Course, adaptation: Adaptation) -> None:
     """Say at the end what was not adapted, for no window was differentiated, or the search took them all."""
+    if course.notices.said(STAYING):
+        return
     if not adaptation.count:
         why = "Every one was dropped." if course.notices.said("window") else adaptation.scarcity()
         course.notices.say("no window", f"Nothing was adapted: no window was differentiated. {why}")
         return
-    others = [b.hyperparameter.name for b in course.problem.bindings if b.field != "lr"]
+    held = _held(course)
+    named = [b.hyperparameter.name for b in course.problem.bindings if b.field != "lr"]
+    others = [name for name in named if name not in held]
     if others and WINDOW not in course.meter.cost.first:
         pace = "overhead" if course.settings.duty_cycle is None else "duty_cycle"
         course.notices.say(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ray_glocal.hypergradient.hyperparameters.hyperparameter import DECAY_RATES
 from ray_glocal.tune._compat import Domain
 from ray_glocal.tune.space import Continuous, Split, left_over
 
@@ -27,7 +28,7 @@ class Role:
 
 def roles(parts: Split) -> tuple[Role, ...]:
     """What becomes of each entry: adapted first, then searched, drawn and untouched ones."""
-    adapted = [Role(c.name, ADAPTED, f"inside each trial, {_range(c)}") for c in parts.continuous]
+    adapted = [Role(c.name, ADAPTED, f"inside each trial, {_range(c)}{_condition(c)}") for c in parts.continuous]
     searched = [Role(d.name, SEARCHED, _across(parts, d.name)) for d in parts.discrete]
     rest = [_rest(name, value) for name, value in parts.constants.items()]
     return (*adapted, *searched, *sorted(rest, key=lambda role: role.kind))
@@ -45,6 +46,14 @@ def _range(entry: Continuous) -> str:
     if axis.scale == "identity":
         return f"from values around {axis.mean:g}, without bounds"
     return f"between {axis.lower:g} and {axis.upper:g}{', in logarithms' if axis.scale == 'log' else ''}"
+
+
+def _condition(entry: Continuous) -> str:
+    """Of what may be a decay rate: it depends on the session's settings, which are not known here."""
+    if entry.path[-1] not in DECAY_RATES:
+        return ""
+    only = 'where the optimizer reads it, by `hypergradients="windows"` alone'
+    return f"; {only}: else it keeps the value that the trial starts with"
 
 
 def _across(parts: Split, name: str) -> str:

@@ -244,11 +244,14 @@ def test_the_overview_says_what_becomes_of_each_entry():
         "net": {"width": tune.choice([8, 16, 32])},
         "optimizer": tune.choice(["sgd", "adamw"]),
         "lr": tune.loguniform(1e-4, 1.0),
+        "momentum": tune.uniform(0.0, 0.99),
         "seed": tune.sample_from(lambda: 1),
         "steps": 10,
     }
     assert search(space).overview().splitlines() == [
         "lr         adapted    inside each trial, between 0.0001 and 1, in logarithms",
+        "momentum   adapted    inside each trial, between 0 and 0.99; where the optimizer reads it, by "
+        '`hypergradients="windows"` alone: else it keeps the value that the trial starts with',
         "net/width  searched   across trials, 3 values, in order",
         "optimizer  searched   across trials, 2 values",
         "seed       drawn      by Tune for each trial, and not learned from: a function",

@@ -1,5 +1,6 @@
 """Whole small sessions: what first-order adaptation comes to, and what it says on the way."""
 
+import logging
 import math
 from contextlib import nullcontext
 from itertools import pairwise
@@ -281,6 +282,28 @@ def test_a_training_whose_search_took_all_hypergradients_says_so_at_its_end():
     assert {row.reason for row in read(trained, "weight_decay")} == {WAITS}
     assert trained.notices.texts == (ALONE.format(len(looks)),)
     assert float(trained.values["weight_decay"]) == 1e-3
+
+
+MOMENTUM = Hyperparameter("momentum", 0.5, 0.0, 0.99, "logit")
+HELD = 'momentum stays at its start: decay rates are adapted by `Settings(hypergradients="windows")` alone.'
+
+
+def test_momentum_is_not_said_to_be_adapted(caplog):
+    caplog.set_level(logging.INFO)
+    trained = train_on(session((rate(), MOMENTUM, DECAY), total_steps=12))
+    (told,) = [text for text in caplog.messages if text.startswith("Adapts ")]
+    assert told.startswith("Adapts lr, weight_decay: about ")
+    assert told.endswith(f" windows in 12 steps. {HELD}")
+    (alone,) = trained.notices.texts
+    assert "nothing was learned of weight_decay. Train longer" in alone
+
+
+def test_the_end_does_not_ask_for_more_hypergradients_where_nothing_but_momentum_is_left():
+    assert train_on(session((rate(), MOMENTUM), total_steps=12)).notices.texts == ()
+
+
+def test_a_session_of_momentum_alone_says_that_nothing_will_be_adapted():
+    assert train_on(session((MOMENTUM,))).notices.texts == (f"Nothing will be adapted. {HELD}",)
 
 
 def test_one_that_has_nothing_but_a_rate_to_adapt_or_has_looked_at_the_rest_says_nothing():
