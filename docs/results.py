@@ -51,17 +51,18 @@ def results(page: str) -> str:
     for row in shown:
         name = f"**{row[0]}**" if row[0] == OURS else row[0]
         lines.append(f"| {name} | {_plain(row[middle])} | {row[end]} | {final[row[0]]} |")
-    return "\n".join([*_sentences(page), "", *lines])
+    return "\n".join([*_sentences(page, len(shown) - 1), "", *lines])
 
 
-def _sentences(page: str) -> list[str]:
-    """How much was compared, and where ours loses."""
+def _sentences(page: str, shown: int) -> list[str]:
+    """How much was compared, how many of the rivals are shown, and where ours loses."""
     sizes = re.search(r"^(\d+ tasks, \d+ seeds, \d+ rivals)", page, re.MULTILINE)
     lost = re.search(r"it loses on (\d+): (.*)\.$", page, re.MULTILINE)
     worst = re.findall(r"([\w-]+) \(([\d.]+) \[", lost[2]) if lost else []
     told = [f"{name} ({float(ratio):.2f})" for name, ratio in sorted(worst, key=lambda pair: -float(pair[1]))]
-    losses = f"It has the higher loss on {lost[1]} of them: {', '.join(told)} times the best rival's." if lost else ""
-    return [f"{sizes[1] if sizes else ''}, equal compute. {losses}".strip()]
+    head = f"{sizes[1] if sizes else ''} of which the best {shown} are shown, equal compute."
+    losses = f"Ours has a higher loss than the best rival on {lost[1]} tasks, by a factor:" if lost else ""
+    return [f"{head} {losses} {', '.join(told)}." if lost else head]
 
 
 def conclusions(page: str) -> str:

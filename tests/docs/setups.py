@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
+from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, TensorDataset
 
 import ray_glocal
@@ -101,7 +102,13 @@ def readme():
     from ray import tune as of_ray
 
     names = ("GlocalScheduler", "GlocalSearch", "GlocalSession", "adapted", "best_config")
-    return {**tune(), **{name: getattr(ray_glocal, name) for name in names}, "tune": of_ray, "epochs": 20}
+    return {
+        **tune(),
+        **{name: getattr(ray_glocal, name) for name in names},
+        "tune": of_ray,
+        "epochs": 20,
+        "CosineAnnealingLR": CosineAnnealingLR,
+    }
 
 
 def sources():

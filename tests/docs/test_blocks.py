@@ -15,7 +15,8 @@ SCRIPT = "script"  # a whole file, which test_from_asha runs
 
 
 def shortened(code):
-    return re.sub(r"total_steps=\d[\d_]+", "total_steps=200", re.sub(r"num_samples=\d+", "num_samples=2", code))
+    code = re.sub(r"num_samples=\d+", "num_samples=2", code)
+    return re.sub(r"(total_steps|T_max)=\d[\d_]+", r"\1=200", code)
 
 
 def run(page, results=None):
