@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import digits
 from ray_glocal import GlocalSession, Hyperparameter, Settings
 
-BY_STEPS = Settings(overhead=None, duty_cycle=0.3)  # of so short a run the clock, the default, says too little
+BY_STEPS = Settings(duty_cycle=0.3)  # of so short a run the clock, the default, says too little
 HYPER = (
     Hyperparameter("lr", 1e-3, 1e-4, 1.0, "log"),
     Hyperparameter("momentum", 0.9, 0.0, 0.99, "logit"),

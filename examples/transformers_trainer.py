@@ -16,7 +16,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments, ViTConfig,
 import digits
 from ray_glocal import Clipping, GlocalSession, Hyperparameter, Settings
 
-BY_STEPS = Settings(overhead=None, duty_cycle=0.3)  # of so short a run the clock, the default, says too little
+BY_STEPS = Settings(duty_cycle=0.3)  # of so short a run the clock, the default, says too little
 HYPER = (
     Hyperparameter("lr", 1e-3, 1e-5, 1e-1, "log"),
     Hyperparameter("beta1", 0.9, 0.0, 0.99, "logit"),

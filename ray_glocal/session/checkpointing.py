@@ -104,7 +104,7 @@ class Checkpointing:
             "schedule": encoded(course.schedule.as_plain()),
             "randomness": Randomness.capture().as_plain(),
             "stream": self.stream.as_plain(),
-            "cursor": course.validation.cursor,
+            "validation": course.validation.as_plain(),
             "adaptation": self.adaptation.as_plain(),
             "guard": course.guard.as_plain(),
             "cost": course.meter.cost.as_plain(),
@@ -135,7 +135,8 @@ class Checkpointing:
         course.averages.load_plain(plain["averages"], plain["averaged"])
         course.schedule.load_plain(decoded(plain["schedule"]))
         self.stream.load_plain(plain["stream"])
-        course.validation.cursor = plain["cursor"]
+        course.validation.load_plain(plain["validation"])
+        course.plan_reports()
         self.adaptation.load_open(plain["snapshots"])
         self.adaptation.load_plain(plain["adaptation"])
         course.guard.load_plain(plain["guard"], plain["points"], course.problem)

@@ -16,6 +16,7 @@ from ray_glocal.session.notices import Notices
 from ray_glocal.session.outline import Outline
 from ray_glocal.session.pacing.cost import report_steps
 from ray_glocal.session.pacing.meter import Meter
+from ray_glocal.session.pacing.timetable import report_period
 from ray_glocal.session.rows import standing_rows
 from ray_glocal.session.schedule import Schedule
 from ray_glocal.session.settings import Settings
@@ -52,6 +53,8 @@ class Course:
         self.problem, self.schedule, self.validation, self.meter = problem, schedule, validation, meter
         self.trace, self.notices, self.total_steps, self.settings = trace, notices, total_steps, settings
         self.step_count = 0
+        self.report_period = 1  # inner steps between reports
+        self.plan_reports()
         self.began = 0  # step from which the present weights have trained on: what led elsewhere is none of theirs
         self.inherited = 0  # steps that an ancestor's weights had been trained
         self.values: Values = problem.start_values()
@@ -63,6 +66,17 @@ class Course:
         self.lowest = math.inf  # loss of a whole pass at the session's averaged weights, on any path
         self.train_losses: list[Tensor] = []
         self.forget: Callable[[], None] = lambda: None  # what was seen on a path that is given up
+
+    def compare_batches(self, batch: Any) -> None:
+        """Learn from the first batch how large those of validation are beside it, and so how often to report."""
+        validation = self.validation
+        validation.compare(self.problem.parts(batch))
+        validation.size = self.problem.ranks.agreed(validation.size)
+        self.plan_reports()
+
+    def plan_reports(self) -> None:
+        """Say how often to report, by the counted cost of it."""
+        self.report_period = report_period(self.settings, report_steps(self.validation.whole_size), self.total_steps)
 
     @property
     def progress(self) -> float:
@@ -82,7 +96,7 @@ class Course:
 
     def loss(self, *, theirs: bool = False) -> float:
         """Validation loss of a whole pass at the weights that train, or at the user's own average of them."""
-        self.meter.cost.extra_steps += report_steps(self.validation.count)
+        self.meter.cost.extra_steps += report_steps(self.validation.whole_size)
         return self.validation.mean(lambda batches: self.problem.mean_val_loss(batches, self.values, averaged=theirs))
 
     def averaged_loss(self) -> float:

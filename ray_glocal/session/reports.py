@@ -36,11 +36,10 @@ class Reports:
         course: Of the training.
         adaptation: Of its hyperparameters.
         averaged: The averaged weights.
-        period: Inner steps between reports.
     """
 
-    def __init__(self, course: Course, adaptation: Adaptation, averaged: AveragedWeights, period: int) -> None:
-        self._course, self._adaptation, self._averaged, self.period = course, adaptation, averaged, period
+    def __init__(self, course: Course, adaptation: Adaptation, averaged: AveragedWeights) -> None:
+        self._course, self._adaptation, self._averaged = course, adaptation, averaged
         self._curve: list[float] = []  # validation loss at each report
         self._last: dict[str, float] = {}
         self._between: dict[str, float] = {}  # what was last measured between two reports
@@ -49,7 +48,7 @@ class Reports:
     def due(self) -> bool:
         """Whether the step just taken ends a reporting period, or the training."""
         step = self._course.step_count
-        return step > 0 and (step % self.period == 0 or self._course.done)
+        return step > 0 and (step % self._course.report_period == 0 or self._course.done)
 
     def take(self) -> float:
         """Report; the validation loss."""
@@ -57,7 +56,7 @@ class Reports:
         course.meter.start(REPORT)
         loss = self._judged()
         self._curve.append(loss)
-        left = (course.total_steps - course.step_count) / self.period
+        left = (course.total_steps - course.step_count) / course.report_period
         foretold = forecast_final_loss(self._curve, left)
         self._last = self._metrics(loss, float(foretold.mean[0]), float(foretold.deviation[0]))
         course.train_losses.clear()

@@ -31,9 +31,8 @@ from ray_glocal.session.effect import say_unreached
 from ray_glocal.session.first_order.adaptation import FirstOrder
 from ray_glocal.session.loop import Loop
 from ray_glocal.session.notices import Notices
-from ray_glocal.session.pacing.cost import PROBE, REPORT, Cost, report_steps
+from ray_glocal.session.pacing.cost import PROBE, REPORT, Cost
 from ray_glocal.session.pacing.meter import Meter
-from ray_glocal.session.pacing.timetable import report_period
 from ray_glocal.session.reports import Reports
 from ray_glocal.session.schedule import Schedule
 from ray_glocal.session.scope import check_read, say_foreseen, say_levelled, say_unadapted
@@ -147,13 +146,12 @@ class GlocalSession:
         self._guard = self._course.guard
         say_levelled(self.problem, self.notices, self.values)
         self._course.set_values(None)
-        period = report_period(self.settings, report_steps(self.validation.count), total_steps)
         kind = ByWindows if self.settings.hypergradients == "windows" else FirstOrder
-        self._adaptation: Adaptation = kind(self._course, period)
+        self._adaptation: Adaptation = kind(self._course)
         self._stream = Stream()
         self._loop = Loop(model, optimizer)
         self._averaged = AveragedWeights(self._course)
-        self._reports = Reports(self._course, self._adaptation, self._averaged, period)
+        self._reports = Reports(self._course, self._adaptation, self._averaged)
         self._checkpointing = Checkpointing(self._course, self._adaptation, self._stream, self._reports, self._averaged)
         self._discard: Callable[[], object] | None = None  # removes the last temporary folder
 
@@ -169,8 +167,8 @@ class GlocalSession:
 
     @property
     def report_period(self) -> int:
-        """Inner steps between reports."""
-        return self._reports.period
+        """Inner steps between reports; by default it is known once the first step has shown how large batches are."""
+        return self._course.report_period
 
     # ---- the loop ----
 
@@ -282,6 +280,7 @@ class GlocalSession:
     def _begin(self, batch: Any) -> None:
         """Measure where training starts; the first retreat leads there."""
         self._meter.start(REPORT)
+        self._course.compare_batches(batch)
         self.trace.begin()
         say_foreseen(self._course, self._adaptation)
         self._course.keep(self._course.loss())

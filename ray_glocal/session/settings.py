@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.session.pacing.tuning import AT_MOST, USUAL
 from ray_glocal.session.tuning import NOMINAL, VAL_BATCHES
 
 
@@ -22,9 +23,10 @@ class Settings:
         overhead: Time budget: seconds of everything that is not plain training (recording, hypergradients, forecasts,
             outer steps, trace, validation, bookkeeping; checkpoints apart) as a share of the seconds of plain training,
             over the whole run. The session measures both and starts windows so that the share holds; timings differ
-            from machine to machine and from run to run, and so do the windows. None where `duty_cycle` is set.
+            from machine to machine and from run to run, and so do the windows. `auto` for a tenth, and for as much more
+            as 32 hypergradients take, up to a quarter, in trainings so short that a tenth buys fewer.
         duty_cycle: Share of inner steps that lie in a window once the search is over, in (0, 1], instead of a budget:
-            for runs that must be the same on every machine, whatever they cost. None where `overhead` is set.
+            for runs that must be the same on every machine, whatever they cost. None where `overhead` is a number.
         engine: `adjoint` (price independent of the number of hyperparameters), `forward` (a validation gradient at
             every step of the window, and no `tail`; better forecasts), or `auto`: forward where it costs a session at
             most a tenth more than adjoint. The second window of a kind, search or later, settles that; up to it, with
@@ -63,7 +65,7 @@ class Settings:
 
     Examples:
         >>> by_time = Settings(overhead=0.25)
-        >>> by_steps = Settings(overhead=None, duty_cycle=0.125)
+        >>> by_steps = Settings(duty_cycle=0.125)
         >>> by_steps.period
         128
 
@@ -75,7 +77,7 @@ class Settings:
     averaging: bool = True
     window: int = 16
     search_window: int = 8
-    overhead: float | None = 0.1
+    overhead: float | Literal["auto"] | None = "auto"
     duty_cycle: float | None = None
     engine: Literal["auto", "adjoint", "forward"] = "auto"
     products: Literal["exact", "differences"] = "exact"
@@ -102,13 +104,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         low, high = self.trust_limits
-        share, cycle = (1.0 if each is None else each for each in (self.overhead, self.duty_cycle))
+        cycle = 1.0 if self.duty_cycle is None else self.duty_cycle
         kinds = ("first-order", "windows")
         rules = (
             ("hypergradients", self.hypergradients in kinds, f"be one of {kinds}", self.hypergradients),
             ("window", self.window >= 4, "be at least 4 steps", self.window),
             ("search_window", self.search_window >= 4, "be at least 4 steps", self.search_window),
-            ("overhead", 0 < share < math.inf, "be positive and finite", self.overhead),
+            ("overhead", self._pays(), "be positive and finite, or 'auto'", self.overhead),
             ("duty_cycle", 0 < cycle <= 1, "lie in (0, 1]", self.duty_cycle),
             ("engine", self.engine in ("auto", "adjoint", "forward"), "be 'auto', 'adjoint' or 'forward'", self.engine),
             ("products", self.products in ("exact", "differences"), "be 'exact' or 'differences'", self.products),
@@ -132,12 +134,24 @@ class Settings:
                 raise ArgumentError(name, rule, got)
         self._check_one_pace()
 
+    def _pays(self) -> bool:
+        if isinstance(self.overhead, str):
+            return self.overhead == "auto"
+        return self.overhead is None or 0 < self.overhead < math.inf
+
     def _check_one_pace(self) -> None:
-        remedy = "Set `overhead` for a time budget, or `overhead=None` and `duty_cycle` for a fixed period."
-        if self.overhead is not None and self.duty_cycle is not None:
+        remedy = "Set `overhead` for a time budget, or `duty_cycle` alone for a fixed period."
+        if isinstance(self.overhead, float | int) and self.duty_cycle is not None:
             raise ArgumentError("duty_cycle", f"be None beside `overhead`, {self.overhead:g}", self.duty_cycle, remedy)
         if self.overhead is None and self.duty_cycle is None:
             raise ArgumentError("overhead", "be set where `duty_cycle` is not", None, remedy)
+
+    @property
+    def shares(self) -> tuple[float, float] | None:
+        """Share of plain training's time that is the budget, and the one it may grow to; None under a duty cycle."""
+        if self.duty_cycle is not None or self.overhead is None:
+            return None
+        return (USUAL, AT_MOST) if isinstance(self.overhead, str) else (self.overhead, self.overhead)
 
     @property
     def batches_per_window(self) -> int:

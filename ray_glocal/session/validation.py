@@ -1,10 +1,11 @@
 """Validation batches: a full pass for a report, a few at a time for a hypergradient."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient.state.batch import tensors
 from ray_glocal.session.overlap import shared
 from ray_glocal.session.state.generators import undisturbed
 
@@ -33,7 +34,35 @@ class ValidationBatches:
         if not self.count:
             raise ArgumentError("val_batches", "hold at least one batch", batches, remedy)
         self.per_hypergradient = min(per_hypergradient, self.count)
+        self.size = 1.0  # of a batch, in training batches
         self.cursor = 0
+
+    def compare(self, parts: Sequence[Any]) -> None:
+        """Learn how large a batch is beside one of training, which says what passes over them cost.
+
+        Args:
+            parts: Micro-batches of an inner step. Where no tensors tell, batches are taken for equally large.
+        """
+        own, theirs = _examples(self.few(self.cursor)) / self.per_hypergradient, _examples(parts)
+        self.size = own / theirs if own and theirs else 1.0
+
+    @property
+    def whole_size(self) -> float:
+        """Of all batches, in training batches."""
+        return self.count * self.size
+
+    @property
+    def few_size(self) -> float:
+        """Of those of a hypergradient, in training batches."""
+        return self.per_hypergradient * self.size
+
+    def as_plain(self) -> dict[str, float]:
+        """What a resumed run must know."""
+        return {"size": self.size, "cursor": self.cursor}
+
+    def load_plain(self, plain: Mapping[str, Any]) -> None:
+        """Inverse of `as_plain`."""
+        self.size, self.cursor = plain["size"], plain["cursor"]
 
     def reads(self, loader: Any) -> bool:
         """Whether it takes the data that a training loader takes."""
@@ -61,3 +90,8 @@ class ValidationBatches:
             return list(self._batches[start:end])
         with undisturbed(self._batches):
             return list(islice(self._batches, start, end))
+
+
+def _examples(batches: Sequence[Any]) -> int:
+    """How many examples there are in some batches, of each the length of its first tensor; 0 without tensors."""
+    return sum(next((len(tensor) for tensor in tensors(batch) if tensor.dim()), 0) for batch in batches)

@@ -78,5 +78,6 @@ def test_every_constant_that_the_method_names_is_there():
     method = page[page.index("### 2. Where to begin") : page.index("### The constants")]
     names = set(re.findall(r"\b[A-Z][A-Z_]+\b", method))
     assert len(names) > 25
-    constants = ast.walk(ast.parse((ROOT / "ray_glocal/session/first_order/tuning.py").read_text()))
+    parts = [ROOT / "ray_glocal" / part / "first_order" / "tuning.py" for part in ("session", "hypergradient")]
+    constants = [node for part in parts for node in ast.walk(ast.parse(part.read_text()))]
     assert names <= {node.id for node in constants if isinstance(node, ast.Name)}

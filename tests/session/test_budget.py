@@ -16,7 +16,7 @@ from ray_glocal.session.pacing.cost import PLAIN, REPORT, UPKEEP, WINDOW, Cost, 
 from ray_glocal.session.pacing.cost import SEARCH as SEARCHED
 from ray_glocal.session.pacing.meter import Meter
 from ray_glocal.session.pacing.timetable import BudgetTimetable
-from ray_glocal.session.pacing.tuning import COMPARING, FRONT, LEARN, REPORTS, SEARCH_SHARE, WARM_UP
+from ray_glocal.session.pacing.tuning import COMPARING, FRONT, LEARN, REPORTS, SEARCH_SHARE, WANTED, WARM_UP
 from ray_glocal.session.windows.recorder import Recorder
 
 from .cases import Run, drive, windows
@@ -57,10 +57,14 @@ class Training:
 
     def build(self):
         """What a new process makes anew."""
-        budget = Budget(self.overhead, self.total, self.told.period)
+        budget = Budget(self.overhead, self.overhead, self.total, self.told.period)
         self.meter = Meter(self.cost, CPU, lambda: self.now)
-        counted = {SEARCHED: window_steps("adjoint", 8, 0, 3, 4), WINDOW: window_steps("adjoint", 16, 0, 3, 4)}
-        self.timetable = BudgetTimetable(budget, self.told, self.cost, counted, Notices())
+        counted = {
+            SEARCHED: window_steps("adjoint", 8, 0, 3, 4),
+            WINDOW: window_steps("adjoint", 16, 0, 3, 4),
+            REPORT: 0,
+        }
+        self.timetable = BudgetTimetable(lambda: budget, self.told, self.cost, counted.__getitem__, Notices())
         self.recorder = Recorder(self.told, self.timetable)
 
     def pay_report(self, first=1.0):
@@ -246,8 +250,18 @@ def test_a_resumed_run_keeps_what_was_spent(at):
 # ---- prices by hand ----
 
 
+def test_where_a_budget_buys_too_few_hypergradients_it_grows_for_as_many_as_are_wanted_and_no_further():
+    by_hand = Budget(0.1, 0.25, 1000, 100)
+    plenty, few, dear = (Prices(1.0, window, report=1.0, upkeep=0.01) for window in (1.0, 5.0, 50.0))
+    assert by_hand.free(0, 0.0, plenty) == pytest.approx(100 - 10 - 10)
+    assert by_hand.free(0, 0.0, few) == pytest.approx(WANTED * 5.0)
+    assert by_hand.share(few) == pytest.approx((10 + 10 + WANTED * 5.0) / 1000)
+    assert by_hand.free(0, 0.0, dear) == pytest.approx(250 - 10 - 10)
+    assert by_hand.free(600, 120.0, few) == pytest.approx(20 + WANTED * 5.0 - 120.0 - 4 - 4), "what was spent is spent"
+
+
 def test_what_is_free_by_hand():
-    budget = Budget(0.25, 1000, 100)
+    budget = Budget(0.25, 0.25, 1000, 100)
     prices = Prices(plain=2.0, window=50.0, report=3.0, upkeep=0.01)
     assert budget.free(0, 0.0, prices) == pytest.approx(500 - 10 * 3 - 10)
     assert budget.free(750, 400.0, prices) == pytest.approx(500 - 400 - 3 * 3 - 2.5)
@@ -425,7 +439,7 @@ def test_a_search_that_has_spent_its_share_ends():
     assert [row.gate for row in session.trace.rows if row.hyperparameter == "lr"][-1] == "restart"
 
 
-@pytest.mark.parametrize("told", [WINDOWS, replace(FIRST_ORDER, overhead=0.02)], ids=["windows", "first-order"])
+@pytest.mark.parametrize("told", [WINDOWS, replace(FIRST_ORDER, overhead=0.005)], ids=["windows", "first-order"])
 def test_a_search_that_is_not_affordable_never_starts(told):
     run = Run(total=60, settings=told)
     session, _ = clocked(run.session())

@@ -1,5 +1,6 @@
 """Training batches and validation batches: what is drawn, in which order, and what it disturbs."""
 
+from itertools import islice
 from statistics import fmean
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.state.randomness import Randomness
+from ray_glocal.session import Settings
 from ray_glocal.session.state.generators import own_generators
 from ray_glocal.session.state.stream import Stream
 from ray_glocal.session.validation import ValidationBatches
@@ -128,6 +130,35 @@ def test_over_the_hypergradients_all_batches_take_their_turn(count, per_hypergra
     seen = [batch for _ in range(count) for batch in validation.next_few()]
     assert len(seen) == count * size
     assert seen == [i % count for i in range(count * size)]
+
+
+def sized(count):
+    return {"x": torch.zeros(count, 2), "y": [torch.zeros(count)]}
+
+
+@pytest.mark.parametrize(
+    ("parts", "size"),
+    [([sized(20)], 3.0), ([sized(20), sized(40)], 1.0), (["no tensor"], 1.0), ([torch.zeros(())], 1.0)],
+)
+def test_how_large_validation_batches_are_is_counted_by_examples_beside_all_micro_batches(parts, size):
+    validation = ValidationBatches([sized(60), sized(60), sized(30)], 2)
+    validation.compare(parts)
+    assert (validation.size, validation.few_size, validation.whole_size) == (size, 2 * size, 3 * size)
+
+
+def test_a_report_is_counted_by_examples_and_comes_as_seldom_as_that_asks_for():
+    """Ten times as many examples a validation batch: ten thirds of a step for the first pass, and not one third."""
+    costs, periods = [], []
+    for factor in (1, 10):
+        run = Run(total=2000, settings=Settings())
+        batch = next(iter(run.loader))
+        session = run.session(val_batches=[tuple(torch.cat([part] * factor) for part in batch)])
+        for each in islice(session.batches(run.loader), 1):
+            session.step(each)
+        costs.append(session.cost.extra_steps)
+        periods.append(session.report_period)
+    assert costs[1] - costs[0] == pytest.approx(9 / 3)
+    assert periods[1] > periods[0]
 
 
 @pytest.mark.parametrize("own", [False, True])

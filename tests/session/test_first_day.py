@@ -363,7 +363,7 @@ def test_an_optimizer_that_is_watched_can_be_copied_and_saved():
 
 
 SCARCE = (
-    "`overhead` allows 25 % of 100 steps, 24.7 of them once reports are paid, and a window costs about 33. Train "
+    "`overhead` allows 25 % of 100 steps, 24.3 of them once reports are paid, and a window costs about 34. Train "
     "longer, raise `Settings(overhead=...)`, or set `Settings(window=..., search_window=...)` to fewer steps."
 )
 

@@ -26,7 +26,7 @@ from .cases import LIVELY, PROMPT, WAYS, Network, Run, differences, drive, windo
 LR = Hyperparameter("lr", 0.1, 1e-4, 1.0, "log")
 
 
-ONE = "Set `overhead` for a time budget, or `overhead=None` and `duty_cycle` for a fixed period."
+ONE = "Set `overhead` for a time budget, or `duty_cycle` alone for a fixed period."
 
 
 @pytest.mark.parametrize(
@@ -38,11 +38,12 @@ ONE = "Set `overhead` for a time budget, or `overhead=None` and `duty_cycle` for
         ),
         ({"window": 3}, "`window` must be at least 4 steps; got 3."),
         ({"search_window": 3}, "`search_window` must be at least 4 steps; got 3."),
-        ({"overhead": 0.0}, "`overhead` must be positive and finite; got 0.0."),
-        ({"overhead": math.inf}, "`overhead` must be positive and finite; got inf."),
+        ({"overhead": 0.0}, "`overhead` must be positive and finite, or 'auto'; got 0.0."),
+        ({"overhead": math.inf}, "`overhead` must be positive and finite, or 'auto'; got inf."),
         ({"duty_cycle": 0}, r"`duty_cycle` must lie in \(0, 1\]; got 0."),
         ({"duty_cycle": 1.1}, r"`duty_cycle` must lie in \(0, 1\]; got 1.1."),
-        ({"duty_cycle": 0.5}, "`duty_cycle` must be None beside `overhead`, 0.1; got 0.5. " + ONE),
+        ({"overhead": "a tenth"}, "`overhead` must be positive and finite, or 'auto'; got 'a tenth'."),
+        ({"overhead": 0.1, "duty_cycle": 0.5}, "`duty_cycle` must be None beside `overhead`, 0.1; got 0.5. " + ONE),
         ({"overhead": None}, "`overhead` must be set where `duty_cycle` is not; got None. " + ONE),
         ({"engine": "reverse"}, "`engine` must be 'auto', 'adjoint' or 'forward'; got 'reverse'."),
         ({"val_batches": 0}, "`val_batches` must be at least 1; got 0."),
@@ -189,7 +190,7 @@ def test_a_checkpoint_that_cannot_be_read(tmp_path, kind):
 @pytest.mark.parametrize(("content", "got"), [({"version": 99}, "99"), ({}, "None"), ([1, 2], "None")])
 def test_a_checkpoint_of_another_version(tmp_path, content, got):
     torch.save(content, tmp_path / SESSION_FILE)
-    text = f"`source` must be a checkpoint of version 10; got {got}. Resume it with the release of ray_glocal"
+    text = f"`source` must be a checkpoint of version 11; got {got}. Resume it with the release of ray_glocal"
     with pytest.raises(CheckpointError, match=text):
         Run().session().restore(tmp_path)
 

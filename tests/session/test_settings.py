@@ -10,6 +10,7 @@ from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.hypergradient.gradient.products import EXACT
 from ray_glocal.session import GlocalSession, Settings
 from ray_glocal.session.pacing.budget import Budget, Prices
+from ray_glocal.session.pacing.tuning import AT_MOST, USUAL
 
 from .cases import FEATURES, PROMPT, Run, dataset, differences, drive, rows_of, train_loss, windows
 
@@ -89,8 +90,16 @@ def test_a_hypergradient_is_of_one_validation_batch_and_a_window_of_four():
     assert Settings(val_batches=3).batches_per_window == windows(val_batches=3).batches_per_window == 3
 
 
+def test_a_number_is_kept_the_default_may_grow_and_a_duty_cycle_counts_no_time():
+    assert Settings(overhead=0.1).shares == (0.1, 0.1)
+    assert Settings().shares == (USUAL, AT_MOST)
+    assert USUAL < AT_MOST
+    assert Settings(duty_cycle=0.5).shares is None
+    assert Settings(overhead=None, duty_cycle=0.5).shares is None
+
+
 def test_a_budget_buys_windows_by_its_size():
-    poor, rich = (Budget(share, 1000, 100).free(0, 0.0, Prices(1.0, 40.0)) for share in (0.1, 0.5))
+    poor, rich = (Budget(share, share, 1000, 100).free(0, 0.0, Prices(1.0, 40.0)) for share in (0.1, 0.5))
     assert (poor, rich) == (100.0, 500.0)
 
 

@@ -177,7 +177,7 @@ ABLATIONS = tuple(name for name in OURS if name not in ("glocal", "glocal-averag
 
 
 # Of our library's defaults, of searches and of the sessions in them: a new one runs our cells anew, nobody else's.
-VERSION, SESSIONS = 8, 7
+VERSION, SESSIONS = 9, 8
 
 
 def version(method: str) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ray_glocal.hypergradient._compat import foreach_add, foreach_add_, foreach_mul, foreach_sub
 from ray_glocal.hypergradient.first_order.averages import Averages
+from ray_glocal.hypergradient.first_order.tuning import RESPONSE
 from ray_glocal.hypergradient.gradient.step import Carrier, ThroughRule, through_rule
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.hypergradient.problem.problem import Problem
@@ -69,8 +70,9 @@ def first_order(
 ) -> Measured:
     """First-order hypergradient at averaged weights, the step before being taken as the like of all in the span.
 
-    Takes a validation gradient and, where losses read hyperparameters, two forward passes of the training loss.
-    Clipping of gradients is left out: it shortens all of them alike.
+    What an option does adds up over the span, what a training loss reads over RESPONSE steps of it at most. This takes
+    a validation gradient and, where losses read hyperparameters, two forward passes of the training loss. Clipping of
+    gradients is left out: it shortens all of them alike.
 
     Args:
         problem: The bilevel problem, after an inner step: its parameters hold their gradients still. Its weights,
@@ -95,8 +97,9 @@ def first_order(
     finally:
         start.restore()
     rates = _along(problem, averages, outer.parameters, values)
-    in_a_step = {**through.options, **hyper, **{name: rate / span for name, rate in rates.items()}}
-    found = problem.stacked([in_a_step])[0] * span + outer.direct
+    effects = {name: effect * span for name, effect in through.options.items()}
+    effects |= {name: effect * min(span, RESPONSE) for name, effect in hyper.items()}
+    found = problem.stacked([{**effects, **rates}])[0] + outer.direct
     return Measured(found.cpu(), float(outer.loss))
 
 

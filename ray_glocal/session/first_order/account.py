@@ -1,5 +1,9 @@
 """What first-order adaptation says of an observation, for the trace."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
 from ray_glocal.forecast import Array, Forecast, Kind, Outcome
@@ -14,32 +18,51 @@ from ray_glocal.session.rows import MANY
 HELD = "held: of a decay rate a first-order hypergradient says what it says of the learning rate"
 
 
-def answers(seen: Observation, known: Memory, move: Array, kinds: Kinds, problem: Problem) -> list[tuple[Gate, str]]:
-    """What each entry is answered, and why.
+@dataclass(frozen=True)
+class Account(Sequence[tuple[Gate, str]]):
+    """What each entry is answered, and why; written when somebody asks, for of thousands nobody does.
 
     Args:
         seen: Averaged weights.
         known: What was seen so far, this observation included.
         move: Displacements on the line, of rates e-folds, shape [q].
         kinds: What the entries are.
-        problem: Whose entries they are.
+        average: Mean elasticities, shape [q]; of a hyperparameter that the trace shows as one their norm.
+        ratio: Size of the mean over the root mean square, shape [q]; of such a hyperparameter its root mean square.
     """
-    average, ratio = known.average, np.abs(known.ratio)
-    for hyper in problem.hyperparameters:
-        if hyper.size > MANY:  # which the trace shows as one
-            part = problem.places[hyper.name]
-            average[part], ratio[part] = np.linalg.norm(average[part]), np.sqrt(np.mean(ratio[part] ** 2))
-    found = []
-    for index, (is_rate, is_decay) in enumerate(zip(kinds.rates, kinds.decays, strict=True)):
-        if is_rate:
-            answer = Gate.ACT if move[index] else Gate.HOLD
-            found.append((answer, explained(seen, known.rate_elasticity[index], moves=bool(move[index]))))
-        elif is_decay:
-            found.append((Gate.HOLD, HELD))
-        else:
-            answer = Gate.ACT if ratio[index] >= CLEAR else Gate.ACT_SMALL
-            found.append((answer, f"elasticity {average[index]:+.2g}, {ratio[index]:.2g} of its root mean square"))
-    return found
+
+    seen: Observation
+    known: Memory
+    move: Array
+    kinds: Kinds
+    average: Array
+    ratio: Array
+
+    @classmethod
+    def of(cls, seen: Observation, known: Memory, move: Array, kinds: Kinds, problem: Problem) -> "Account":
+        """The account of one observation of a problem's entries."""
+        average, ratio = known.average, np.abs(known.ratio)
+        for hyper in problem.hyperparameters:
+            if hyper.size > MANY:
+                part = problem.places[hyper.name]
+                average[part], ratio[part] = np.linalg.norm(average[part]), np.sqrt(np.mean(ratio[part] ** 2))
+        return cls(seen, known, move, kinds, average, ratio)
+
+    def __len__(self) -> int:
+        return len(self.move)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Of one entry."""
+        if self.kinds.rates[index]:
+            moves = bool(self.move[index])
+            return Gate.ACT if moves else Gate.HOLD, explained(
+                self.seen, self.known.rate_elasticity[index], moves=moves
+            )
+        if self.kinds.decays[index]:
+            return Gate.HOLD, HELD
+        ratio = self.ratio[index]
+        reason = f"elasticity {self.average[index]:+.2g}, {ratio:.2g} of its root mean square"
+        return Gate.ACT if ratio >= CLEAR else Gate.ACT_SMALL, reason
 
 
 def plain_forecast(memory: Memory, scale: float, horizon: int) -> Forecast:

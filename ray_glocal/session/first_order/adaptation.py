@@ -17,7 +17,7 @@ from ray_glocal.hypergradient.state.batch import owned
 from ray_glocal.session.course import Course
 from ray_glocal.session.divergence import weight_decays
 from ray_glocal.session.effect import say_cut_off
-from ray_glocal.session.first_order.account import answers, plain_forecast
+from ray_glocal.session.first_order.account import Account, plain_forecast
 from ray_glocal.session.first_order.beginning import Beginning
 from ray_glocal.session.first_order.decision import Move
 from ray_glocal.session.first_order.descent import descend
@@ -44,19 +44,17 @@ class FirstOrder:
 
     Args:
         course: Of the training.
-        reports: Inner steps between reports.
     """
 
-    def __init__(self, course: Course, reports: int) -> None:
+    def __init__(self, course: Course) -> None:
         self.course, self.problem = course, course.problem
         self.kinds = Kinds.of(self.problem)
         self.line = EntryLine(self.problem, self.kinds)
         self._rates = [b.hyperparameter for b in self.problem.bindings if b.field == "lr"]
         self.memory = Memory.start(self.problem.size, searching=bool(self.kinds.rates.any()))
         settings, cost = course.settings, course.meter.cost
-        counted = {kind: self._counted(searching=kind == SEARCH) for kind in (SEARCH, WINDOW)}
-        counted[REPORT] = report_steps(course.validation.count)
-        self.timetable = timetable(settings, course.total_steps, reports, cost, counted, course.notices)
+        counted, period = self._counted, lambda: course.report_period
+        self.timetable = timetable(settings, course.total_steps, period, cost, counted, course.notices)
         self._lengths = {SEARCH: settings.search_window, WINDOW: settings.window}
         self._since: int | None = None  # the step after which the stretch began that ends with an observation
         self._batch: Any = None  # of the step that it ends with
@@ -180,7 +178,7 @@ class FirstOrder:
         course = self.course
         batches = course.validation.cursor
         found = self._measured()
-        course.meter.cost.extra_steps += self._counted(searching=self.searching)
+        course.meter.cost.extra_steps += self._counted(self._kind)
         self.count += 1
         if self._lost(found.loss, found.derivatives, batches):
             return
@@ -248,7 +246,7 @@ class FirstOrder:
         course = self.course
         if self.searching:  # whose losses are those of the weights, or nearly
             return False
-        course.meter.cost.extra_steps += report_steps(course.validation.per_hypergradient)
+        course.meter.cost.extra_steps += report_steps(course.validation.few_size)
         return bool(course.guard.risen(course.few_loss(place), loss))
 
     def _rise(self, loss: float) -> str:
@@ -310,8 +308,7 @@ class FirstOrder:
             return search(seen, self.memory, self.kinds, self._at_the_top())
         rates, known = follow(seen, self.memory.learn(seen.elasticity), self.kinds)
         move = rates + descend(known, self.kinds, seen.line, seen.elapsed, seen.progress)
-        answered = answers(seen, known, move, self.kinds, self.problem)
-        return Move(move, known, [answer for answer, _ in answered], [reason for _, reason in answered])
+        return Move(move, known, Account.of(seen, known, move, self.kinds, self.problem))
 
     def _move(self, seen: Observation, decision: Move) -> None:
         course = self.course
@@ -360,10 +357,12 @@ class FirstOrder:
         self._batch, self._since, self._last = None, None, self.course.step_count
         self.timetable.plan(self.course.step_count)
 
-    def _counted(self, *, searching: bool) -> float:
-        """Inner-step equivalents of an observation: a validation gradient, and two passes along it."""
+    def _counted(self, kind: str) -> float:
+        """Inner-step equivalents of a report, or of an observation: a validation gradient, and two passes along it."""
+        if kind == REPORT:
+            return report_steps(self.course.validation.whole_size)
         reads = any(binding.field is None for binding in self.problem.bindings)
-        return self.course.validation.per_hypergradient + (4 * FORWARD if reads and not searching else 0.0)
+        return self.course.validation.few_size + (4 * FORWARD if reads and kind == WINDOW else 0.0)
 
     def as_plain(self) -> dict[str, Any]:
         """What was seen and planned."""

@@ -15,14 +15,12 @@ class Move:
     Args:
         move: On the line, of rates in e-folds, shape [q].
         memory: After it.
-        answers: Whether each acts, acts small, or holds.
-        reasons: A sentence each.
+        account: Whether each acts, acts small, or holds, and a sentence that says why.
     """
 
     move: Array
     memory: Memory
-    answers: Sequence[Gate]
-    reasons: Sequence[str]
+    account: Sequence[tuple[Gate, str]]
 
     @property
     def share(self) -> Array:
@@ -31,8 +29,8 @@ class Move:
 
     def answer(self, index: int) -> Gate:
         """The answer for one entry."""
-        return self.answers[index]
+        return self.account[index][0]
 
     def reason(self, index: int) -> str:
         """Its sentence."""
-        return self.reasons[index]
+        return self.account[index][1]

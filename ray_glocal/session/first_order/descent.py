@@ -1,10 +1,13 @@
 """Everything but rates: down the mean of many noisy derivatives, in steps that noise shortens.
 
-Each entry moves by its mean derivative over the root mean square of the same, the step of Adam (Kingma and Ba 2015,
-arXiv:1412.6980) taken as an outer optimizer: what keeps its sign moves by whole steps however small it is, and what
-drowns in noise hardly moves. Steps are longer where the loss depends strongly on an entry, shorter where it hardly
-does, and long again where a value is so small that nothing depends on it yet: a penalty of a millionth has a small
-derivative for being small. Only together may the entries promise no more than a first-order model can keep.
+Each entry moves by its mean derivative m over the root mean square r of the same, the step of Adam (Kingma and Ba 2015,
+arXiv:1412.6980) taken as an outer optimizer, and of that by the share that is no noise (Wiener 1949), which is
+(m/r)^2 / ((m/r)^2 + n), n being what noise alone would lead to: what keeps its sign moves by nearly whole steps however
+small it is, and what drowns in noise hardly moves. A whole step is min(STRIDE, RATE * elapsed * clip(a / STRONG,
+clip(a / WEAK, SHORTEST, 1), LONGEST)), a the size of m: longer where the loss depends strongly on an entry, shorter
+where it hardly does, and long again where a value is so small that nothing depends on it yet: a penalty of a millionth
+has a small derivative for being small. All entries together may promise PROMISE at most, which only catches what has
+run away.
 """
 
 import math
@@ -45,9 +48,9 @@ def descend(memory: Memory, kinds: Kinds, line: Array, elapsed: float = 1.0, pro
     grown = size * max(1.0, math.sqrt(AMPLIFIED_UNTIL / max(progress, AMPLIFIED_UNTIL / LONGEST**2)))
     length = RATE * min(elapsed, ELAPSED_MOST) * np.clip(grown / STRONG, np.clip(grown / WEAK, SHORTEST, 1.0), LONGEST)
     if memory.count >= SURE:
-        faint = kinds.scaled(line) & (memory.ratio < -CERTAIN)
+        faint = kinds.scaled(line) & (memory.signal < -CERTAIN)
         length = np.where(faint, np.maximum(length, _raised(size)), length)
-    move = np.where(kinds.others, -memory.ratio * np.minimum(length, STRIDE), 0.0)
+    move = np.where(kinds.others, -memory.signal * np.minimum(length, STRIDE), 0.0)
     promised = float(np.sum(np.abs(move * memory.average)))
     return move * (PROMISE / promised) if promised > PROMISE else move
 

@@ -134,6 +134,18 @@ class Memory:
         return np.divide(self.average, spread, out=np.zeros_like(spread), where=spread > 0)
 
     @property
+    def signal(self) -> Array:
+        """The ratio, shortened by the share that noise alone would lead to, as Wiener's filter does."""
+        ratio, square = self.ratio, self.ratio**2
+        noise = self._noise()
+        return np.divide(ratio * square, square + noise, out=np.zeros_like(ratio), where=square > 0)
+
+    def _noise(self) -> float:
+        """Mean square of the ratio where all observations are noise: by how far its mean has brought that down."""
+        squares = (1 - MEAN) / (1 + MEAN) * (1 - MEAN ** (2 * self.count))  # of the weights in the mean
+        return squares / (1 - MEAN ** (self.count + DOUBT)) ** 2
+
+    @property
     def deviation(self) -> Array:
         """Standard deviation of the mean; infinite before the second observation."""
         if self.count < 2:

@@ -40,8 +40,8 @@ def search(seen: Observation, memory: Memory, kinds: Kinds, top: bool) -> Move:
         move, sentence = (math.log(BACK) if uphill else 0.0) + peak, f"the search ends, for {end}"
     sentence = f"window elasticity {downhill:+.2g} at a loss of {seen.loss:.4g}: {sentence}"
     after = replace(memory, searching=not end, lowest=min(memory.lowest, seen.loss))
-    answers = [Gate.ACT if rate and move else Gate.HOLD for rate in kinds.rates]
-    return Move(np.where(kinds.rates, move, 0.0), after, answers, [sentence if rate else WAITS for rate in kinds.rates])
+    raised, waits = (Gate.ACT if move else Gate.HOLD, sentence), (Gate.HOLD, WAITS)
+    return Move(np.where(kinds.rates, move, 0.0), after, [raised if rate else waits for rate in kinds.rates])
 
 
 def _uphill(seen: Observation, memory: Memory, downhill: float) -> str:

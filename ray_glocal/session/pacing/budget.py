@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from ray_glocal.session.pacing.tuning import COMPARED, COMPARING, FRONT, LATE, REPORTS, SEARCH_SHARE, THIRDS
+from ray_glocal.session.pacing.tuning import COMPARED, COMPARING, FRONT, LATE, REPORTS, SEARCH_SHARE, THIRDS, WANTED
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,13 @@ class Budget:
 
     Args:
         overhead: The share.
+        most: What it grows to, where it buys too few hypergradients for anything to be learned of them.
         total_steps: Inner steps of the run.
         report_period: Inner steps between reports, which come whatever they cost.
     """
 
     overhead: float
+    most: float
     total_steps: int
     report_period: int
 
@@ -48,7 +50,13 @@ class Budget:
         return self._share(prices) - spent - self._fixed(prices, step)
 
     def _share(self, prices: Prices) -> float:
-        return self.overhead * prices.plain * self.total_steps
+        plain = prices.plain * self.total_steps
+        wanted = self._fixed(prices, 0) + WANTED * prices.window
+        return min(max(self.overhead * plain, wanted), self.most * plain)
+
+    def share(self, prices: Prices) -> float:
+        """The share that these prices lead to."""
+        return self._share(prices) / (prices.plain * self.total_steps)
 
     def _fixed(self, prices: Prices, step: int) -> float:
         """What reports and bookkeeping will take from `step` on."""
@@ -98,9 +106,9 @@ class Budget:
     def exceeded(self, prices: Prices) -> str:
         """The sentence that says that reports alone cost more than the budget allows; empty where they do not."""
         share = prices.report / (self.report_period * prices.plain) if prices.plain > 0 else 0.0
-        if share <= self.overhead:
+        if share <= self.most:
             return ""
-        most, period = self.overhead, self.report_period
+        most, period = self.most, self.report_period
         return (
             f"Reports alone cost {100 * share:.3g} % of plain training, and `overhead` allows {100 * most:.3g} % for "
             f"all that a session adds: {prices.report:.3g} s every {period} steps of {prices.plain:.3g} s. No room is "

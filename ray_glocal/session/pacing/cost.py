@@ -99,7 +99,7 @@ class Cost:
         self.recent = {kind: deque(seen, maxlen=RECENT) for kind, seen in plain["recent"].items()}
 
 
-def window_steps(engine: str, window: int, again: float, entries: int, val_batches: int) -> float:
+def window_steps(engine: str, window: int, again: float, entries: int, size: float) -> float:
     """Inner-step equivalents of one differentiated window beyond its plain steps.
 
     Args:
@@ -107,13 +107,13 @@ def window_steps(engine: str, window: int, again: float, entries: int, val_batch
         window: Steps of the window.
         again: Passes by which they are run again.
         entries: Hyperparameter entries.
-        val_batches: Validation batches of an outer gradient.
+        size: Of the validation batches of an outer gradient, in training batches.
     """
     if engine == "adjoint":
-        return again * REPLAY + window * HESSIAN_PRODUCT + val_batches
-    return again * REPLAY + window * (HESSIAN_PRODUCT * entries + val_batches)
+        return again * REPLAY + window * HESSIAN_PRODUCT + size
+    return again * REPLAY + window * (HESSIAN_PRODUCT * entries + size)
 
 
-def report_steps(val_batches: int) -> float:
-    """Inner-step equivalents of a report over so many validation batches: a forward pass is a third of a step."""
-    return val_batches * FORWARD
+def report_steps(size: float) -> float:
+    """Inner-step equivalents of a report: a third of a step for the forward pass over each training batch's worth."""
+    return size * FORWARD

@@ -1,6 +1,6 @@
 """Timetables: which inner steps belong to a window, by a fixed duty cycle or by a budget of time."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from ray_glocal.session.notices import Notices
@@ -119,18 +119,23 @@ class BudgetTimetable:
     Plans are made at a window's end and at reports, by measured prices; machines differ in these, and so in the plan.
 
     Args:
-        budget: The whole run's.
+        budget: The whole run's; how often it reports is known once training has begun.
         settings: Window lengths.
         cost: What was spent, and typical prices.
-        counted: Inner-step equivalents of a `search` window, of a later `window` and of a `report`: their prices until
-            they are measured.
+        counted: Gives the inner-step equivalents of a `search` window, of a later `window` and of a `report`: their
+            prices until they are measured.
         notices: Where to say that there is no room for hypergradients.
     """
 
     def __init__(
-        self, budget: Budget, settings: Settings, cost: Cost, counted: Mapping[str, float], notices: Notices
+        self,
+        budget: Callable[[], Budget],
+        settings: Settings,
+        cost: Cost,
+        counted: Callable[[str], float],
+        notices: Notices,
     ) -> None:
-        self._budget, self._settings, self._cost, self._counted = budget, settings, cost, counted
+        self._planned_budget, self._settings, self._cost, self._counted = budget, settings, cost, counted
         self._notices = notices
         self._start: int | None = None  # of the next window
         self._planned = False
@@ -189,7 +194,8 @@ class BudgetTimetable:
 
     def scarcity(self) -> str:
         """They cost more than the budget has."""
-        known, share = self._by_count(WINDOW), self._settings.overhead or 0.0
+        known = self._by_count(WINDOW)
+        share = self._budget.share(known)
         free = max(0.0, self._budget.free(0, 0.0, known))
         return (
             f"`overhead` allows {100 * share:.3g} % of {self._total} steps, {free:.3g} of them once reports are paid, "
@@ -198,7 +204,11 @@ class BudgetTimetable:
         )
 
     def _by_count(self, kind: str) -> Prices:
-        return Prices(1.0, self._counted[kind], self._counted.get(REPORT, 0.0))
+        return Prices(1.0, self._counted(kind), self._counted(REPORT))
+
+    @property
+    def _budget(self) -> Budget:
+        return self._planned_budget()
 
     @property
     def _total(self) -> int:
@@ -228,7 +238,7 @@ class BudgetTimetable:
         window = self._cost.typical(kind)
         if window is None:
             measured = self._cost.typical(other)
-            window = self._counted[kind] * (plain if measured is None else measured / self._counted[other])
+            window = self._counted(kind) * (plain if measured is None else measured / self._counted(other))
         report = self._cost.typical(REPORT)
         report = self._cost.first.get(REPORT, 0.0) if report is None else report
         foreseen = self._cost.plain_seconds + (self._total - self._cost.timed_steps) * plain
@@ -247,24 +257,30 @@ class BudgetTimetable:
 
 def report_period(settings: Settings, steps: float, total: int) -> int:
     """Inner steps between reports, of which each costs so many inner-step equivalents, in a run of `total` steps."""
-    if settings.report_every is not None or settings.overhead is None:
+    if settings.report_every is not None or settings.shares is None:
         return settings.report_every or settings.period
-    return reports_every(settings.overhead, settings.period, steps, total)
+    return reports_every(settings.shares[0], settings.period, steps, total)
 
 
 def timetable(
-    settings: Settings, total_steps: int, reports: int, cost: Cost, counted: Mapping[str, float], notices: Notices
+    settings: Settings,
+    total_steps: int,
+    reports: Callable[[], int],
+    cost: Cost,
+    counted: Callable[[str], float],
+    notices: Notices,
 ) -> Timetable:
     """The timetable that the settings ask for.
 
     Args:
         settings: A duty cycle or a budget.
         total_steps: Inner steps of the run.
-        reports: Inner steps between reports.
+        reports: Gives the inner steps between reports.
         cost: See `BudgetTimetable`.
         counted: See `BudgetTimetable`.
         notices: See `BudgetTimetable`.
     """
-    if settings.overhead is None:
+    shares = settings.shares
+    if shares is None:
         return DutyCycle(settings, total_steps)
-    return BudgetTimetable(Budget(settings.overhead, total_steps, reports), settings, cost, counted, notices)
+    return BudgetTimetable(lambda: Budget(*shares, total_steps, reports()), settings, cost, counted, notices)

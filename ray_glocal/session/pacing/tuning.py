@@ -8,6 +8,12 @@ same seed, 1.017 at an overhead of .25. What says "untested" was set by judgemen
 # ---- what may be spent when ----
 
 SEARCH_SHARE = 0.6  # of the run's budget, that the search at its start may spend ahead of the rest; untested
+# Shares of plain training's time that are the default budget: usually, and at most where the first buys too few. Tuning
+# suite, three seeds, 30 November 2026: single sessions end at 1.094 of the grid by .1, 1.029 by .15, .988 by .25, .971
+# by .4; whole searches by .25 over those by .1, for the same compute, at .966 +- .017 in the end, .983 at a third and
+# 1.011 at a sixth (39 pairs); three small networks of end_to_end.py at 1.60 by .1, 1.01 by .25, 1.00 by 1.
+USUAL, AT_MOST = 0.1, 0.25
+WANTED = 32  # hypergradients that are not too few; what .25 bought those networks is 27 to 59; others untested
 FRONT = 2.0  # how much denser than evenly spaced windows lie; 1: 1.08 of the default's loss then, this 1.03; budget
 REPORTS = 0.2  # share of the budget that reports may take, by their counted cost; untested
 COMPARING = 0.5  # share that nine or three may take, without which trials could not be compared on their way; untested

@@ -28,7 +28,7 @@ from ray_glocal.names import SESSION_FILE
 from ray_glocal.session.adapted import CheckpointFolder
 from ray_glocal.session.state.plain import decoded, encoded
 
-VERSION = 10
+VERSION = 11
 RESUME = "resume-{}.pt"  # each save has a name of its own for it
 
 _REMEDY = "Pass a folder that `GlocalSession.save` or `checkpoint` wrote."

@@ -35,25 +35,22 @@ class ByWindows:
 
     Args:
         course: Of the training.
-        reports: Inner steps between reports.
     """
 
-    def __init__(self, course: Course, reports: int) -> None:
+    def __init__(self, course: Course) -> None:
         self.course, self.settings, self.problem = course, course.settings, course.problem
         settings, problem = self.settings, self.problem
         forecasters = forecaster(settings.forecaster), forecaster(settings.search_forecaster)
         self.forecasts = WindowForecasts(problem, *forecasters, course.factors)
         self.axes = Axes.of(problem)
         self.outer = OuterState.start(self.axes, settings)
-        lengths = {SEARCH: settings.search_window, WINDOW: settings.window}
+        self._lengths = {SEARCH: settings.search_window, WINDOW: settings.window}
         memory, say = (settings.memory, settings.host_memory), course.notices.say
-        self.tape = Tape(problem, max(lengths.values()), *memory, products=settings.products, say=say)
+        self.tape = Tape(problem, max(self._lengths.values()), *memory, products=settings.products, say=say)
         self.engines = Engines(settings, problem.size, course.outline.annealed)
         self.differentiation = Differentiation(problem, self.tape, course.meter, self.engines, say)
-        counted = {kind: self._counted(kind, length) for kind, length in lengths.items()}
-        counted[REPORT] = report_steps(course.validation.count)
-        total, cost = course.total_steps, course.meter.cost
-        self.timetable = timetable(settings, total, reports, cost, counted, course.notices)
+        counted, period = self._counted, lambda: course.report_period
+        self.timetable = timetable(settings, course.total_steps, period, course.meter.cost, counted, course.notices)
         self.recorder = Recorder(settings, self.timetable)
         self.count = 0
         self._recorded = False  # whether the last step was
@@ -138,7 +135,7 @@ class ByWindows:
         """Differentiate the complete window, forecast, judge, and move."""
         course, kind = self.course, self._kind
         window = self.recorder.take(self.problem, course.validation.next_few())
-        course.meter.cost.extra_steps += self._counted(kind, len(window.snapshots))
+        course.meter.cost.extra_steps += self._steps(kind, len(window.snapshots))
         self.evaluate(window)
         course.meter.complete(kind)
         self.timetable.plan(course.step_count)
@@ -241,8 +238,14 @@ class ByWindows:
     def _kind(self) -> str:
         return SEARCH if self.searching else WINDOW
 
-    def _counted(self, kind: str, length: int) -> float:
-        return self.differentiation.steps(kind, length, self.course.validation.per_hypergradient)
+    def _counted(self, kind: str) -> float:
+        """Inner-step equivalents of a report, or of a window."""
+        if kind == REPORT:
+            return report_steps(self.course.validation.whole_size)
+        return self._steps(kind, self._lengths[kind])
+
+    def _steps(self, kind: str, length: int) -> float:
+        return self.differentiation.steps(kind, length, self.course.validation.few_size)
 
     def as_plain(self) -> dict[str, Any]:
         """What was seen and planned."""

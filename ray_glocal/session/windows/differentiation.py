@@ -64,9 +64,9 @@ class Differentiation:
             )
             say("validation", text)
 
-    def steps(self, kind: str, length: int, val_batches: int) -> float:
+    def steps(self, kind: str, length: int, size: float) -> float:
         """Counted cost of a window of some kind beyond its plain steps, in inner-step equivalents."""
-        return self._counted(self._engines.of(kind), length, val_batches)
+        return self._counted(self._engines.of(kind), length, size)
 
     def _winner(self, window: Window, adjoint: float) -> Engine:
         """The engine to go on with where the adjoint one takes so many seconds for a window."""
@@ -84,9 +84,9 @@ class Differentiation:
         self._meter.cost.extra_steps += self._counted("forward", 1 + tried, len(batches))
         return "forward" if worthwhile(taken * length / tried, adjoint) else "adjoint"
 
-    def _counted(self, engine: Engine, steps: int, val_batches: int) -> float:
+    def _counted(self, engine: Engine, steps: int, size: float) -> float:
         again = self._tape.keeping.again if self._tape.keeping is not None else 0.0
-        return window_steps(engine, steps, again * steps, self._problem.size, val_batches)
+        return window_steps(engine, steps, again * steps, self._problem.size, size)
 
     def _seconds(self, action: Callable[[], Any]) -> float:
         start = self._meter.now()

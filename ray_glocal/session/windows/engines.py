@@ -78,7 +78,7 @@ def given(settings: Settings, entries: int, annealed: bool, mean: bool) -> Engin
         return settings.engine
     if mean or settings.products != "exact":
         return "adjoint"
-    if settings.overhead is None:
+    if settings.shares is None:
         return "forward" if entries == 1 and not annealed else "adjoint"
     return None if entries <= FEW_ENTRIES else "adjoint"
 

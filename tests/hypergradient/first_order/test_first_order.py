@@ -13,6 +13,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter, Problem
 from ray_glocal.hypergradient.first_order.averages import Averages
 from ray_glocal.hypergradient.first_order.derivatives import first_order, rates_alone
+from ray_glocal.hypergradient.first_order.tuning import RESPONSE
 
 from ..cases import IN_LOSS, JUMPING, MODELS, OPTIMIZERS, VARIANTS, Case, draw, train_loss, val_loss
 from ..window.test_window import everything, same
@@ -48,8 +49,8 @@ class Trained:
             self.problem.advance(self.batch, self.values)
             self.averages.update(step)
 
-    def first_order(self):
-        return first_order(self.problem, self.averages, self.batch, self.val_batches, self.values, STRETCH)
+    def first_order(self, span=STRETCH):
+        return first_order(self.problem, self.averages, self.batch, self.val_batches, self.values, span)
 
     def found(self):
         """What is to be tested, by name of the hyperparameter."""
@@ -190,6 +191,16 @@ def test_what_losses_read_acts_as_second_derivatives_say(which, monkeypatch):
     trained.check_losses(slack=10 * CLOSE if which == "unused parameters" else CLOSE)  # they lengthen the weights
     monkeypatch.setitem(first_order.__globals__, "STEP", 1e-3)
     trained.check_losses(slack=CLOSE / 10)  # the error is of second order in the step
+
+
+def test_what_a_training_loss_reads_acts_over_so_many_steps_at_most_and_an_option_over_the_whole_span():
+    trained = Trained(*IN_LOSS, DECAY, weight_decay=0.02)
+    near, far = (trained.first_order(span).derivatives for span in (RESPONSE, 10 * RESPONSE))
+    decay = trained.problem.places["weight_decay"]
+    assert float(far[decay]) == pytest.approx(10 * float(near[decay]))
+    penalty = trained.problem.places["penalty"]
+    assert near[penalty].any()
+    assert torch.equal(far[penalty], near[penalty])
 
 
 def test_what_the_validation_loss_alone_reads_acts_directly():

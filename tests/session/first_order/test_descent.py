@@ -45,6 +45,18 @@ def doubted(count):
     return (1 - MEAN**count) / (1 - MEAN ** (count + DOUBT))
 
 
+def heeded(ratio, count):
+    """A ratio shortened by Wiener's share: the weights in a mean of noise say what its square comes to."""
+    weights = [MEAN**age for age in range(count + DOUBT)]
+    noise = sum(weight * weight for weight in weights[:count]) / sum(weights) ** 2
+    return ratio * ratio * ratio / (ratio * ratio + noise)
+
+
+def whole(count):
+    """The same of so many equal observations."""
+    return heeded(doubted(count), count)
+
+
 def naive(series, elapsed):
     """Adam's step in plain loops, a number at a time: longer where the mean is large, shorter where it is tiny."""
     moves, means = [], []
@@ -56,7 +68,7 @@ def naive(series, elapsed):
         mean, square = first / (1 - MEAN ** (len(series) + DOUBT)), second / (1 - SQUARE ** len(series))
         least = min(1.0, max(SHORTEST, abs(mean) / WEAK))
         length = min(STRIDE, RATE * min(elapsed, ELAPSED_MOST) * min(LONGEST, max(least, abs(mean) / STRONG)))
-        moves.append(-length * mean / math.sqrt(square) if square else 0.0)
+        moves.append(-length * heeded(mean / math.sqrt(square), len(series)) if square else 0.0)
         means.append(mean)
     promised = sum(abs(move * mean) for move, mean in zip(moves, means, strict=True))
     return [move * min(1.0, PROMISE / promised) if promised else move for move in moves]
@@ -72,21 +84,32 @@ def test_it_is_the_step_of_adam_and_longer_where_the_loss_depends_strongly_on_an
 
 def test_what_keeps_its_size_and_sign_moves_by_whole_steps_and_by_short_ones_where_nothing_depends_on_it():
     move = descend(taught([[1e-9, -1e-9, 1e-2, 0.0]] * 5), OTHERS, LINE)
-    assert move == pytest.approx(doubted(5) * RATE * np.array([-SHORTEST, SHORTEST, -1, 0]))
+    assert move == pytest.approx(whole(5) * RATE * np.array([-SHORTEST, SHORTEST, -1, 0]))
 
 
 def test_one_observation_says_less_than_several_of_its_like():
     moves = [descend(taught([[1e-2] * 4] * count), OTHERS, LINE)[0] for count in (1, 2, 3, 9, 60)]
     assert moves == sorted(moves, reverse=True)
-    assert moves[0] == pytest.approx(-RATE / (1 + MEAN))
-    assert moves[-1] == pytest.approx(-RATE)
+    assert moves[0] == pytest.approx(-RATE / (1 + MEAN) / 2), "of one nobody knows how much of it is noise"
+    assert moves[-1] == pytest.approx(-RATE * whole(60))
+    assert whole(60) == pytest.approx(1 / (1 + (1 - MEAN) / (1 + MEAN)))
 
 
 def test_early_on_elasticities_count_for_more_as_the_stretches_are_shorter():
     known = taught([[20 * WEAK] * 4] * 60)
     late, half, early = (descend(known, OTHERS, LINE, progress=share)[0] for share in (0.9, AMPLIFIED_UNTIL, 0.0))
-    assert late == half == pytest.approx(-RATE)
-    assert early == pytest.approx(-RATE * max(1, 20 * LONGEST * WEAK / STRONG)), "by no more than the longest steps"
+    assert late == half == pytest.approx(-RATE * whole(60))
+    assert early == pytest.approx(-RATE * whole(60) * max(1, 20 * LONGEST * WEAK / STRONG)), (
+        "by no more than the longest steps"
+    )
+
+
+def test_noise_alone_moves_by_half_of_what_its_ratio_says_and_less():
+    series = np.random.default_rng(0).normal(0.0, 1.0, (60, 4000))
+    known = taught(series)
+    noise = float(np.mean(known.ratio**2))
+    assert heeded(math.sqrt(noise), 60) == pytest.approx(math.sqrt(noise) / 2, rel=0.05)
+    assert np.mean(known.signal**2) < 0.6 * noise
 
 
 def test_what_drowns_in_noise_hardly_moves():
@@ -100,20 +123,20 @@ def test_together_the_entries_promise_no_more_than_a_first_order_model_can_keep(
         move = descend(known, OTHERS, LINE)
         promised = np.sum(np.abs(move * known.average))
         long, small = min(STRIDE, RATE * LONGEST), 1e-3 * doubted(3)
-        whole = long * 3 * size * doubted(3) + RATE * min(1.0, small / WEAK) * small
-        assert promised == pytest.approx(min(PROMISE, whole * doubted(3)))
+        altogether = long * 3 * size * doubted(3) + RATE * min(1.0, small / WEAK) * small
+        assert promised == pytest.approx(min(PROMISE, altogether * whole(3)))
         assert np.ptp(np.abs(move[:3])) < 1e-9, "all of them are shortened alike"
 
 
 def test_decay_rates_and_learning_rates_stay():
     move = descend(taught([[0.1, 0.1, 0.01, -0.01]] * 3), kinds_of(1, 1, 2), LINE)
-    assert move == pytest.approx(doubted(3) * RATE * np.array([0, 0, -1, 1]))
+    assert move == pytest.approx(whole(3) * RATE * np.array([0, 0, -1, 1]))
 
 
 def test_what_does_not_move_promises_nothing():
     """A rate's elasticity, however large, does not shorten the steps of the others."""
     move = descend(taught([[1e6, 1e6, 0.01, -0.01]] * 3), kinds_of(1, 1, 2), LINE)
-    assert move == pytest.approx(doubted(3) * RATE * np.array([0, 0, -1, 1]))
+    assert move == pytest.approx(whole(3) * RATE * np.array([0, 0, -1, 1]))
 
 
 def test_nothing_moves_before_anything_is_known():
@@ -136,17 +159,17 @@ def test_no_step_is_longer_than_a_stride_and_each_leads_down_its_mean(series, el
 def test_a_value_too_small_to_matter_is_raised_until_it_has_bought_what_is_hoped_for(size):
     """Its elasticity grows in proportion to it: raised by d, it has bought size * (exp(d) - 1)."""
     (move,) = descend(taught([[-size]] * SURE), kinds_of(0, 0, 1, logs=True), np.array([-10.0]))
-    doubt = doubted(SURE)
-    raised = min(FAINT_RISE, math.log(1 + FAINT_GAIN / (size * doubt)))
-    assert move == pytest.approx(doubt * max(RATE, raised))
+    mean = size * doubted(SURE)
+    raised = min(FAINT_RISE, math.log(1 + FAINT_GAIN / mean))
+    assert move == pytest.approx(whole(SURE) * max(RATE, raised))
     if raised < FAINT_RISE:
-        assert size * doubt * math.expm1(move / doubt) == pytest.approx(FAINT_GAIN)
+        assert mean * math.expm1(move / whole(SURE)) == pytest.approx(FAINT_GAIN)
 
 
 def test_it_is_not_raised_by_long_steps_before_several_observations_agree_nor_lowered_so():
     kinds, line = kinds_of(0, 0, 1, logs=True), np.array([-10.0])
-    assert descend(taught([[-1e-6]] * (SURE - 1)), kinds, line) == pytest.approx([doubted(SURE - 1) * RATE * SHORTEST])
-    assert descend(taught([[1e-6]] * SURE), kinds, line) == pytest.approx([-doubted(SURE) * RATE * SHORTEST])
+    assert descend(taught([[-1e-6]] * (SURE - 1)), kinds, line) == pytest.approx([whole(SURE - 1) * RATE * SHORTEST])
+    assert descend(taught([[1e-6]] * SURE), kinds, line) == pytest.approx([-whole(SURE) * RATE * SHORTEST])
     disagreeing = taught([[-1e-6], [5e-7], [-1e-6], [5e-7], [-1e-6]])
     assert disagreeing.average < 0
     assert 0 < descend(disagreeing, kinds, line) < RATE * SHORTEST
@@ -155,5 +178,5 @@ def test_it_is_not_raised_by_long_steps_before_several_observations_agree_nor_lo
 def test_of_logits_only_those_near_the_lower_bound_are_raised_so():
     known, kinds = taught([[-1e-6, -1e-6]] * SURE), kinds_of(0, 0, 2, logits=True)
     assert descend(known, kinds, np.array([FAINT - 1, FAINT + 1])) == pytest.approx(
-        doubted(SURE) * np.array([FAINT_RISE, RATE * SHORTEST])
+        whole(SURE) * np.array([FAINT_RISE, RATE * SHORTEST])
     )

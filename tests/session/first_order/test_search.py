@@ -26,8 +26,8 @@ def test_it_goes_on_downhill():
     found = searched()
     assert list(found.move) == [math.log(GROWTH), 0, 0]
     assert found.memory.searching
-    assert list(found.answers) == [Gate.ACT, Gate.HOLD, Gate.HOLD]
-    assert list(found.reasons) == [ON, WAITS, WAITS]
+    assert [answer for answer, _ in found.account] == [Gate.ACT, Gate.HOLD, Gate.HOLD]
+    assert [reason for _, reason in found.account] == [ON, WAITS, WAITS]
 
 
 @pytest.mark.parametrize("elasticity", [-1e-12, -3.0, -math.inf])
@@ -41,14 +41,14 @@ def test_it_ends_uphill_and_takes_half_of_the_rate(elasticity):
     assert not found.memory.searching
     assert found.move == pytest.approx([math.log(BACK), 0, 0])
     start = f"window elasticity {elasticity:+.2g} at a loss of 1: the search ends, "
-    assert found.reasons[0] == start + "for the way that training went leads uphill"
+    assert found.reason(0) == start + "for the way that training went leads uphill"
 
 
 def test_it_ends_at_a_loss_above_its_lowest_though_not_at_one_that_noise_explains():
     found = searched(lowest=1 / WORSE - 1e-3)
     assert not found.memory.searching
     assert found.move == pytest.approx([math.log(BACK), 0, 0])
-    assert found.reasons[0].endswith(f"the search ends, for the loss has been {1 / WORSE - 1e-3:.4g}")
+    assert found.reason(0).endswith(f"the search ends, for the loss has been {1 / WORSE - 1e-3:.4g}")
     assert searched(lowest=1 / WORSE + 1e-3).memory.searching
 
 
@@ -61,7 +61,7 @@ def test_it_ends_at_the_upper_bound_and_stays_there():
     found = searched(top=True)
     assert not found.memory.searching
     assert not found.move.any()
-    assert found.reasons[0].endswith("the search ends, for there is no higher rate")
+    assert found.reason(0).endswith("the search ends, for there is no higher rate")
     assert searched(1.0, top=True).move[0] == pytest.approx(math.log(BACK)), "there is a lower one"
 
 
@@ -69,7 +69,7 @@ def test_it_ends_when_it_has_taken_long_and_stays_where_it_is():
     found = searched(searched=SEARCH_MOST + 1e-9)
     assert not found.memory.searching
     assert not found.move.any()
-    assert found.reasons[0].endswith("the search ends, for it has taken long enough")
+    assert found.reason(0).endswith("the search ends, for it has taken long enough")
     assert searched(progress=SEARCH_MOST).memory.searching
 
 
@@ -90,7 +90,7 @@ def test_several_rates_go_up_and_come_to_an_end_together():
     kinds, before = kinds_of(2, 0, 1), memory(searching=True)
     found = search(observation((-0.3, 0.2, 9.0)), before, kinds, False)
     assert list(found.move) == [math.log(GROWTH)] * 2 + [0]
-    assert list(found.answers) == [Gate.ACT, Gate.ACT, Gate.HOLD]
+    assert [answer for answer, _ in found.account] == [Gate.ACT, Gate.ACT, Gate.HOLD]
     ended = search(observation((-0.3, 0.4, -9.0)), before, kinds, False)
     assert not ended.memory.searching
     assert ended.move == pytest.approx([math.log(BACK)] * 2 + [0])
@@ -113,8 +113,8 @@ def test_any_numbers_lead_to_a_finite_move_with_a_sentence(elasticity, loss, low
         found = searched(elasticity, lowest, top, loss=loss, height=height, progress=progress, warms_up=rises)
         assert np.isfinite(found.move).all()
         assert not found.move[1:].any()
-        assert all(found.reasons)
-        assert found.memory.searching == found.reasons[0].endswith("the search raises it")
+        assert all(reason for _, reason in found.account)
+        assert found.memory.searching == found.reason(0).endswith("the search raises it")
         if found.memory.searching:
             assert found.move[0] == math.log(GROWTH)
         else:
