@@ -150,7 +150,7 @@ def test_a_report_is_counted_by_examples_and_comes_as_seldom_as_that_asks_for():
     """Ten times as many examples a validation batch: ten thirds of a step for the first pass, and not one third."""
     costs, periods = [], []
     for factor in (1, 10):
-        run = Run(total=2000, settings=Settings())
+        run = Run(total=20_000, settings=Settings())
         batch = next(iter(run.loader))
         session = run.session(val_batches=[tuple(torch.cat([part] * factor) for part in batch)])
         for each in islice(session.batches(run.loader), 1):
