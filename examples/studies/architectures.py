@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ray_glocal import GlocalSession, Hyperparameter
+from ray_glocal import GlocalSession, Hyperparameter, Settings
 from study import Row, Study, markdown, study
 from tasks import OPTIMIZERS, TASKS, Batch, Shuffled, accuracy, loss, mean_loss, optimizer
 
@@ -32,6 +32,7 @@ GRID_SEED = 100
 SENSIBLE = {"sgd": (0.9, 1e-4), "adamw": (0.9, 1e-2)}  # momentum and weight decay
 POOR = (0.5, 0.1)
 WORSE = 1e-3  # share of the sensible learning rate
+SETTINGS = Settings()
 EVERY = 128  # inner steps between looks at the validation loss of plain trainings
 LOST = 2.0  # times the loss of the sensible setting
 ARMS = ("poor start", "session", "sensible")
@@ -97,6 +98,7 @@ def _adapt(
         ],
         total_steps=cell.steps,
         lr_scheduler=cosine,
+        settings=SETTINGS,
     )
     curve = []
     for batch in session.batches(Shuffled(data.train, cell.seed)):

@@ -24,7 +24,7 @@ GRID_RATES = tuple(10 ** (-4 + 4 * k / 9) for k in range(10))
 GRID_DECAYS = {"sgd": (1e-5, 1e-3), "adamw": (1e-2, 0.3)}
 POOR_DECAY = {"sgd": 1e-2, "adamw": 0.3}
 MOST_DECAY = {"sgd": 1e-1, "adamw": 1.0}
-VERSION = 7  # of the session's defaults; a new one reruns the sessions, not the grid
+VERSION = 8  # of the session's defaults; a new one reruns the sessions, not the grid
 
 
 @dataclass(frozen=True)

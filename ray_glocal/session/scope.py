@@ -43,7 +43,7 @@ def say_foreseen(course: Course, adaptation: Adaptation) -> None:
         course.notices.say(STAYING, f"Nothing will be adapted. {staying}")
     elif count:
         told = ", ".join(names), count, course.total_steps, f" {staying}" if held else ""
-        logger.info("Adapts %s: about %d windows in %d steps.%s", *told)
+        logger.info("Adapts %s: up to %d hypergradients in %d steps.%s", *told)
     else:
         course.notices.say("no window foreseen", f"Nothing will be adapted. {adaptation.scarcity()}")
 

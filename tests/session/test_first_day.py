@@ -406,7 +406,7 @@ def test_else_how_many_windows_there_will_be_is_logged(caplog):
     caplog.set_level(logging.INFO)
     session = session_of(network(), total=1000, settings=windows())
     session.step(batches()[0])
-    assert "Adapts lr: about 7 windows in 1000 steps." in caplog.messages
+    assert "Adapts lr: up to 7 hypergradients in 1000 steps." in caplog.messages
     assert session.notices.texts == ()
 
 

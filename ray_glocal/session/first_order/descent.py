@@ -2,12 +2,12 @@
 
 Each entry moves by its mean derivative m over the root mean square r of the same, the step of Adam (Kingma and Ba 2015,
 arXiv:1412.6980) taken as an outer optimizer, and of that by the share that is no noise (Wiener 1949), which is
-(m/r)^2 / ((m/r)^2 + n), n being what noise alone would lead to: what keeps its sign moves by nearly whole steps however
-small it is, and what drowns in noise hardly moves. A whole step is min(STRIDE, RATE * elapsed * clip(a / STRONG,
-clip(a / WEAK, SHORTEST, 1), LONGEST)), a the size of m: longer where the loss depends strongly on an entry, shorter
-where it hardly does, and long again where a value is so small that nothing depends on it yet: a penalty of a millionth
-has a small derivative for being small. All entries together may promise PROMISE at most, which only catches what has
-run away.
+(m/r)^2 / ((m/r)^2 + n), n being a part of what noise alone would lead to: what keeps its sign moves by nearly whole
+steps however small it is, and what drowns in noise hardly moves. A whole step is min(STRIDE, RATE * elapsed *
+clip(a / STRONG, clip(a / WEAK, SHORTEST, 1), LONGEST)), a the size of m: longer where the loss depends strongly on an
+entry, shorter where it hardly does, and long again where a value is so small that nothing depends on it yet: a penalty
+of a millionth has a small derivative for being small. All entries together may promise PROMISE at most, which only
+catches what has run away.
 """
 
 import math

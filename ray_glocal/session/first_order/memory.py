@@ -11,7 +11,7 @@ from ray_glocal.forecast import Array
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import DECAY_RATES
 from ray_glocal.session.divergence import changed_by, worth_keeping
-from ray_glocal.session.first_order.tuning import ABOVE, DOUBT, FAINT, LEVEL, MEAN, SQUARE
+from ray_glocal.session.first_order.tuning import ABOVE, DOUBT, FAINT, LEVEL, MEAN, NOISE, SQUARE
 
 
 @dataclass(frozen=True)
@@ -135,9 +135,9 @@ class Memory:
 
     @property
     def signal(self) -> Array:
-        """The ratio, shortened by the share that noise alone would lead to, as Wiener's filter does."""
+        """The ratio, shortened for the share of it that is noise, as Wiener's filter does."""
         ratio, square = self.ratio, self.ratio**2
-        noise = self._noise()
+        noise = NOISE * self._noise()
         return np.divide(ratio * square, square + noise, out=np.zeros_like(ratio), where=square > 0)
 
     def _noise(self) -> float:

@@ -47,6 +47,9 @@ SHORTEST = 0.1  # times the length of a move, at which they end to shrink; .3: s
 # Share of training before which elasticities count for more, by the root of how much earlier: now 1.056 to 1.042; in
 # proportion to how much earlier: 1.056.
 AMPLIFIED_UNTIL = 0.5
+# Share of what noise alone would lead to that moves are shortened for. Reweighting as told of RESPONSE, that being 100:
+# 1.050 .916 .761 with 1, 1.041 .964 .814 with .3, 1.048 .947 .863 with 0; twenty sources .81, .55, .66 (30 November).
+NOISE = 0.3
 DOUBT = 1  # observations of zero that count in a mean: few 1.96 to 1.72, now the same
 STRIDE = 3.0  # coordinates that one move may be long; 2: suite the same
 PROMISE = 3.0  # relative change of the loss that a step may promise, all entries together; 1 with shorter moves: 1.082
@@ -54,8 +57,10 @@ PROMISE = 3.0  # relative change of the loss that a step may promise, all entrie
 FAINT_RISE = 1.5  # coordinates by which a value too small to matter is raised at most
 FAINT_GAIN = 0.03  # relative change of the loss that is hoped for of it
 SURE = 4  # observations before it is; 1: suite 1.077
-# Mean over root mean square before it is, or noise raises a dozen strengths of noise. At a budget of .25, letters:
-# 1.45 with 0, 1.26 with it; penalties (examples/studies/penalties.py, two seeds): .518, .522, and .559 if it never is.
+# Signal before it is, or noise raises a dozen strengths of noise, and weights of classes that mean nothing (validation
+# loss under wrong labels 1.233 of uniform weights' if asked of the ratio, 1.025 of the signal, 30 November 2026). At a
+# budget of .25, of the ratio, letters: 1.45 with 0, 1.26 with it; penalties (examples/studies/penalties.py, two seeds):
+# .518, .522, and .559 if it never is.
 CERTAIN = 0.7
 FAINT = -2.0  # logit below which a coordinate scales its value as a logarithm does
 CLEAR = 0.5  # mean over root mean square from which the trace calls a move an act and not a small one

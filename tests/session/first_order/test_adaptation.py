@@ -292,8 +292,8 @@ def test_momentum_is_not_said_to_be_adapted(caplog):
     caplog.set_level(logging.INFO)
     trained = train_on(session((rate(), MOMENTUM, DECAY), total_steps=12))
     (told,) = [text for text in caplog.messages if text.startswith("Adapts ")]
-    assert told.startswith("Adapts lr, weight_decay: about ")
-    assert told.endswith(f" windows in 12 steps. {HELD}")
+    assert told.startswith("Adapts lr, weight_decay: up to ")
+    assert told.endswith(f" hypergradients in 12 steps. {HELD}")
     (alone,) = trained.notices.texts
     assert "nothing was learned of weight_decay. Train longer" in alone
 

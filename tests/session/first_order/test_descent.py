@@ -18,6 +18,7 @@ from ray_glocal.session.first_order.tuning import (
     FAINT_RISE,
     LONGEST,
     MEAN,
+    NOISE,
     PROMISE,
     RATE,
     SHORTEST,
@@ -48,7 +49,7 @@ def doubted(count):
 def heeded(ratio, count):
     """A ratio shortened by Wiener's share: the weights in a mean of noise say what its square comes to."""
     weights = [MEAN**age for age in range(count + DOUBT)]
-    noise = sum(weight * weight for weight in weights[:count]) / sum(weights) ** 2
+    noise = NOISE * sum(weight * weight for weight in weights[:count]) / sum(weights) ** 2
     return ratio * ratio * ratio / (ratio * ratio + noise)
 
 
@@ -90,9 +91,8 @@ def test_what_keeps_its_size_and_sign_moves_by_whole_steps_and_by_short_ones_whe
 def test_one_observation_says_less_than_several_of_its_like():
     moves = [descend(taught([[1e-2] * 4] * count), OTHERS, LINE)[0] for count in (1, 2, 3, 9, 60)]
     assert moves == sorted(moves, reverse=True)
-    assert moves[0] == pytest.approx(-RATE / (1 + MEAN) / 2), "of one nobody knows how much of it is noise"
-    assert moves[-1] == pytest.approx(-RATE * whole(60))
-    assert whole(60) == pytest.approx(1 / (1 + (1 - MEAN) / (1 + MEAN)))
+    assert moves[0] == pytest.approx(-RATE / (1 + MEAN) / (1 + NOISE)), "of one nobody knows how much of it is noise"
+    assert moves[-1] == pytest.approx(-RATE / (1 + NOISE * (1 - MEAN) / (1 + MEAN)))
 
 
 def test_early_on_elasticities_count_for_more_as_the_stretches_are_shorter():
@@ -104,12 +104,12 @@ def test_early_on_elasticities_count_for_more_as_the_stretches_are_shorter():
     )
 
 
-def test_noise_alone_moves_by_half_of_what_its_ratio_says_and_less():
+def test_what_is_noise_alone_moves_by_a_share_of_what_its_ratio_says():
     series = np.random.default_rng(0).normal(0.0, 1.0, (60, 4000))
     known = taught(series)
     noise = float(np.mean(known.ratio**2))
-    assert heeded(math.sqrt(noise), 60) == pytest.approx(math.sqrt(noise) / 2, rel=0.05)
-    assert np.mean(known.signal**2) < 0.6 * noise
+    assert heeded(math.sqrt(noise), 60) == pytest.approx(math.sqrt(noise) / (1 + NOISE), rel=0.05)
+    assert np.mean(known.signal**2) < noise / (1 + NOISE)
 
 
 def test_what_drowns_in_noise_hardly_moves():
