@@ -131,7 +131,8 @@ def plain():
 
 def experiment(results):
     """The results of an experiment, and how its models were built."""
-    return {**tune(), "results": results, "folder": Path(results.experiment_path)}
+    own = {"results": results, "folder": Path(results.experiment_path), "CosineAnnealingLR": CosineAnnealingLR}
+    return {**tune(), **own}
 
 
 KINDS = (loop, rate, tune, readme, sources, examples, plain)
