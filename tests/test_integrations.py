@@ -21,15 +21,17 @@ EVERY, TOTAL = 20, 60
 
 
 def scalars(folder):
-    """What TensorBoard would show: (tag, step) of every scalar in a folder's event files, as they lie there."""
-    found = []
-    for file in folder.rglob("events.out.tfevents.*"):
-        content, place = file.read_bytes(), 0
-        while place < len(content):
-            (length,) = struct.unpack_from("<Q", content, place)
-            event = Event.FromString(content[place + 12 : place + 12 + length])
-            found += [(value.tag, event.step) for value in event.summary.value]
-            place += 16 + length
+    """What TensorBoard would show of a trial: (tag, step) of every scalar in its event file, as they lie there.
+
+    Tune copies the file while it is being written; the whole one is the longest.
+    """
+    file = max(folder.rglob("events.out.tfevents.*"), key=lambda file: file.stat().st_size)
+    content, place, found = file.read_bytes(), 0, []
+    while place < len(content):
+        (length,) = struct.unpack_from("<Q", content, place)
+        event = Event.FromString(content[place + 12 : place + 12 + length])
+        found += [(value.tag, event.step) for value in event.summary.value]
+        place += 16 + length
     return found
 
 
