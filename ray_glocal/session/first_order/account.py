@@ -60,9 +60,10 @@ class Account(Sequence[tuple[Gate, str]]):
             )
         if self.kinds.decays[index]:
             return Gate.HOLD, HELD
-        ratio = self.ratio[index]
-        reason = f"elasticity {self.average[index]:+.2g}, {ratio:.2g} of its root mean square"
-        return Gate.ACT if ratio >= CLEAR else Gate.ACT_SMALL, reason
+        ratio, single = self.ratio[index], self.known.count == 1
+        share = "of one observation" if single else f"{ratio:.2g} of its root mean square"
+        clear = ratio >= CLEAR and not single
+        return Gate.ACT if clear else Gate.ACT_SMALL, f"elasticity {self.average[index]:+.2g}, {share}"
 
 
 def plain_forecast(memory: Memory, scale: float, horizon: int) -> Forecast:
