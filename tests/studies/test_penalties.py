@@ -1,5 +1,7 @@
 """Penalties from starts that are far off: sessions beside the values that they began with."""
 
+from statistics import fmean
+
 import pytest
 
 import penalties
@@ -33,5 +35,9 @@ def test_conclusions_come_from_the_rows():
 
 @pytest.mark.slow
 def test_on_digits_all_three_are_worth_more_than_the_rate_alone():
-    alone, whole = (run(Case("digits", "sgd", "high", 0, adapted, 0.25))[0]["loss"] for adapted in ("rate", "all"))
+    """In the mean of three seeds: one of six comes to .88 of it alone."""
+    alone, whole = (
+        fmean(run(Case("digits", "sgd", "high", seed, adapted, 0.25))[0]["loss"] for seed in range(3))
+        for adapted in ("rate", "all")
+    )
     assert whole < 0.8 * alone
