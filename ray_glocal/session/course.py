@@ -1,7 +1,7 @@
 """The course of a training: where it stands, and how it is led elsewhere."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -53,7 +53,7 @@ class Course:
         self.problem, self.schedule, self.validation, self.meter = problem, schedule, validation, meter
         self.trace, self.notices, self.total_steps, self.settings = trace, notices, total_steps, settings
         self.step_count = 0
-        self.report_period = 1  # inner steps between reports
+        self.report_period: int  # inner steps between reports
         self.plan_reports()
         self.began = 0  # step from which the present weights have trained on: what led elsewhere is none of theirs
         self.inherited = 0  # steps that an ancestor's weights had been trained
@@ -67,16 +67,21 @@ class Course:
         self.train_losses: list[Tensor] = []
         self.forget: Callable[[], None] = lambda: None  # what was seen on a path that is given up
 
-    def compare_batches(self, batch: Any) -> None:
-        """Learn from the first batch how large those of validation are beside it, and so how often to report."""
+    def compare_batches(self, batch: Any, few: Sequence[Any]) -> None:
+        """Learn from the first batch how large a few of validation are beside it, and so how often to report."""
         validation = self.validation
-        validation.compare(self.problem.parts(batch))
+        validation.compare(few, self.problem.parts(batch))
         validation.size = self.problem.ranks.agreed(validation.size)
         self.plan_reports()
 
     def plan_reports(self) -> None:
         """Say how often to report, by the counted cost of it."""
-        self.report_period = report_period(self.settings, report_steps(self.validation.whole_size), self.total_steps)
+        self.report_period = report_period(self.settings, self.report_steps, self.total_steps)
+
+    @property
+    def report_steps(self) -> float:
+        """Inner-step equivalents of a whole pass over the validation part."""
+        return report_steps(self.validation.whole_size)
 
     @property
     def progress(self) -> float:
@@ -96,7 +101,7 @@ class Course:
 
     def loss(self, *, theirs: bool = False) -> float:
         """Validation loss of a whole pass at the weights that train, or at the user's own average of them."""
-        self.meter.cost.extra_steps += report_steps(self.validation.whole_size)
+        self.meter.cost.extra_steps += self.report_steps
         return self.validation.mean(lambda batches: self.problem.mean_val_loss(batches, self.values, averaged=theirs))
 
     def averaged_loss(self) -> float:

@@ -280,20 +280,17 @@ class GlocalSession:
     def _begin(self, batch: Any) -> None:
         """Measure where training starts; the first retreat leads there."""
         self._meter.start(REPORT)
-        self._course.compare_batches(batch)
+        few = self.validation.few(self.validation.cursor)
+        self._course.compare_batches(batch, few)
         self.trace.begin()
         say_foreseen(self._course, self._adaptation)
         self._course.keep(self._course.loss())
         self._meter.complete(REPORT)
         self._meter.start(PROBE)
-        self._say_unreached(batch)
+        self.cost.extra_steps += say_unreached(self.problem, self.notices, batch, few, self.values)
         self._adaptation.begin(batch)
         self._meter.complete(PROBE)
         self._meter.aside()
-
-    def _say_unreached(self, batch: Any) -> None:
-        few = self.validation.few(self.validation.cursor)
-        self.cost.extra_steps += say_unreached(self.problem, self.notices, batch, few, self.values)
 
     def _after_step(self) -> None:
         """What comes after a step; after most of them nothing, which must not take long."""

@@ -37,13 +37,14 @@ class ValidationBatches:
         self.size = 1.0  # of a batch, in training batches
         self.cursor = 0
 
-    def compare(self, parts: Sequence[Any]) -> None:
+    def compare(self, few: Sequence[Any], parts: Sequence[Any]) -> None:
         """Learn how large a batch is beside one of training, which says what passes over them cost.
 
         Args:
+            few: Some of these batches.
             parts: Micro-batches of an inner step. Where no tensors tell, batches are taken for equally large.
         """
-        own, theirs = _examples(self.few(self.cursor)) / self.per_hypergradient, _examples(parts)
+        own, theirs = _examples(few) / len(few), _examples(parts)
         self.size = own / theirs if own and theirs else 1.0
 
     @property

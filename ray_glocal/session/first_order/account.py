@@ -1,8 +1,6 @@
 """What first-order adaptation says of an observation, for the trace."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +17,7 @@ HELD = "held: of a decay rate a first-order hypergradient says what it says of t
 
 
 @dataclass(frozen=True)
-class Account(Sequence[tuple[Gate, str]]):
+class Account:
     """What each entry is answered, and why; written when somebody asks, for of thousands nobody does.
 
     Args:
@@ -48,10 +46,7 @@ class Account(Sequence[tuple[Gate, str]]):
                 average[part], ratio[part] = np.linalg.norm(average[part]), np.sqrt(np.mean(ratio[part] ** 2))
         return cls(seen, known, move, kinds, average, ratio)
 
-    def __len__(self) -> int:
-        return len(self.move)
-
-    def __getitem__(self, index: Any) -> Any:
+    def verdict(self, index: int) -> tuple[Gate, str]:
         """Of one entry."""
         if self.kinds.rates[index]:
             moves = bool(self.move[index])

@@ -308,7 +308,7 @@ class FirstOrder:
             return search(seen, self.memory, self.kinds, self._at_the_top())
         rates, known = follow(seen, self.memory.learn(seen.elasticity), self.kinds)
         move = rates + descend(known, self.kinds, seen.line, seen.elapsed, seen.progress)
-        return Move(move, known, Account.of(seen, known, move, self.kinds, self.problem))
+        return Move(move, known, Account.of(seen, known, move, self.kinds, self.problem).verdict)
 
     def _move(self, seen: Observation, decision: Move) -> None:
         course = self.course
@@ -360,7 +360,7 @@ class FirstOrder:
     def _counted(self, kind: str) -> float:
         """Inner-step equivalents of a report, or of an observation: a validation gradient, and two passes along it."""
         if kind == REPORT:
-            return report_steps(self.course.validation.whole_size)
+            return self.course.report_steps
         reads = any(binding.field is None for binding in self.problem.bindings)
         return self.course.validation.few_size + (4 * FORWARD if reads and kind == WINDOW else 0.0)
 

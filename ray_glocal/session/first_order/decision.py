@@ -1,6 +1,6 @@
 """What an observation leads to, each entry with its sentence."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ray_glocal.forecast import Array
@@ -15,12 +15,12 @@ class Move:
     Args:
         move: On the line, of rates in e-folds, shape [q].
         memory: After it.
-        account: Whether each acts, acts small, or holds, and a sentence that says why.
+        verdict: Of an entry, whether it acts, acts small, or holds, and why: a sentence written when it is asked for.
     """
 
     move: Array
     memory: Memory
-    account: Sequence[tuple[Gate, str]]
+    verdict: Callable[[int], tuple[Gate, str]]
 
     @property
     def share(self) -> Array:
@@ -29,8 +29,8 @@ class Move:
 
     def answer(self, index: int) -> Gate:
         """The answer for one entry."""
-        return self.account[index][0]
+        return self.verdict(index)[0]
 
     def reason(self, index: int) -> str:
         """Its sentence."""
-        return self.account[index][1]
+        return self.verdict(index)[1]

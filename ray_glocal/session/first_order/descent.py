@@ -43,14 +43,14 @@ def descend(memory: Memory, kinds: Kinds, line: Array, elapsed: float = 1.0, pro
         elapsed: Twentieths of training that the last observation stands for.
         progress: Share of training that has passed.
     """
-    size = np.abs(memory.average)
+    size, signal = np.abs(memory.average), memory.signal
     # The span of an observation is a share of the steps so far, so that early ones show less of what is to come.
     grown = size * max(1.0, math.sqrt(AMPLIFIED_UNTIL / max(progress, AMPLIFIED_UNTIL / LONGEST**2)))
     length = RATE * min(elapsed, ELAPSED_MOST) * np.clip(grown / STRONG, np.clip(grown / WEAK, SHORTEST, 1.0), LONGEST)
     if memory.count >= SURE:
-        faint = kinds.scaled(line) & (memory.signal < -CERTAIN)
+        faint = kinds.scaled(line) & (signal < -CERTAIN)
         length = np.where(faint, np.maximum(length, _raised(size)), length)
-    move = np.where(kinds.others, -memory.signal * np.minimum(length, STRIDE), 0.0)
+    move = np.where(kinds.others, -signal * np.minimum(length, STRIDE), 0.0)
     promised = float(np.sum(np.abs(move * memory.average)))
     return move * (PROMISE / promised) if promised > PROMISE else move
 

@@ -136,9 +136,9 @@ class Memory:
     @property
     def signal(self) -> Array:
         """The ratio, shortened for the share of it that is noise, as Wiener's filter does."""
-        ratio, square = self.ratio, self.ratio**2
-        noise = NOISE * self._noise()
-        return np.divide(ratio * square, square + noise, out=np.zeros_like(ratio), where=square > 0)
+        ratio = self.ratio
+        square = ratio**2
+        return np.divide(ratio * square, square + NOISE * self._noise(), out=np.zeros_like(ratio), where=square > 0)
 
     def _noise(self) -> float:
         """Mean square of the ratio where all observations are noise: by how far its mean has brought that down."""

@@ -41,7 +41,7 @@ def search(seen: Observation, memory: Memory, kinds: Kinds, top: bool) -> Move:
     sentence = f"window elasticity {downhill:+.2g} at a loss of {seen.loss:.4g}: {sentence}"
     after = replace(memory, searching=not end, lowest=min(memory.lowest, seen.loss))
     raised, waits = (Gate.ACT if move else Gate.HOLD, sentence), (Gate.HOLD, WAITS)
-    return Move(np.where(kinds.rates, move, 0.0), after, [raised if rate else waits for rate in kinds.rates])
+    return Move(np.where(kinds.rates, move, 0.0), after, lambda index: raised if kinds.rates[index] else waits)
 
 
 def _uphill(seen: Observation, memory: Memory, downhill: float) -> str:

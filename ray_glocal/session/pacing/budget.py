@@ -47,16 +47,17 @@ class Budget:
             spent: All that was spent so far on anything but plain steps.
             prices: Of now; they stand for those of the whole run.
         """
-        return self._share(prices) - spent - self._fixed(prices, step)
+        return self._allowed(prices) - spent - self._fixed(prices, step)
 
-    def _share(self, prices: Prices) -> float:
+    def _allowed(self, prices: Prices) -> float:
+        """What the whole run may spend on anything but plain steps."""
         plain = prices.plain * self.total_steps
         wanted = self._fixed(prices, 0) + WANTED * prices.window
         return min(max(self.overhead * plain, wanted), self.most * plain)
 
     def share(self, prices: Prices) -> float:
         """The share that these prices lead to."""
-        return self._share(prices) / (prices.plain * self.total_steps)
+        return self._allowed(prices) / (prices.plain * self.total_steps)
 
     def _fixed(self, prices: Prices, step: int) -> float:
         """What reports and bookkeeping will take from `step` on."""
@@ -82,7 +83,7 @@ class Budget:
             searched: What the search spent so far.
             prices: Of now, the window's that of the search.
         """
-        return searched + prices.window <= SEARCH_SHARE * self._share(prices)
+        return searched + prices.window <= SEARCH_SHARE * self._allowed(prices)
 
     def period(self, step: int, spent: float, prices: Prices, window: int) -> int | None:
         """Inner steps from the last window's end to the next one's; None where none is affordable or pays off.

@@ -15,7 +15,7 @@ from ray_glocal.hypergradient.window.window import Window
 from ray_glocal.koopman import forecaster
 from ray_glocal.session.course import Course
 from ray_glocal.session.effect import say_cut_off
-from ray_glocal.session.pacing.cost import PLAIN, REPORT, SEARCH, WINDOW, report_steps
+from ray_glocal.session.pacing.cost import PLAIN, REPORT, SEARCH, WINDOW
 from ray_glocal.session.pacing.timetable import timetable
 from ray_glocal.session.rows import OuterStep, outer_step_rows
 from ray_glocal.session.state import checkpoint
@@ -241,7 +241,7 @@ class ByWindows:
     def _counted(self, kind: str) -> float:
         """Inner-step equivalents of a report, or of a window."""
         if kind == REPORT:
-            return report_steps(self.course.validation.whole_size)
+            return self.course.report_steps
         return self._steps(kind, self._lengths[kind])
 
     def _steps(self, kind: str, length: int) -> float:

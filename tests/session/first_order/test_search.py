@@ -26,8 +26,8 @@ def test_it_goes_on_downhill():
     found = searched()
     assert list(found.move) == [math.log(GROWTH), 0, 0]
     assert found.memory.searching
-    assert [answer for answer, _ in found.account] == [Gate.ACT, Gate.HOLD, Gate.HOLD]
-    assert [reason for _, reason in found.account] == [ON, WAITS, WAITS]
+    assert [found.answer(place) for place in range(3)] == [Gate.ACT, Gate.HOLD, Gate.HOLD]
+    assert [found.reason(place) for place in range(3)] == [ON, WAITS, WAITS]
 
 
 @pytest.mark.parametrize("elasticity", [-1e-12, -3.0, -math.inf])
@@ -90,7 +90,7 @@ def test_several_rates_go_up_and_come_to_an_end_together():
     kinds, before = kinds_of(2, 0, 1), memory(searching=True)
     found = search(observation((-0.3, 0.2, 9.0)), before, kinds, False)
     assert list(found.move) == [math.log(GROWTH)] * 2 + [0]
-    assert [answer for answer, _ in found.account] == [Gate.ACT, Gate.ACT, Gate.HOLD]
+    assert [found.answer(place) for place in range(3)] == [Gate.ACT, Gate.ACT, Gate.HOLD]
     ended = search(observation((-0.3, 0.4, -9.0)), before, kinds, False)
     assert not ended.memory.searching
     assert ended.move == pytest.approx([math.log(BACK)] * 2 + [0])
@@ -113,7 +113,7 @@ def test_any_numbers_lead_to_a_finite_move_with_a_sentence(elasticity, loss, low
         found = searched(elasticity, lowest, top, loss=loss, height=height, progress=progress, warms_up=rises)
         assert np.isfinite(found.move).all()
         assert not found.move[1:].any()
-        assert all(reason for _, reason in found.account)
+        assert all(found.reason(place) for place in range(3))
         assert found.memory.searching == found.reason(0).endswith("the search raises it")
         if found.memory.searching:
             assert found.move[0] == math.log(GROWTH)
