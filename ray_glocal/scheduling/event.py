@@ -80,6 +80,7 @@ class Reported:
         age: Steps that led to the present weights since the trial last began anew; None where nobody says.
         inherited: Steps that the weights had been trained before, by ancestors.
         searching: Whether the order of magnitude of the learning rate is still searched for.
+        recalled: Whether a restored experiment told of it, whose memory was older: nobody answered it.
     """
 
     trial: str
@@ -95,6 +96,7 @@ class Reported:
     age: float | None = None
     inherited: float = 0.0
     searching: bool = False
+    recalled: bool = False
 
     @property
     def ended(self) -> bool:

@@ -34,6 +34,7 @@ _RARE: dict[str, Any] = {
     "age": None,
     "inherited": 0.0,
     "searching": False,
+    "recalled": False,
 }
 
 

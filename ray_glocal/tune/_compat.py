@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
@@ -246,6 +247,27 @@ def last_result(trial: Trial) -> dict[str, Any]:
     """The last result of a trial as schedulers would see it; empty before the first. Only hooks are handed results."""
     flat: dict[str, Any] = flatten_dict(trial.last_result)
     return flat
+
+
+def lasting_results(trial: Trial, names: Collection[str]) -> list[dict[str, Any]]:
+    """The last results, up to ten, of a trial that has ended, or of another those that its checkpoint has behind it.
+
+    What comes after the checkpoint comes again. The last result is whole; of the others Tune keeps the numbers, each by
+    itself: such `names` as were not in every result are left out, as far as it shows.
+
+    Returns:
+        Flat results, oldest first.
+    """
+    kept = {name: trial.metric_n_steps[name] for name in names if name in trial.metric_n_steps}
+    values = {name: list(by_length[max(by_length, key=int)]) for name, by_length in kept.items()}
+    count = max(map(len, values.values()), default=0)
+    whole = {name: column for name, column in values.items() if len(column) == count}
+    results = [{name: column[i] for name, column in whole.items()} for i in range(count - 1)]
+    if trial.status == Trial.TERMINATED:
+        return [*results, last_result(trial)]
+    held = trial.run_metadata.checkpoint_manager.latest_checkpoint_result
+    behind = held.metrics.get(TRAINING_ITERATION, 0) if held is not None else 0
+    return [r for r in (*results, last_result(trial)) if r.get(TRAINING_ITERATION, math.inf) <= behind]
 
 
 def wrapped_searcher(search: object) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from ray_glocal.scheduling.attained import Lowest
@@ -46,8 +47,7 @@ class Judge:
         if report is None:
             return None
         rulebook = self.rulebook = self.rulebook or self._settle(result)
-        report = self._plausible(self._forecast(report, rulebook.ladder, result))
-        self._logbook.record(report)
+        report = self._recorded(report, rulebook.ladder, result)
         decision = rulebook.answer(self._logbook.ledger, report)
         if decision is not None and self._logbook.record(decision) and decision.prunes:
             assert self.reading is not None
@@ -59,6 +59,17 @@ class Judge:
         report = self._report(trial, result)
         if report is not None:
             self._logbook.record(report)
+
+    def recall(self, trial: str, results: Iterable[dict[str, Any]]) -> None:
+        """Record those results of a restored trial that a memory older than the experiment lacks: no answer reaches it.
+
+        Without them forecasts, and who is ahead on a rung, would depend on the moment at which the driver died.
+        """
+        for result in results:
+            report = self._report(trial, result)
+            if report is not None:
+                self.rulebook = self.rulebook or self._settle(result)
+                self._recorded(dataclasses.replace(report, recalled=True), self.rulebook.ladder, result)
 
     def say_unread(self, trial: str) -> None:
         """Say of a trial that is over that it ran unjudged, where it never reported the metric.
@@ -91,6 +102,12 @@ class Judge:
                 "The experiment goes on with %s, as it began; %s is not used.", settled.ladder, wanted.ladder
             )
         return settled
+
+    def _recorded(self, report: Reported, ladder: Ladder, result: dict[str, Any]) -> Reported:
+        """The report as it is recorded, with a forecast where it needs one."""
+        report = self._plausible(self._forecast(report, ladder, result))
+        self._logbook.record(report)
+        return report
 
     def _forecast(self, report: Reported, ladder: Ladder, result: dict[str, Any]) -> Reported:
         """The report with a forecast of our own where it has none and stands on a new rung: forecasts cost time."""

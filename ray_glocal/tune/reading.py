@@ -88,6 +88,11 @@ class Reading:
         return (0.0, greatest) if words & _SHARES and 0 <= value <= greatest else (-math.inf, math.inf)
 
     @property
+    def needed(self) -> tuple[str, ...]:
+        """Keys without which there is no report, and that of its end."""
+        return self.metric, self.time_attr, TRAINING_ITERATION, TOTAL_STEPS
+
+    @property
     def sign(self) -> float:
         """What turns the metric into a loss, and back."""
         return 1.0 if self.mode == "min" else -1.0

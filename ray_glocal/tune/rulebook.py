@@ -78,7 +78,12 @@ class Rulebook:
         )
 
     def answer(self, ledger: Ledger, report: Reported) -> Decision | None:
-        """The answer to `report`, which the ledger already holds: STOP by a rule, else the end, else CONTINUE."""
+        """The answer to `report`, which the ledger already holds: STOP by a rule, else the end, else CONTINUE.
+
+        None where no answer would reach the trial.
+        """
+        if report.recalled:
+            return None
         decision = None if report.ended else judge(ledger, report, self.rules)
         return decision if decision is not None and decision.stops else self._finished(report) or decision
 

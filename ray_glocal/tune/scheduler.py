@@ -33,6 +33,7 @@ from ray_glocal.tune._compat import (
     experiment_folder,
     hand_down,
     last_result,
+    lasting_results,
     search_is_finished,
     waiting,
     wrapped_searcher,
@@ -208,7 +209,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
     # Hooks.
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Record a new trial, one that came back after an error, or one that is restored."""
+        """Record a new trial, or one that came back, with the results that memory lacks if it did not fail for good."""
         if self._folder is None or str(self._folder) != experiment_folder(trial):
             self._begin(tune_controller, trial)
         self.ledger.back(trial.trial_id)
@@ -220,15 +221,14 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
             self._logbook.record(self._met(trial))
         elif record.status != "live" and not over:
             self._logbook.record(Added(trial.trial_id, record.added.config, record.attempt + 1))
-        if over:
-            if trial.status == Trial.TERMINATED and (record is None or record.running):
-                # The memory is older than the experiment. The end of a failed trial is no result of its configuration.
-                self._judge.note(trial.trial_id, last_result(trial))
-            self._end(trial, error=trial.status == Trial.ERROR)
-        else:
+        if not over:
             self._running[trial.trial_id] = trial
             leave_for_what_is_left(trial)
             self._hand_down(trial)
+        if trial.status != Trial.ERROR and (record is None or record.running) and self.reading is not None:
+            self._judge.recall(trial.trial_id, lasting_results(trial, self.reading.needed))
+        if over:
+            self._end(trial, error=trial.status == Trial.ERROR)
         self._retain(trial, over=trial.status == Trial.TERMINATED)
 
     def _met(self, trial: Trial) -> Added:

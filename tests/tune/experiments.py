@@ -116,7 +116,7 @@ def snapshot(experiment, files=None):
     """Tune's last snapshot in a storage: the stamp in its files' names, its text, and whether it is whole.
 
     Tune copies its files one by one, and overwrites them in place: a driver killed at that leaves one that is torn, or
-    files of which one counts more trials than another.
+    files of which one tells of more trials, or of more results, than another.
     """
     files = files or opened(None)
     found = files.get_file_info(FileSelector(str(experiment), allow_not_found=True))
@@ -126,10 +126,12 @@ def snapshot(experiment, files=None):
     stamp = names[-1].removeprefix(STATE).removesuffix(".json")
     try:
         text = _read(files, f"{experiment}/{names[-1]}").decode()
-        known = len(json.loads(text)["trial_data"])
-        proposed = journal.read(_read(files, f"{experiment}/searcher-state-{stamp}.pkl").decode()).proposals
+        known = [json.loads(state)["last_result"] for _, state in json.loads(text)["trial_data"]]
+        ledger = journal.read(_read(files, f"{experiment}/searcher-state-{stamp}.pkl").decode())
         created = _created(_read(files, f"{experiment}/search_gen_state-{stamp}.json"))
-        return stamp, text, known == proposed == created
+        reported = {result["trial_id"]: result["step"] for result in known if "step" in result}
+        remembered = {trial: r.latest.step for trial, r in ledger.trials.items() if r.latest is not None}
+        return stamp, text, len(known) == ledger.proposals == created and reported == remembered
     except (ValueError, FileNotFoundError):
         return stamp, "", False
 

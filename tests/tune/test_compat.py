@@ -89,6 +89,28 @@ def test_a_trial_tells_its_last_result_flat():
     assert (told["step"], told["forecast/final_loss"]) == (3, 0.5)
 
 
+def test_a_trial_tells_of_its_last_ten_results_those_that_will_not_come_again():
+    trial = Trial("stub", stub=True)
+    names = ["loss", "training_iteration", "rare", "word", "absent"]
+    assert _compat.lasting_results(trial, names) == []
+    for step in range(1, 4):
+        more = {"word": "w", **({"rare": 0.0} if step > 1 else {})}
+        trial.update_last_result({"training_iteration": step, "loss": 1 / step, **more})
+    assert _compat.lasting_results(trial, names) == [], "it begins anew"
+    first, second = ({"training_iteration": step, "loss": 1 / step} for step in (1, 2))
+    manager = trial.run_metadata.checkpoint_manager
+    for step, lasting in ((2, [first, second]), (3, [first, second, _compat.last_result(trial)])):
+        held = tune.Checkpoint("/checkpoint", pyarrow.fs.LocalFileSystem())
+        manager.register_checkpoint(_TrainingResult(held, {"training_iteration": step}))
+        assert _compat.lasting_results(trial, names) == lasting
+    assert lasting[-1]["word"] == "w"
+    for step in range(4, 15):
+        trial.update_last_result({"training_iteration": step, "loss": 1 / step})
+    assert _compat.lasting_results(trial, names) == []
+    trial.set_status("TERMINATED")
+    assert [result["training_iteration"] for result in _compat.lasting_results(trial, names)] == list(range(5, 15))
+
+
 def test_processes_know_the_filesystem_of_the_experiment_and_the_ancestor_of_the_trial_they_work_for(tmp_path):
     """Which they are on a worker, `test_ancestry.py` sees there."""
     assert _compat.ground_of_function() is None

@@ -81,14 +81,33 @@ class Trial:
     at: int = 0  # iterations
     kept: int = 0  # iterations in its last checkpoint
     told: bool = False  # was answered STOP, and is saving
-    last_result: dict = field(default_factory=dict)
+    results: list = field(default_factory=list)
     storage: SimpleNamespace = field(default_factory=SimpleNamespace)
     error_file: str | None = None
 
     @property
+    def last_result(self):
+        return self.results[-1] if self.results else {}
+
+    @property
+    def lasting(self):
+        """The last results that will not come again; of those before the last Tune keeps the numbers, one by one."""
+        losses = sum("val_loss" in result for result in self.results)
+        recent = self.results[-10:] if losses == len(self.results) else self.results[-1:]
+        behind = math.inf if self.status == "TERMINATED" else self.kept
+        return [result for result in recent if result["training_iteration"] <= behind]
+
+    @property
+    def metric_n_steps(self):
+        names = {name for result in self.results for name in result}
+        columns = {name: [r[name] for r in self.results if name in r] for name in names}
+        return {name: {"5": column[-5:], "10": column[-10:]} for name, column in columns.items()}
+
+    @property
     def run_metadata(self):
-        configured = SimpleNamespace(checkpoint_config=tune.CheckpointConfig())
-        return SimpleNamespace(checkpoint_manager=configured)
+        latest = SimpleNamespace(metrics={"training_iteration": self.kept}) if self.kept else None
+        manager = SimpleNamespace(checkpoint_config=tune.CheckpointConfig(), latest_checkpoint_result=latest)
+        return SimpleNamespace(checkpoint_manager=manager)
 
     @property
     def checkpoint(self):
@@ -232,7 +251,7 @@ class Orders(RuleBasedStateMachine):
         self.answered(trial.trial_id, result, answer)
         if answer is CONTINUE and self.ours:
             self.outer.on_trial_result(trial.trial_id, dict(result))
-        trial.last_result = result
+        trial.results.append(result)
         trial.kept = trial.at if saves else trial.kept
         if answer is STOP and saves:
             trial.told = True
@@ -247,7 +266,7 @@ class Orders(RuleBasedStateMachine):
         trial = self.among(index, "RUNNING")
         if trial.at >= trial.total.get("total_steps", math.inf):
             return self.returned(trial)
-        trial.last_result = self.next_result(trial, stride, value, more, False)
+        trial.results.append(self.next_result(trial, stride, value, more, False))
         return self.complete(trial, {**trial.last_result, "done": True})
 
     @precondition(lambda self: self.has("RUNNING"))
@@ -359,8 +378,9 @@ class Orders(RuleBasedStateMachine):
         self.trials[trial.trial_id] = trial
         self.scheduler.on_trial_add(self, trial)
         known = self.known.setdefault(trial.trial_id, Known())
-        if trial.status == "TERMINATED" and known.running:
-            self.noticed(trial.trial_id, trial)
+        if trial.status == "PENDING" or (trial.status == "TERMINATED" and known.running):
+            for result in trial.lasting:
+                self.learn(trial.trial_id, result)
         known.running = trial.status == "PENDING"
         known.failed = trial.status == "ERROR"
 
@@ -492,14 +512,18 @@ def test_a_memory_older_than_the_experiment_takes_over_the_last_result_of_a_tria
     state.teardown()
 
 
-def test_a_memory_older_than_the_experiment_takes_over_the_last_result_of_a_trial_that_is_stopped_before_it_returns():
+@pytest.mark.parametrize("saves", [True, False])
+def test_a_memory_older_than_the_experiment_takes_over_the_last_result_of_a_trial_that_is_stopped_before_it_returns(
+    saves,
+):
     state = Orders()
     state.add(saying=[True])
     state.save(copies=False)
-    state.results(told=[LATEST])
+    state.results(told=[(*LATEST[:-1], saves)])
     state.save(copies=False)
     state.crash(moment=1, shift=-1, errored="skip", order=0, stopped=False)
-    assert state.scheduler.ledger.trial("t1").losses == [], "it comes again when the trial runs"
+    record = state.scheduler.ledger.trial("t1")
+    assert record.losses == ([(3, 2.0)] if saves else []), "without a checkpoint it comes again when the trial runs"
     state.the_memory_is_that_of_the_model()
     state.crash(moment=0, shift=0, errored="skip", order=0, stopped=True)
     record = state.scheduler.ledger.trial("t1")

@@ -19,6 +19,7 @@ from frail import STEPS
 from ray.cluster_utils import Cluster
 
 from ray_glocal.scheduling import journal
+from ray_glocal.scheduling.ledger import Ledger
 
 pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("default")]
 
@@ -119,8 +120,8 @@ def test_a_driver_killed_between_its_files_is_restored_from_what_does_not_agree(
     plan = {"pace": 0.05, "resume": True}
     process = stage.start(tmp_path, **plan, snapshots="0")
     experiment, kept = tmp_path / "experiment", tmp_path / "kept"
-    wait(tmp_path, process, lambda: proposals(experiment) == 3 and copied(experiment, kept))
-    wait(tmp_path, process, lambda: proposals(experiment) >= 5)
+    wait(tmp_path, process, lambda: memory(experiment).proposals == 3 and copied(experiment, kept))
+    wait(tmp_path, process, lambda: memory(experiment).proposals >= 5)
     process.kill()
     process.join()
     assert leave_a_whole_snapshot(experiment)
@@ -132,6 +133,8 @@ def test_a_driver_killed_between_its_files_is_restored_from_what_does_not_agree(
     known = {trial for trial, *_ in outcome.trials}
     for trial, record in outcome.ledger.trials.items():
         assert record.status in (("completed",) if trial in known else ("completed", "lost"))
+        steps = [step for step, _ in record.losses]
+        assert steps == list(range(1, len(steps) + 1))
     assert known <= set(outcome.ledger.trials)
     tried = {record.added.config["lr"] for record in outcome.ledger.trials.values()}
     assert len(tried) == len(outcome.ledger.trials)  # nothing is proposed twice
@@ -139,16 +142,40 @@ def test_a_driver_killed_between_its_files_is_restored_from_what_does_not_agree(
         assert "Tune has lost the trials" in outcome.heard
 
 
+def test_a_driver_killed_between_its_files_has_forgotten_no_result_when_it_is_restored(stage, calm, tmp_path):
+    """What Tune's own snapshot has behind a checkpoint, and will not come again, is read off it."""
+    plan = {"pace": 0.2, "resume": True}
+    process = stage.start(tmp_path, **plan, snapshots="0")
+    experiment, kept = tmp_path / "experiment", tmp_path / "kept"
+    wait(tmp_path, process, lambda: steps_of_the_second(experiment) == [1, 2, 3, 4] and copied(experiment, kept))
+    wait(tmp_path, process, lambda: steps_of_the_second(experiment) == [1, 2, 3, 4, 5, 6, 7])
+    process.kill()
+    process.join()
+    assert leave_a_whole_snapshot(experiment)
+    for file in list(kept.glob(OURS)):
+        file.replace(experiment / file.name)
+    outcome = stage.run(tmp_path, **plan)
+    outcome.check()
+    assert steps_of_the_second(experiment) == list(range(1, STEPS + 1))
+    assert outcome.verdicts == calm().verdicts
+
+
 OURS, THEIRS = "searcher-state-*.pkl", "*e*_state-*.json"  # our memory; what Tune knows of trials, and their number
 
 
-def proposals(experiment):
-    """How many trials the memory in the storage knows of, between two moments at which it is written."""
-    files = list(experiment.glob(OURS))
+def memory(experiment):
+    """The ledger in the storage between two moments at which it is written, else an empty one."""
+    files = sorted(experiment.glob(OURS))
     try:
-        return journal.read(files[0].read_text()).proposals if files else 0
+        return journal.read(files[-1].read_text()) if files else Ledger()
     except ValueError:
-        return 0
+        return Ledger()
+
+
+def steps_of_the_second(experiment):
+    """At which the second trial has reported, as far as the memory knows."""
+    _, second, *_ = [*memory(experiment).trials.values(), None, None]
+    return [step for step, _ in second.losses] if second is not None else []
 
 
 def copied(experiment, kept):

@@ -1,5 +1,6 @@
 """The scheduler's hooks, called as Tune calls them, without Ray processes."""
 
+import dataclasses
 import math
 import pickle
 import resource
@@ -37,15 +38,17 @@ class Trial(SimpleNamespace):
     """As much of a Tune trial as hooks read."""
 
     def __init__(self, trial_id, folder, kept=None):
-        config = SimpleNamespace(checkpoint_config=tune.CheckpointConfig(num_to_keep=kept))
+        config = tune.CheckpointConfig(num_to_keep=kept)
+        manager = SimpleNamespace(checkpoint_config=config, latest_checkpoint_result=None)
         super().__init__(
             trial_id=trial_id,
             config={"width": 1},
             status="PENDING",
             checkpoint=None,
             last_result={},
+            metric_n_steps={},
             local_experiment_path=str(folder),
-            run_metadata=SimpleNamespace(checkpoint_manager=config),
+            run_metadata=SimpleNamespace(checkpoint_manager=manager),
         )
 
 
@@ -187,6 +190,39 @@ def test_a_trial_that_only_the_restored_memory_knows_is_given_up(begin, caplog):
     assert "Tune has lost the trials ['best'] with its last snapshot; they are given up." in caplog.text
     again.add("c")
     assert [again.report(name, 1, 9.0) for name in ("other", "c")] == [CONTINUE] * 2, "nobody better is left to win"
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "TERMINATED"])
+def test_results_that_the_restored_memory_lacks_are_recalled(begin, tmp_path, status):
+    """As they were recorded when they came; but what lies behind no checkpoint of a live trial comes again."""
+    driver = begin(max_t=27)
+    driver.add("a")
+    losses = [3.0, 2.5, 2.2, 2.0, 1.9]
+    for step, loss in enumerate(losses, 1):
+        driver.report("a", step, loss)
+        if step == 2:
+            driver.scheduler.save(str(tmp_path / "early"))
+    again = begin(max_t=27)
+    again.add("b")  # which begins the experiment
+    again.scheduler.restore(str(tmp_path / "early"))
+    again.trials["a"] = trial = driver.trials["a"]
+    trial.status, trial.last_result = status, {"training_iteration": 5, "val_loss": losses[-1]}
+    trial.metric_n_steps = {
+        "training_iteration": {"5": [1, 2, 3, 4, 5], "10": [1, 2, 3, 4, 5]},
+        "val_loss": {"5": losses, "10": losses},
+    }
+    manager, held = trial.run_metadata.checkpoint_manager, SimpleNamespace(metrics={"training_iteration": 5})
+    manager.latest_checkpoint_result = held if status == "RUNNING" else None
+    again.scheduler.on_trial_add(again, trial)
+    record, before = (d.scheduler.ledger.trial("a") for d in (again, driver))
+    assert record.losses == before.losses
+    events = [e for e in again.scheduler.ledger.events if isinstance(e, Reported)]
+    assert [event.recalled for event in events] == [False, False, True, True, True]
+    expected = [e for e in driver.scheduler.ledger.events if isinstance(e, Reported)]
+    assert [dataclasses.replace(event, recalled=False) for event in events] == expected
+    assert record.status == ("live" if status == "RUNNING" else "completed")
+    if status == "RUNNING":
+        assert again.report("a", 6, 1.8) is driver.report("a", 6, 1.8)
 
 
 def test_what_the_restored_memory_has_forgotten_is_not_proposed_again(tmp_path):
