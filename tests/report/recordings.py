@@ -20,7 +20,7 @@ class Trial(SimpleNamespace):
     """As much of a Tune trial as hooks read."""
 
     def __init__(self, trial_id, folder, config):
-        kept = SimpleNamespace(checkpoint_config=tune.CheckpointConfig())
+        kept = SimpleNamespace(checkpoint_config=tune.CheckpointConfig(), latest_checkpoint_result=None)
         super().__init__(
             trial_id=trial_id,
             config=config,
@@ -29,6 +29,8 @@ class Trial(SimpleNamespace):
             storage=SimpleNamespace(),
             error_file=None,
             local_experiment_path=str(folder),
+            last_result={},
+            metric_n_steps={},
             run_metadata=SimpleNamespace(checkpoint_manager=kept),
         )
 

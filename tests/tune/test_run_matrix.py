@@ -25,17 +25,17 @@ SPACE = {
 
 
 class Results(tune.Stopper):
-    """Ends the whole experiment after so many results."""
+    """Ends the whole experiment after so many results; the last of a function comes twice."""
 
     def __init__(self, results):
-        self.left = results
+        self.enough, self.seen = results, set()
 
     def __call__(self, trial_id, result):
-        self.left -= 1
+        self.seen.add((trial_id, result["step"]))
         return False
 
     def stop_all(self):
-        return self.left <= 0
+        return len(self.seen) >= self.enough
 
 
 def by_run(trainable, folder, config, cpus, trials, at_a_time, reuse, stop):
@@ -142,8 +142,11 @@ def test_sixteen_at_a_time_on_fractions_of_cpus(experiment):
 
 @pytest.mark.parametrize("trainable", [frail.steady, frail.Failing])
 def test_without_a_number_of_samples_until_a_stopper_ends_everything(experiment, trainable):
-    done = experiment(trainable, trials=-1, at_a_time=2, stop=Results(40), pace=0.02)
-    assert sum(len(r.losses) for r in done.scheduler.ledger.trials.values()) >= 38
+    stopper = Results(40)
+    done = experiment(trainable, trials=-1, at_a_time=2, stop=stopper, pace=0.02)
+    reported = {name: [step for step, _ in r.losses] for name, r in done.scheduler.ledger.trials.items()}
+    assert {(name, step) for name, steps in reported.items() for step in steps} == stopper.seen
+    assert len(stopper.seen) == 40
     assert at_the_end(done)
     del done
     gc.collect()  # Tune leaves files of the trials that it ended open: no later test shall be told

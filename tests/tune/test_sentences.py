@@ -26,7 +26,7 @@ def judged(mode, sign, folder):
     rng = np.random.default_rng(0)
     scheduler = GlocalScheduler("val_loss", mode, grace_period=1, rules=tuple(reversed(RULES)))
     controller = Controller()
-    kept = SimpleNamespace(checkpoint_config=tune.CheckpointConfig())
+    kept = SimpleNamespace(checkpoint_config=tune.CheckpointConfig(), latest_checkpoint_result=None)
     (folder / mode).mkdir()
     memory = SimpleNamespace(checkpoint_manager=kept)
     for i in range(24):
@@ -36,6 +36,7 @@ def judged(mode, sign, folder):
             status="RUNNING",
             checkpoint=None,
             last_result={},
+            metric_n_steps={},
             local_experiment_path=str(folder / mode),
             run_metadata=memory,
         )
