@@ -43,7 +43,7 @@ def write_study(experiment: Experiment, file: Path) -> None:
         ArgumentError: Optuna is not installed, or `file` exists, or its folder does not.
     """
     if find_spec("optuna") is None:
-        remedy = "Install it with: pip install 'ray_glocal[compare]'"
+        remedy = "Install it with: pip install 'optuna>=4'"
         raise ArgumentError("optuna", "be asked for where optuna is installed", "no optuna", remedy)
     if file.exists() or not file.absolute().parent.is_dir():
         remedy = "Studies are not added to: give the name of a new file in a folder that exists."

@@ -224,9 +224,7 @@ def test_a_page_that_cannot_be_written_is_said(tmp_path, judged):
 
 def test_without_plotly_a_page_is_refused_with_the_way_out(monkeypatch, judged):
     monkeypatch.setattr(document, "drawable", lambda: False)
-    with pytest.raises(
-        ArgumentError, match=r"`html` must be asked for where plotly is installed.*ray_glocal\[reports\]"
-    ):
+    with pytest.raises(ArgumentError, match=r"`html` must be asked for where plotly is installed.*plotly>=6"):
         document.written(judged)
 
 

@@ -31,7 +31,7 @@ from ray_glocal.report.page.importance import label
 from ray_glocal.report.page.life import Life
 
 PLOTLY = "plotly.min.js"
-REMEDY = "Install it with: pip install 'ray_glocal[reports]'"
+REMEDY = "Install it with: pip install 'plotly>=6'"
 
 
 def drawable() -> bool:
