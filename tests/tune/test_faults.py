@@ -145,17 +145,16 @@ def test_a_driver_killed_between_its_files_is_restored_from_what_does_not_agree(
 
 def test_a_driver_killed_between_its_files_has_forgotten_no_result_when_it_is_restored(stage, calm, tmp_path):
     """What Tune's own snapshot has behind a checkpoint, and will not come again, is read off it."""
-    plan = {"pace": 0.2, "resume": True}
-    process = stage.start(tmp_path, **plan, snapshots="0")
+    process = stage.start(tmp_path, pace=0.5, snapshots="0")
     experiment, kept = tmp_path / "experiment", tmp_path / "kept"
-    wait(tmp_path, process, lambda: steps_of_the_second(experiment) == [1, 2, 3, 4] and copied(experiment, kept))
-    wait(tmp_path, process, lambda: steps_of_the_second(experiment) == [1, 2, 3, 4, 5, 6, 7])
+    wait(tmp_path, process, lambda: len(steps_of_the_second(experiment)) in (4, 5) and copied(experiment, kept))
+    wait(tmp_path, process, lambda: len(steps_of_the_second(experiment)) >= 7)  # and no rung since
     process.kill()
     process.join()
     assert leave_a_whole_snapshot(experiment)
     for file in list(kept.glob(OURS)):
         file.replace(experiment / file.name)
-    outcome = stage.run(tmp_path, **plan)
+    outcome = stage.run(tmp_path, pace=0.05, resume=True)
     outcome.check()
     assert steps_of_the_second(experiment) == list(range(1, STEPS + 1))
     assert outcome.verdicts == calm().verdicts
