@@ -1,7 +1,9 @@
 """Plans of experiments that processes of their own carry out, and what is left of them."""
 
 import json
+import os
 import pickletools
+import signal
 import time
 from typing import NamedTuple
 
@@ -150,6 +152,35 @@ def leave_a_whole_snapshot(experiment, files=None):
         if file.type == FileType.File and last[0] in file.base_name:
             files.delete_file(file.path)
     return False
+
+
+def freeze_between_writes(pid, experiment, agree=lambda: True):
+    """Stop a driver where none of Tune's files is half written, and what is in them may `agree` with something else.
+
+    Tune overwrites its files in place, and cannot restore an experiment of which one is torn: who kills a driver to see
+    something else freezes it first.
+    """
+    for _ in range(600):
+        os.kill(pid, signal.SIGSTOP)
+        if all(map(_is_whole, experiment.glob("*_state-*.json"))) and agree():
+            return
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.05)
+    pytest.fail("the driver's files were never whole")
+
+
+def trials_known_to_tune(experiment):
+    """Those of its last snapshot in a folder."""
+    text = max(experiment.glob(f"{STATE}*.json")).read_text()
+    return {json.loads(trial)["trial_id"] for trial, _ in json.loads(text)["trial_data"]}
+
+
+def _is_whole(file):
+    data = file.read_bytes()
+    try:
+        return data.endswith(b".") or bool(json.loads(data))  # a pickle ends with a dot
+    except ValueError:
+        return False
 
 
 STATE = "experiment_state-"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import trainables
+from experiments import freeze_between_writes, trials_known_to_tune
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from trainables import SPACE
@@ -276,14 +277,19 @@ def test_a_killed_driver_is_restored_with_its_rungs(tmp_path, searcher):
     first = subprocess.Popen(
         [*command, "first"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     )
+    experiment = tmp_path / "experiment"
     try:
-        saved = wait_for_memory(tmp_path / "experiment", searcher, first)
+        wait_for_memory(experiment, searcher, first)
+        freeze_between_writes(
+            first.pid, experiment, lambda: set(memory(experiment, searcher).trials) == trials_known_to_tune(experiment)
+        )
+        saved = memory(experiment, searcher)
     finally:
         os.killpg(first.pid, signal.SIGKILL)
         first.communicate()
     second = subprocess.run([*command, "again"], env=environment, capture_output=True, text=True, timeout=200)
     assert "TRIALS 6 0 6 0" in second.stdout, second.stdout + second.stderr
-    kept = memory(tmp_path / "experiment", searcher)
+    kept = memory(experiment, searcher)
     assert kept.events[: len(saved.events)] == saved.events  # nothing was forgotten, nothing judged twice
     keys = [event.key for event in kept.events]
     assert len(set(keys)) == len(keys)
@@ -296,11 +302,11 @@ def memory(folder, searcher):
 
 
 def wait_for_memory(folder, searcher, process):
-    """The memory on disk once two trials have been on a rung, as a crash would find it."""
+    """Until two trials have been on a rung, as far as the memory on disk tells."""
     for _ in range(600):
         kept = memory(folder, searcher)
         if kept is not None and len({d.trial for d in kept.decisions}) >= 3:
-            return kept
+            return
         if process.poll() is not None:
             pytest.fail(process.stderr.read().decode())
         time.sleep(0.1)

@@ -5,7 +5,6 @@ trial at a time and a checkpoint at every report there is nothing left to chance
 experiment that nothing happened to.
 """
 
-import json
 import multiprocessing
 import os
 import random
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import drivers
 import pytest
-from experiments import PLAN, TRIALS, Outcome, beats, leave_a_whole_snapshot, said, wait
+from experiments import PLAN, TRIALS, Outcome, beats, freeze_between_writes, leave_a_whole_snapshot, said, wait
 from frail import STEPS
 from ray.cluster_utils import Cluster
 
@@ -286,27 +285,6 @@ def test_descendants_of_trials_whose_checkpoints_are_lost_start_afresh(stage, tm
     assert sentence in said(tmp_path)
 
 
-def kill_between_writes(process, experiment):
-    """For Tune overwrites its files in place, and cannot restore an experiment of which one is torn."""
-    while True:
-        os.kill(process.pid, signal.SIGSTOP)
-        if all(map(is_whole, experiment.glob("*_state-*.json"))):
-            break
-        os.kill(process.pid, signal.SIGCONT)
-        time.sleep(0.01)
-    process.kill()
-    process.join()
-
-
-def is_whole(file):
-    """Whether a file of Tune's is as it was meant: text in JSON, or a pickle."""
-    data = file.read_bytes()
-    try:
-        return bool(data.endswith(b".") or json.loads(data))
-    except ValueError:
-        return False
-
-
 def torn_tail(data):
     return data[:-20]
 
@@ -334,7 +312,9 @@ def test_a_damaged_memory_is_said_and_the_rest_of_it_used(stage, tmp_path, ours,
     process = stage.start(tmp_path, **plan, snapshots="0.2")
     experiment, pattern = tmp_path / "experiment", OURS if ours else "glocal-ledger.json"
     wait(tmp_path, process, lambda: len(beats(tmp_path)) > 12 and list(experiment.glob(pattern)))
-    kill_between_writes(process, experiment)
+    freeze_between_writes(process.pid, experiment)
+    process.kill()
+    process.join()
     (memory,) = experiment.glob(pattern)
     before = journal.read(memory.read_text())
     memory.write_bytes(damage(memory.read_bytes()))
