@@ -5,7 +5,7 @@ exact hypergradient of a whole run and a whole session at its default settings a
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice, repeat
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from measuring import Action, growth, seconds
+from pricing import chosen, forecasts, found, memory, per_step, prices, sessions
 from ray_glocal import GlocalSession
 from ray_glocal.hypergradient import (
     Hyperparameter,
@@ -30,7 +31,7 @@ from ray_glocal.hypergradient.engines.forward import contract, no_tangents
 from ray_glocal.hypergradient.gradient.step import push_forward_step
 from ray_glocal.koopman import forecaster
 from ray_glocal.session.settings import Settings
-from study import Row, Study, markdown, study
+from study import Row, Study, study
 from tasks import TASKS, Shuffled, optimizer
 
 ALL = ("digits-mlp", "digits-gru", "digits-transformer", "fashion-mlp", "fashion-cnn")
@@ -41,17 +42,6 @@ REACH = 200  # inner steps of the global hypergradient
 PLAIN = 30  # plain steps that are timed together
 SEED = 100
 ENGINES = {"adjoint": adjoint_trajectory, "forward": forward_trajectory}
-
-FOUND = """**Found.**
-
-- *The adjoint's price does not depend on the number of hyperparameters*: a differentiated step costs 5 to 8 plain ones
-  for 1, for 10 and for 1,000. On a CPU and with networks this small that is far from the 4 that a recomputing adjoint
-  needs at least: what is missing is lost between operations.
-- *The forward engine* starts at 14 to 21 and grows with the number; it is the one whose memory would not grow with the
-  window, if its snapshots were not kept.
-- *A forecast* costs 1 to 10 plain steps, next to nothing beside its window; with 1,000 hyperparameters up to 200.
-- *Global over glocal*: 4 to 7 times the price over 200 steps, and it grows with the length of training.
-- *A whole session* at its default settings: 1.75 to 2.6 times the seconds of a plain training, 1.43 to 1.52 counted."""
 
 
 # ---- the problem ----
@@ -243,81 +233,7 @@ def _session(bench: Bench, steps: int) -> dict[str, float]:
 # ---- the page ----
 
 
-def chosen(rows: Sequence[Row], **wanted: object) -> list[Row]:
-    """Rows with these values."""
-    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
-
-
-def one(rows: Sequence[Row], key: str, **wanted: object) -> float | str:
-    """The value of the only such row, or a dash."""
-    found = chosen(rows, **wanted)
-    return float(found[0][key]) if found else "-"
-
-
-def per_step(rows: Sequence[Row]) -> str:
-    """Time of a recorded and differentiated inner step, in plain steps."""
-    return _by_length(rows, lambda row: row["steps"] / row["length"])
-
-
-def memory(rows: Sequence[Row]) -> str:
-    """Peak memory over that of a plain step."""
-    return _by_length(rows, lambda row: row["memory"])
-
-
-def _by_length(rows: Sequence[Row], value: Callable[[Row], float]) -> str:
-    local = [{**row, "value": value(row)} for row in chosen(rows, what="local")]
-    columns = sorted({(row["engine"], row["length"]) for row in local})
-    keys = dict.fromkeys((row["task"], row["entries"]) for row in local)
-    lines = [[t, q, *(one(local, "value", task=t, entries=q, engine=e, length=n) for e, n in columns)] for t, q in keys]
-    return markdown(["task", "q", *(f"{engine}, K = {length}" for engine, length in columns)], lines)
-
-
-def prices(rows: Sequence[Row]) -> str:
-    """One hypergradient of each kind, in plain steps and in memory; local and glocal ones of a middling window."""
-    header = [
-        "task",
-        "q",
-        "engine",
-        "K",
-        "local",
-        "glocal",
-        "global",
-        "global / glocal",
-        "memory local",
-        "memory global",
-    ]
-    lines = []
-    for whole in chosen(rows, what="global"):
-        same = chosen(rows, task=whole["task"], entries=whole["entries"])
-        lengths = sorted({row["length"] for row in chosen(same, what="forecast")})
-        length = lengths[len(lengths) // 2]
-        (local,) = chosen(same, what="local", engine=whole["engine"], length=length)
-        glocal = local["steps"] + chosen(same, what="forecast", length=length)[0]["steps"]
-        times = [local["steps"], glocal, whole["steps"], whole["steps"] / glocal]
-        memories = [local["memory"], whole["memory"]]
-        lines.append([whole["task"], whole["entries"], whole["engine"], length, *times, *memories])
-    return markdown(header, lines)
-
-
-def forecasts(rows: Sequence[Row]) -> str:
-    """The forecast alone, in plain steps."""
-    told = chosen(rows, what="forecast")
-    columns = sorted({(row["entries"], row["length"]) for row in told})
-    lines = [
-        [t, *(one(told, "steps", task=t, entries=q, length=n) for q, n in columns)]
-        for t in dict.fromkeys(row["task"] for row in told)
-    ]
-    return markdown(["task", *(f"q = {q}, K = {n}" for q, n in columns)], lines)
-
-
-def sessions(rows: Sequence[Row]) -> str:
-    """Whole trainings."""
-    keys = ("task", "entries", "steps", "ratio", "counted", "share", "memory")
-    header = ["task", "q", "steps", "time", "steps counted", "its own share of seconds", "memory"]
-    return markdown(header, [[row[key] for key in keys] for row in rows])
-
-
-def text(rows: Sequence[Row], whole: Sequence[Row], smoke: bool) -> str:
+def text(rows: Sequence[Row], whole: Sequence[Row]) -> str:
     """The page."""
     reach = max((row["length"] for row in chosen(rows, what="global")), default=0)
     parts = [
@@ -328,7 +244,7 @@ def text(rows: Sequence[Row], whole: Sequence[Row], smoke: bool) -> str:
         " of a window, the adjoint once). q = 1: lr; 3: also momentum and weight decay; beyond: weights of training"
         " examples. Memory: most bytes of tensors at once (parameters, gradients, optimizer buffers and all that is"
         " allocated on top) over the same of a plain step; the data set is left out.",
-        "" if smoke else FOUND,
+        found(rows, whole),
         "## Time of one inner step in a window (its plain step included), in plain steps",
         f"With {MANY} hyperparameters or more the forward engine is measured over one step.",
         per_step(rows),
@@ -387,8 +303,9 @@ def main(asked: Study) -> None:
         cells = [Cell(task, q, LENGTHS, REACH if q == 3 else 0, 3) for task in ALL for q in ENTRIES]
         wholes = [Whole(task, q, TASKS[task].steps, 3) for task in ALL for q in (3, 1000)]
     rows, whole = asked.rows(cells, run), asked.rows(wholes, run_whole)
+    every = [*rows, *({**row, "what": "session"} for row in whole)]
     title = "Cost: time and memory of local, glocal and global hypergradients"
-    asked.publish(title, text(rows, whole, asked.smoke), rows, partial(draw, rows, whole))
+    asked.publish(title, text(rows, whole), every, partial(draw, rows, whole))
 
 
 if __name__ == "__main__":
