@@ -55,22 +55,9 @@ CHANGES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "learning rate": {"by the forecast": {"heat": 0}, "heat .1": {"heat": 0.1}, "heat .3": {"heat": 0.3}},
     "gate": {"act from .5 deviations": {"act": 0.5}, "act from 2 deviations": {"act": 2.0, "act_small": 1.0}},
 }
+AUTOMATIC = {"delays": "by the window", "rank": "optimal threshold", "dictionary": "the series"}  # where none is asked
+ERRORS = 1.96  # standard errors, to either side, of a 95 % interval
 Series = Callable[[Array], Array]
-
-FOUND = """**Found.**
-
-- *Window length* is what the estimator lives on: 40 steps have .88 right signs, 10 have .85, 5 have .83, whoever
-  forecasts. In a session 16 steps beat 8 (1.02) and 32 (1.06), which come half as often.
-- *More windows*: one each 128 steps is enough; one each 256 costs 8 %.
-- *Delays and rank* move the sign by .01 and the median error between .30 and .41; one delay and one mode are the worst
-  choices, the automatic ones lie near the best.
-- *A larger dictionary* hurts: every added observable is noisier than what it is made of.
-- *The forecaster* makes no difference to a session (`last` .996 +- .014, `ensemble` .999 +- .016), save that `paper`,
-  which mostly abstains, cannot leave a poor start. Learning rates follow their heat, which is a local value, and the
-  signs of the rest are the same. What the forecast buys is the estimate itself: its size, its interval, `validate`.
-- *What matters to a session*: the outer loss at mean parameters (1.17 without), and rates that follow their heat (1.19
-  without). A gate that asks for two deviations holds too long (1.20)."""
-
 
 # ---- the estimator ----
 
@@ -199,24 +186,121 @@ def _steps(task: str, smoke: bool) -> int:
     return 300 if smoke else TASKS[task].steps
 
 
+def compared(rows: Sequence[Row]) -> dict[tuple[str, str], tuple[float, float]]:
+    """Each change's test loss over the default's: geometric mean, and the half width of its logarithm's interval."""
+    default = {_place(row): row["test"] for row in rows if row["choice"] == "default"}
+    told: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        told.setdefault((row["choice"], row["value"]), []).append(row["test"] / default[_place(row)])
+    return {change: (geometric_mean(ratios), _half(ratios)) for change, ratios in told.items()}
+
+
+def _half(ratios: Sequence[float]) -> float:
+    if len(ratios) < 2:
+        return float("nan")
+    return float(ERRORS * np.std(np.log(ratios), ddof=1) / np.sqrt(len(ratios)))
+
+
 def session_table(rows: Sequence[Row]) -> str:
     """Each change's test loss as a ratio to the default's: by task, and over all runs with its spread."""
     names = list(dict.fromkeys(row["task"] for row in rows))
-    default = {_place(row): row for row in rows if row["choice"] == "default"}
+    by_task = {name: compared([row for row in rows if row["task"] == name]) for name in names}
     lines = []
-    for choice, value in dict.fromkeys((row["choice"], row["value"]) for row in rows):
-        own = [row for row in rows if (row["choice"], row["value"]) == (choice, value)]
-        ratios = [row["test"] / default[_place(row)]["test"] for row in own]
-        by_task = [geometric_mean(r for r, row in zip(ratios, own, strict=True) if row["task"] == n) for n in names]
-        spread = np.std(np.log(ratios), ddof=1) / np.sqrt(len(ratios)) if len(ratios) > 1 else float("nan")
-        overall = f"{geometric_mean(ratios):.3f} ± {1.96 * spread:.3f}"
-        cells = [f"{ratio:.2f}" for ratio in by_task]
-        lines.append([choice, value, *cells, overall, f"{mean(row['cost'] for row in own):.2f}"])
+    for change, (ratio, half) in compared(rows).items():
+        cells = [f"{by_task[name][change][0]:.2f}" for name in names]
+        cost = mean(row["cost"] for row in rows if (row["choice"], row["value"]) == change)
+        lines.append([*change, *cells, f"{ratio:.3f} ± {half:.3f}", f"{cost:.2f}"])
     return markdown(["choice", "value", *names, "all", "cost, steps"], lines)
 
 
 def _place(row: Row) -> tuple[str, float, int]:
     return row["task"], row["lr"], row["seed"]
+
+
+# ---- the page ----
+
+
+def found(rows: Sequence[Row]) -> str:
+    """What each choice of the estimator moves, and which changes of the session can be told from its default."""
+    topics: dict[str, dict[str, list[Row]]] = {}
+    for row in rows:
+        if row["part"] == "estimator":
+            topic, by = row["choice"].split(", ")
+            topics.setdefault(topic, {}).setdefault(by, []).append(row)
+    lines = [_moved(topic, told) for topic, told in topics.items()]
+    lines += [_forecasters(topics["window"])] if "window" in topics else []
+    return "\n".join(["**Found.**", "", *lines, *_felt([row for row in rows if row["part"] == "session"])])
+
+
+def _moved(topic: str, told: Mapping[str, Sequence[Row]]) -> str:
+    """The range of signs and of errors over a choice's values, for each forecaster."""
+    parts = []
+    for by, rows in told.items():
+        signs, errors = _span(rows, "sign"), _span(rows, "error")
+        parts.append(f"{by}, right signs from {signs}, median errors from {errors}{_beside(topic, rows)}")
+    return f"- *{topic.capitalize()}*: {'; '.join(parts)}."
+
+
+def _span(rows: Sequence[Row], key: str) -> str:
+    low, high = (pick(rows, key=lambda row: row[key]) for pick in (min, max))
+    return f"{low[key]:.3f} ({low['value']}) to {high[key]:.3f} ({high['value']})"
+
+
+def _beside(topic: str, rows: Sequence[Row]) -> str:
+    """Where the value lies that is taken where none is asked for."""
+    own = next((row for row in rows if row["value"] == AUTOMATIC.get(topic)), None)
+    if own is None:
+        return ""
+    signs, errors = sum(row["sign"] > own["sign"] for row in rows), sum(row["error"] < own["error"] for row in rows)
+    return (
+        f", at the default ({own['value']}) {own['sign']:.3f} and {own['error']:.3f}, with more right signs in {signs}"
+        f" and a smaller error in {errors} of the {len(rows) - 1} others"
+    )
+
+
+def _forecasters(told: Mapping[str, Sequence[Row]]) -> str:
+    """What each forecaster makes of the longest window."""
+    ends = {by: rows[-1] for by, rows in told.items()}
+    each = [
+        f"{by} {row['sign']:.3f} right signs, median error {row['error']:.3f}, coverage {row['coverage']:.3f}"
+        for by, row in ends.items()
+    ]
+    return f"- *The forecaster of an estimate*, at {next(iter(ends.values()))['value']}: {'; '.join(each)}."
+
+
+def _felt(rows: Sequence[Row]) -> list[str]:
+    """The session's changes by what can be told of them: test losses over the default's, the highest first."""
+    groups: dict[str, list[str]] = {"above": [], "below": [], "neither": []}
+    told = {change: ratio for change, ratio in compared(rows).items() if change[0] != "default"}
+    for change, (ratio, half) in sorted(told.items(), key=lambda pair: -pair[1][0]):
+        verdict = "above" if np.log(ratio) > half else "below" if np.log(ratio) < -half else "neither"
+        groups[verdict].append(f"{': '.join(change)} {ratio:.3f} ± {half:.3f}")
+    above, below, neither = (", ".join(group) or "none" for group in groups.values())
+    return [
+        f"- *Changes that make a session worse*, by more than {ERRORS} standard errors (test loss over the default's):"
+        f" {above}.",
+        f"- *Changes that make it better*, by as much: {below}.",
+        f"- *Changes that cannot be told from the default*: {neither}.",
+    ]
+
+
+def text(rows: Sequence[Row], windows: int, table: str) -> str:
+    """The page, around the estimators' table over so many windows."""
+    trained = [row for row in rows if row["part"] == "session"]
+    parts = [
+        found(rows),
+        "## The estimator",
+        f"On {windows} windows of the test bed, forward trajectories unless pooled. *Gain*: in right signs over"
+        " the plain local value of whole windows, with the 95 % interval of a bootstrap over runs.",
+        table,
+        "## The session",
+        "Test loss as a ratio to the default's from the same start and seed: geometric means over"
+        f" {len({row['lr'] for row in trained})} starts and {len({row['seed'] for row in trained})} seeds, with"
+        f" {ERRORS} standard errors. Where their share of the time is given, longer windows come less often. A learning"
+        " rate follows its heat, a local value, unless that is 0.",
+        session_table(trained),
+    ]
+    return "\n\n".join(parts)
 
 
 def draw(figure: Any, told: Mapping[tuple[str, str], Estimates], rows: Sequence[Row]) -> None:
@@ -240,24 +324,11 @@ def draw(figure: Any, told: Mapping[tuple[str, str], Estimates], rows: Sequence[
 def main(asked: Study) -> None:
     cases = [case for case in load_cases(BED) if not exploded(case)]
     cases = cases[::40] if asked.smoke else cases
-    rows = asked.rows(variants(asked.smoke), train)
+    trained = asked.rows(variants(asked.smoke), train)
     told = estimators(cases)
     table, scored = estimator_table(told, estimates(OnWindow(forecaster("last"), "lag"), cases))
-    text = "\n\n".join(
-        [
-            *([FOUND] if FOUND and not asked.smoke else []),
-            "## The estimator",
-            f"On {len(cases)} windows of the test bed, forward trajectories unless pooled. *Gain*: in right signs over"
-            " the plain local value of whole windows, with the 95 % interval of a bootstrap over runs.",
-            table,
-            "## The session",
-            "Test loss as a ratio to the default's from the same start and seed: geometric means over"
-            f" {len({row['lr'] for row in rows})} starts and {len({row['seed'] for row in rows})} seeds, with 1.96"
-            " standard errors.",
-            session_table(rows),
-        ]
-    )
-    asked.publish("Ablation", text, [*scored, *rows], partial(draw, told=told, rows=rows))
+    rows = [*scored, *trained]
+    asked.publish("Ablation", text(rows, len(cases), table), rows, partial(draw, told=told, rows=trained))
 
 
 if __name__ == "__main__":

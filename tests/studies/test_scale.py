@@ -16,6 +16,7 @@ from scaling.experiment import BEFORE, CONTROLLER, OURS, PARTS, STOCK, run
 from scaling.limit import Driver, driver
 from scaling.report import ADAPTED, LENGTH, SPACE, reported
 from scaling.stopwatch import REST, Stopwatch
+from scaling.text import proposals
 
 from .conftest import STUDIES
 
@@ -134,6 +135,17 @@ def test_what_a_result_costs_is_the_simulated_driver_and_what_a_real_one_takes_m
     assert told.each(2) == pytest.approx(20 / 10 + 6 - 1.5)
     assert told.each(12) - told.each(2) == pytest.approx(2.5)
     assert told.snapshot == 5.0
+
+
+@pytest.mark.parametrize(("one", "two", "best"), [(0.006, 0.076, 1), (0.076, 0.006, 2)])
+def test_the_page_advises_the_number_of_threads_that_took_least(one, two, best):
+    rows = [
+        {"part": "proposed", "threads": threads, "seconds": seconds, "wall": 2 * seconds}
+        for threads, seconds in ((2, two), (1, one))
+    ]
+    told = proposals(rows)
+    assert told.startswith(f"Set `OPENBLAS_NUM_THREADS={best}` before")
+    assert f"takes {1e3 * one:.0f} ms of the processor and {2e3 * one:.0f} by the clock with 1, " in told
 
 
 @pytest.mark.cluster

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ray_glocal.tune.space import split
-from seeding import LENGTH, OURS, SEARCHERS, SPACES, World, reported, space_of
+from seeding import LENGTH, OURS, SEARCHERS, SPACES, World, reported, space_of, text
 
 from .conftest import STUDIES
 
@@ -49,6 +49,16 @@ def test_the_space_that_searchers_get_knows_which_values_are_ordered():
     ordered = {d.name for d in split(space_of("additive")).discrete if d.factor.places is not None}
     assert ordered == {"width", "depth", "batch"}
     assert [d.name for d in split(space_of("ordinal")).discrete if d.factor.places is None] == ["optimizer"]
+
+
+@pytest.mark.parametrize("lowest", [0.25, 0.5])
+def test_the_lowest_loss_that_could_be_reached_is_read_from_the_rows(lowest):
+    rows = [
+        {"world": "additive", "searcher": OURS, "samples": 24, "seed": seed, "loss": floor + 0.1, "regret": 0.1}
+        for seed, floor in enumerate((lowest, lowest + 0.2))
+    ]
+    told = f"{lowest + 0.1:.3f}, mean of the seeds, from {lowest:.3f} to {lowest + 0.2:.3f}."
+    assert f"Lowest loss that could be reached: {told}" in text(rows)
 
 
 @pytest.mark.slow

@@ -64,24 +64,28 @@ def advice(rows: Sequence[Row]) -> str:
             "3. Do not let `num_to_keep` of Tune's `CheckpointConfig` be small: Tune then takes a snapshot "
             "whenever any trial has saved that many checkpoints since the last one, whatever the period, and waits "
             f"for the upload of the one before. With {workers:,} workers that is one every `num_to_keep` minutes "
-            "at one checkpoint a minute, and one at each checkpoint, several a second, for `num_to_keep=1` (read "
-            "in Ray's source, not measured).",
+            f"at one checkpoint a minute, and one at each checkpoint, {workers / MINUTE:.3g} a second, for "
+            "`num_to_keep=1` (read in Ray's source, not measured).",
             f"4. A snapshot halts the driver for {told.snapshot:.1f} s, every {pause:.0f} s. "
             "`TUNE_GLOBAL_CHECKPOINT_S` sets another period; what is lost with a driver are the reports since the "
             "last.",
-            f"5. Set `OPENBLAS_NUM_THREADS=1` before the driver starts: {proposals(rows)}.",
+            f"5. {proposals(rows)}",
             "6. Beyond that, several experiments, each with its own driver.",
         ]
     )
 
 
 def proposals(rows: Sequence[Row]) -> str:
-    """What threads do to a proposal."""
+    """How many threads a proposal takes least with, and what it takes with each number that was tried."""
     told = sorted((row for row in rows if row["part"] == "proposed"), key=lambda row: row["threads"])
-    each = [f"{1e3 * row['seconds']:.0f} ms of the processor and {1e3 * row['wall']:.0f} by the clock" for row in told]
+    best = min(told, key=lambda row: row["seconds"])["threads"]
+    each = [
+        f"{1e3 * row['seconds']:.0f} ms of the processor and {1e3 * row['wall']:.0f} by the clock with {row['threads']}"
+        for row in told
+    ]
     return (
-        f"a proposal, of small matrices, takes {each[0]} with one thread of NumPy's BLAS, and {each[-1]} with "
-        f"{told[-1]['threads']}, measured here beside other work"
+        f"Set `OPENBLAS_NUM_THREADS={best}` before the driver starts: by threads of NumPy's BLAS a proposal, of small "
+        f"matrices, takes {', '.join(each)}, measured here beside other work."
     )
 
 
@@ -116,8 +120,8 @@ def filling(rows: Sequence[Row]) -> str:
     return (
         f"Tune lets one trial of a searcher wait for its worker at a time, unless `max_concurrent_trials` is set: "
         f"where a worker needs {START:g} s to start, {alone['trials']:,} trials for {alone['workers']:,} workers "
-        f"took {hours[0]} instead of {hours[1]}. So set `TuneConfig(max_concurrent_trials=...)` to the number of "
-        "workers."
+        f"took {hours[0]} without it, and {hours[1]} with `TuneConfig(max_concurrent_trials=...)` set to the number "
+        "of workers."
     )
 
 
@@ -166,7 +170,7 @@ def snapshots(rows: Sequence[Row]) -> str:
         [
             f"{row['trials']:,}",
             "default" if row["logging"] else "off",
-            f"{row['files']:,}",
+            f"{row['files']:,.0f}",
             f"{row['bytes'] / MB:,.0f}",
             f"{row['wall']:.1f}",
             f"{row['seconds']:.1f}",
@@ -184,7 +188,7 @@ def snapshots(rows: Sequence[Row]) -> str:
         "included, in a thread beside the driver's. Here to a folder on the same disk; into an object store each "
         "file is at least one request, one after the other, so at 30 ms a request so many files take "
         + ", ".join(f"{0.03 * row['files']:,.0f} s" for row in rows if row["part"] == "uploaded" and row["logging"])
-        + " in the order of the table (computed, not measured): the snapshots of minutes that people report."
+        + " in the order of the table (computed, not measured)."
     )
     tables = [
         markdown(["trials", "what", "new", "seconds", "MB"], lines),
