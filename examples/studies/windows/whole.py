@@ -18,7 +18,7 @@ from windows.networks import NETWORKS
 
 STEPS = 1600
 CHUNK = 20  # steps
-BUDGETS = ("0.25", "0.1")
+BUDGETS = ("auto", "0.25", "0.1")  # of `Settings(overhead=...)`
 
 
 def cells(setting: Setting, ways: Sequence[str]) -> Iterator[Cell]:
@@ -30,10 +30,10 @@ def cells(setting: Setting, ways: Sequence[str]) -> Iterator[Cell]:
 def run(cell: Cell) -> list[Row]:
     """Trainings by every budget."""
     torch.set_num_threads(cell.setting.threads)
-    return [{**asked(cell), "way": budget, "fits": True, **in_turn(cell, float(budget))} for budget in cell.ways]
+    return [{**asked(cell), "way": budget, "fits": True, **in_turn(cell, budget)} for budget in cell.ways]
 
 
-def in_turn(cell: Cell, budget: float) -> Row:
+def in_turn(cell: Cell, budget: str) -> Row:
     """A training by a budget and a plain one, some steps of the one after some of the other."""
     bare, beside, device = fresh(cell), fresh(cell), cell.setting.device
     bare.plain(cell.length // 10)
@@ -45,9 +45,9 @@ def in_turn(cell: Cell, budget: float) -> Row:
         plain += seconds(partial(bare.plain, count), device)
         taken += seconds(partial(train, session, islice(batches, count)), device)
         session._meter.stop()  # what the plain loop takes is none of its time
-    windows = len({row.step for row in session.trace.rows})
-    own = session.metrics()["cost/overhead"]
-    return {"plain": plain / cell.length, "ratio": taken / plain, "own": own, "windows": windows}
+    told = session.metrics()
+    own, hypergradients = told["cost/overhead"], told["windows"]
+    return {"plain": plain / cell.length, "ratio": taken / plain, "own": own, "hypergradients": hypergradients}
 
 
 def fresh(cell: Cell) -> Inner:
@@ -55,8 +55,8 @@ def fresh(cell: Cell) -> Inner:
     return replace(cell, length=20).inner(20)
 
 
-def session_of(told: Inner, budget: float, steps: int) -> GlocalSession:
-    """A session at the default settings."""
+def session_of(told: Inner, budget: str, steps: int) -> GlocalSession:
+    """A session at the default settings, but for its budget."""
     problem = told.problem
     return GlocalSession(
         problem.model,
@@ -66,7 +66,7 @@ def session_of(told: Inner, budget: float, steps: int) -> GlocalSession:
         val_batches=told.val * 4,
         hyper=problem.hyperparameters,
         total_steps=steps,
-        settings=Settings(hypergradients="windows", averaging=False, overhead=budget),
+        settings=Settings(overhead="auto" if budget == "auto" else float(budget)),
     )
 
 
@@ -80,10 +80,10 @@ def section(rows: Sequence[Row]) -> Iterator[str]:
     """The table."""
     yield "## A whole training with a session"
     yield (
-        f"{STEPS} steps at the default settings, by the budget that `overhead` allows: the training's time over that of"
-        f" a plain loop, {CHUNK} steps of the one after as many of the other, with everything that a session does; and"
-        " the extra time over the plain one as the session itself reports it. Four validation batches."
+        f"{STEPS} steps at the default settings but for the budget, `overhead`, whose default is auto: the training's"
+        f" time over that of a plain loop, {CHUNK} steps of the one after as many of the other, with everything that a"
+        " session does; and the extra time over the plain one as the session itself reports it. Four validation batches."
     )
-    heads = ["network", "overhead", "plain step, ms", "time over plain training", "of its own count", "windows"]
-    keys = ("network", "way", "plain", "ratio", "own", "windows")
+    heads = ["network", "overhead", "plain step, ms", "time over plain training", "of its own count", "hypergradients"]
+    keys = ("network", "way", "plain", "ratio", "own", "hypergradients")
     yield markdown(heads, [[1e3 * row[k] if k == "plain" else row[k] for k in keys] for row in rows])
