@@ -109,7 +109,7 @@ def _window(rows: Sequence[Row], engine: str) -> str:
     growth = geometric_mean(by_count[many]) / geometric_mean(by_count[few])
     return (
         f"*The {engine} engine*: a step of a window costs {_range(by_count[few])} plain ones for q = {few}, and"
-        f" {growth:.2g} times as much for q = {many:,}."
+        f" {growth:.3g} times as much for q = {many:,}."
     )
 
 

@@ -82,7 +82,7 @@ def section(rows: Sequence[Row]) -> Iterator[str]:
     yield (
         f"{STEPS} steps at the default settings but for the budget, `overhead`, whose default is auto: the training's"
         f" time over that of a plain loop, {CHUNK} steps of the one after as many of the other, with everything that a"
-        " session does; and the extra time over the plain one as the session itself reports it. Four validation batches."
+        " session does; and the extra time as the session itself reports it. Four validation batches."
     )
     heads = ["network", "overhead", "plain step, ms", "time over plain training", "of its own count", "hypergradients"]
     keys = ("network", "way", "plain", "ratio", "own", "hypergradients")
