@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice, repeat
-from statistics import median
 from typing import Any
 
 import numpy as np
 
-from noisy_quadratic import BOWLS, Array, NoisyQuadratic
+from error_rates import EXACT, Rates, chosen, fall, gathered, grouped, in_the_end, median_error, rates, shown, summary
+from noisy_quadratic import BOWLS, NoisyQuadratic
 from ray_glocal.forecast import Forecaster
 from ray_glocal.hypergradient import (
     Hyperparameter,
@@ -36,33 +36,11 @@ LENGTHS = (8, 12, 16, 24, 32, 48, 64, 96, 128)
 BEFORE = 100  # plain steps ahead of the window
 FIRST_SEED = 100
 FLOOR = 0.01  # a truth smaller than this share of the longest window's largest local value counts as that large
-EXACT = 1e-9  # relative errors below it are rounding
 SHOWN = [name for name in ("last", "mean", "paper", "affine", "ensemble", "evidence") if name in FORECASTERS]
 DELAYED = {"paper": "paper, N/3 delays", "affine": "affine, N/3 delays"}  # as many delays as a theorem needs
 NAMES = ("lr", "momentum", "weight_decay")
 COLOURS = dict(zip(SHOWN, ("black", "tab:gray", "tab:orange", "tab:green", "tab:red", "tab:purple"), strict=False))
 LOWEST, HIGHEST = 1e-6, 1e2  # errors that the figure tells apart
-RESAMPLES = 1000
-
-FOUND = """**Found.**
-
-- *The theorem's fall is there where its conditions are*: no noise, few modes, and delay vectors that grow with the
-  window. On the calm bowl affine DMD with N/3 delays goes from an error of order one to 2e-5 for lr and 2e-8 for weight
-  decay, the paper's rule with as many delays to 5e-5 and 1e-6 where it answers. No power of N falls as fast.
-- *The automatic number of delays hides it.* Delay vectors about twelve columns wide, whatever N, leave every forecaster
-  near the local value's own rate for weight decay (-1.4), and at about -1 for lr.
-- *Noise leaves the rate of an average.* Slopes of -.4 to -.9 at best, those of the plain mean; more delays do not help.
-  For lr and momentum that still is a gain, for the local value does not fall at all (lr, noise 1: .69 to .91; the mean
-  to .09, affine to .06).
-- *It does not fall on the wide bowl*: the slowest mode needs some 2,000 steps, and 128 hold too little of it.
-- *Logistic regression, full batch*: for weight decay it falls at -2.0 with N/3 delays (.9 to .004), against -1.3 for
-  the local value. For lr and momentum, of whose local values 1 % or less is left at the end, errors mostly grow with
-  N; only N/3 delays bring them down, from some 50 snapshots on.
-- *The MLP*: full batch, weight decay, -2.2 for affine DMD against -1.6 for the local value, but both end near .01, for
-  by then the window has seen a quarter of the way. On minibatches nobody's rate for weight decay differs much from the
-  local value's (-.7), and for lr nobody's error falls.
-- *The paper's rule at its defaults* mostly abstains: it answers in 1 to 37 % of the cases off the noiseless calm bowl.
-- *From lag trajectories* forecasts hardly ever beat the local value, and get worse with N for lr and momentum."""
 
 
 @dataclass(frozen=True)
@@ -202,62 +180,97 @@ def _estimates(measured: Row, length: int) -> list[Row]:
 # ---- the page ----
 
 
-def chosen(rows: Sequence[Row], **wanted: object) -> list[Row]:
-    """Rows with these values."""
-    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
-
-
-def slope(rows: Sequence[Row]) -> tuple[float, float, float]:
-    """Slope of log error on log length with its 95 % interval, by drawing runs with replacement; NaN where too few."""
-    grid: dict[int, list[tuple[float, float]]] = {}
-    for row in rows:
-        if row["answered"]:
-            grid.setdefault(row["seed"], []).append((math.log(row["length"]), math.log(max(row["error"], EXACT))))
-    points = [np.array(pairs) for pairs in grid.values()]
-    if sum(map(len, points)) < len(rows) / 2:
-        return math.nan, math.nan, math.nan
-    draws = np.random.default_rng(0).integers(len(points), size=(RESAMPLES, len(points)))
-    drawn = [_fit(np.concatenate([points[i] for i in draw])) for draw in draws]
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
-    return _fit(np.concatenate(points)), float(low), float(high)
-
-
-def _fit(points: Array) -> float:
-    centred = points - points.mean(axis=0)
-    return float(centred[:, 0] @ centred[:, 1] / max(centred[:, 0] @ centred[:, 0], 1e-12))
-
-
-def summary(rows: Sequence[Row]) -> str:
-    """Slope, its interval, and the median error of the shortest and of the longest window."""
-    told, low, high = slope(rows)
-    if math.isnan(told):
-        return f"answers {sum(row['answered'] for row in rows) / len(rows):.0%}"
-    ends = [_median_error(chosen(rows, length=length)) for length in _ends(rows)]
-    first, last = ("none" if math.isnan(end) else f"{end:.2g}" for end in ends)
-    return f"{told:+.1f} [{low:+.1f}, {high:+.1f}], {first} to {last}"
-
-
-def _ends(rows: Sequence[Row]) -> tuple[int, int]:
-    lengths = [row["length"] for row in rows]
-    return min(lengths), max(lengths)
-
-
-def _median_error(rows: Sequence[Row]) -> float:
-    """Median over those that answered."""
-    told = [row["error"] for row in rows if row["answered"]]
-    return median(told) if told else math.nan
-
-
 def table(rows: Sequence[Row], kind: str, hyper: str) -> str:
     """Problems against forecasters."""
     seen = chosen(rows, kind=kind, hyper=hyper)
-    problems = list(dict.fromkeys(row["problem"] for row in rows))
     names = list(dict.fromkeys(row["estimator"] for row in rows))
-    lines = [[p, *(summary(chosen(seen, problem=p, estimator=name)) for name in names)] for p in problems]
-    return markdown(["problem", *("local" if name == "last" else name for name in names)], lines)
+    lines = [[p, *(summary(chosen(seen, problem=p, estimator=name)) for name in names)] for p in _problems(rows)]
+    return markdown(["problem", *(shown(name) for name in names)], lines)
 
 
-def text(rows: Sequence[Row], smoke: bool) -> str:
+# ---- what was found ----
+
+
+def found(rows: Sequence[Row]) -> str:
+    """The lowest rate and the nearest forecast of every problem, and what noise, delays and lags do to them."""
+    forward = rates(rows, "forward")
+    lines = [_falls(chosen(rows, problem=problem, kind="forward"), forward) for problem in _problems(rows)]
+    lines += [*_over(forward), _delays(forward), _paper(rows), _lag(rows)]
+    told = "**Found.** From forward trajectories; in brackets median errors of answers, shortest and longest window."
+    return "\n".join([told, "", *(f"- {line}" for line in lines if line)])
+
+
+def _problems(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row["problem"] for row in rows))
+
+
+def _noise(problem: str) -> str:
+    told = PROBLEMS[problem]
+    noisy = told.noise if isinstance(told, Quadratic) else told.size
+    return "with noise" if noisy else "without noise"
+
+
+def _falls(rows: Sequence[Row], forward: Rates) -> str:
+    """For each hyperparameter of a problem: the lowest rate, who is nearest in the end, and the local value."""
+    groups, last, parts = grouped(rows, "forward"), in_the_end(rows, "forward"), []
+    for problem, hyper in dict.fromkeys(key[:2] for key in groups):
+        own = [key for key in groups if key[1] == hyper]
+        lowest = min((key for key in own if key in forward), key=lambda key: forward[key][0])
+        nearest = min((key for key in own if key in last), key=lambda key: last[key])
+        told = [f"{forward[key][0]:+.1f} ({fall(groups[key])})" for key in (lowest, (problem, hyper, "last"))]
+        asked = f"for {hyper}, the lowest rate has `{shown(lowest[2])}`, {told[0]}, the nearest in the end"
+        parts.append(f"{asked} `{shown(nearest[2])}` ({last[nearest]:.2g}), the local value has {told[1]}")
+    return f"*{rows[0]['problem']}*: {'; '.join(parts)}."
+
+
+def _over(forward: Rates) -> list[str]:
+    """The range of each estimator's slopes, and how often its error falls, over problems without noise and with it."""
+    seen = gathered(((_noise(problem), name), rate) for (problem, _, name), rate in forward.items())
+    parts = []
+    for (noise, name), own in seen.items():
+        slopes, falls = [rate[0] for rate in own], sum(rate[2] < 0 for rate in own)
+        told = f"`{shown(name)}` {min(slopes):+.1f} to {max(slopes):+.1f} ({falls} of {len(own)})"
+        parts.append((noise, told))
+    asked = "in how many pairs of problem and hyperparameter with a rate the whole interval is below zero"
+    return [f"*Rates {noise}*, and {asked}: {'; '.join(told)}." for noise, told in gathered(parts).items()]
+
+
+def _delays(forward: Rates) -> str:
+    """How often delays that grow with the window make a lower rate than the default."""
+    both = {key: (*key[:2], DELAYED[key[2]]) for key in forward if key[2] in DELAYED}
+    lower = gathered(
+        (f"`{key[2]}` {_noise(key[0])}", forward[more][0] < forward[key][0])
+        for key, more in both.items()
+        if more in forward
+    )
+    told = ", ".join(f"{name} in {_of(own)}" for name, own in lower.items())
+    return f"*N/3 delays* make a lower rate than the default: {told}." if told else ""
+
+
+def _of(told: Sequence[bool]) -> str:
+    return f"{sum(told)} of {len(told)}"
+
+
+def _paper(rows: Sequence[Row]) -> str:
+    """How often the paper's rule answers at its defaults, problem by problem."""
+    own = gathered((row["problem"], row["answered"]) for row in chosen(rows, estimator="paper", kind="forward"))
+    told = ", ".join(f"{sum(answers) / len(answers):.0%} ({problem})" for problem, answers in own.items())
+    often = _of([sum(answers) > len(answers) / 2 for answers in own.values()])
+    asked = "*The paper's rule at its defaults* answers in"
+    return f"{asked} {told}: more often than not in {often} problems." if told else ""
+
+
+def _lag(rows: Sequence[Row]) -> str:
+    """How often forecasts from lag trajectories beat the local value in the end, and how often they get worse."""
+    last = in_the_end(rows, "lag")
+    better = [error < last[problem, hyper, "last"] for (problem, hyper, name), error in last.items() if name != "last"]
+    worse = gathered((hyper, rate[1] > 0) for (_, hyper, name), rate in rates(rows, "lag").items() if name != "last")
+    grows = ", ".join(f"{_of(grown)} for {hyper}" for hyper, grown in worse.items())
+    asked = f"*From lag trajectories* forecasts beat the local value in the end in {_of(better)} cases"
+    return f"{asked}; errors grow with N (the whole interval above zero) in {grows or 'none'}."
+
+
+def text(rows: Sequence[Row]) -> str:
     """The page."""
     seeds = {p: len({row["seed"] for row in rows if row["problem"] == p}) for p in {row["problem"] for row in rows}}
     parts = [
@@ -270,7 +283,7 @@ def text(rows: Sequence[Row], smoke: bool) -> str:
         f" to that with the longest. A truth below {FLOOR:.0%} of the largest local value counts as that large; errors"
         f" below {EXACT:g} count as {EXACT:g}. A forecaster that abstains in more than half of the cases has no slope."
         " `N/3 delays` lets the delay vectors grow with the window; by default they stay about twelve columns wide.",
-        "" if smoke else FOUND,
+        found(rows),
     ]
     for kind, told in (("forward", "forward trajectories"), ("lag", "lag trajectories (the adjoint engine)")):
         parts += [part for hyper in NAMES for part in (f"## {hyper}, {told}", table(rows, kind, hyper))]
@@ -280,7 +293,7 @@ def text(rows: Sequence[Row], smoke: bool) -> str:
 def draw(rows: Sequence[Row], figure: Any) -> None:
     """Median relative error against the number of local hypergradients, a panel for each problem."""
     figure.set_size_inches(15, 6)
-    problems = list(dict.fromkeys(row["problem"] for row in rows))
+    problems = _problems(rows)
     hypers = ("lr", "weight_decay")
     panels = figure.subplots(len(hypers), len(problems), sharex=True, sharey=True, squeeze=False)
     for hyper, line in zip(hypers, panels, strict=True):
@@ -296,10 +309,9 @@ def draw(rows: Sequence[Row], figure: Any) -> None:
 def _draw_panel(panel: Any, rows: Sequence[Row]) -> None:
     lengths = sorted({row["length"] for row in rows})
     for name in dict.fromkeys(row["estimator"] for row in rows):
-        errors = [_median_error(chosen(rows, length=length, estimator=name)) for length in lengths]
+        errors = [median_error(chosen(rows, length=length, estimator=name)) for length in lengths]
         style = {"color": COLOURS[name.split(",")[0]], "ls": "--" if name in DELAYED.values() else "-"}
-        label = "local" if name == "last" else name
-        panel.plot(lengths, np.clip(errors, LOWEST, HIGHEST), marker=".", label=label, alpha=0.8, **style)
+        panel.plot(lengths, np.clip(errors, LOWEST, HIGHEST), marker=".", label=shown(name), alpha=0.8, **style)
     panel.set(xscale="log", yscale="log", ylim=(0.8 * LOWEST, 1.2 * HIGHEST))
     panel.set_xticks([8, 32, 128], labels=["8", "32", "128"])
     panel.minorticks_off()
@@ -318,7 +330,7 @@ def cells(smoke: bool) -> list[Cell]:
 def main(asked: Study) -> None:
     rows = estimates(asked.rows(cells(asked.smoke), run))
     title = "Convergence: the forecast's error against the number of local hypergradients"
-    asked.publish(title, text(rows, asked.smoke), rows, partial(draw, rows))
+    asked.publish(title, text(rows), rows, partial(draw, rows))
 
 
 if __name__ == "__main__":

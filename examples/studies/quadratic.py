@@ -6,6 +6,7 @@ steps.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -36,25 +37,6 @@ GLOBAL = "one future"
 LOWEST, HIGHEST = 1e-3, 50.0  # errors that the figure tells apart
 ENGINES = {"forward": forward_trajectory, "lag": adjoint_trajectory}
 DRAWN = ("last", "mean", "paper", "affine", "ensemble", "evidence", GLOBAL)
-
-FOUND = """**Found.**
-
-- *Exact, and unlike the local value.* The engines agree with the closed form to rounding. At R = one window the local
-  value is the truth; three windows on it is off by half the truth to twice, and by more for lr and momentum, whose
-  hypergradients fade while that of weight decay stays.
-- *Without noise, once the first transient is over*, forecasts pay where the motion is simple: in the calm bowl the
-  ensemble is off by 1 % ten windows ahead, where the local value overstates what fades fifty-fold (in units of the
-  floor). With momentum .9, or twenty curvatures over three decades, 40 snapshots hold too little: the ensemble is the
-  best of a poor lot, and beyond 30 windows no one is good.
-- *At the very start of training no forecaster is of use*: local, glocal and smoothed values are off by several times
-  the truth beyond one window, at 60 to 75 % right signs.
-- *Under noise nothing beats the plain mean of the window's second half*: at noise 1, ten windows ahead, error .53 and
-  88 % right signs, against .98 and 77 % for the local value, .71 and 82 % for the ensemble, 1.3 and 77 % for affine
-  DMD. It even beats the exact hypergradient of one future (.86, 75 %), for which ten windows are differentiated: with
-  noise of this size a global hypergradient is mostly about its own minibatches.
-- *The paper's rule* abstains in four windows of five.
-- *Lag trajectories are worse to forecast from.* All their entries share the window's end and so its noise: their means
-  are no better than the local value (.91, 77 % at noise 1), and their DMD extrapolations are worse, noise or not."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +127,7 @@ def median_error(rows: Sequence[Row]) -> float:
 def summary(rows: Sequence[Row]) -> str:
     """Median relative error and share of right signs."""
     told, signs = median_error(rows), [row["right"] for row in rows if row["right"] is not None]
-    size = "none" if math.isinf(told) else "0" if told < 1e-9 else f"{told:.2g}"
+    size = _size(told)
     return f"{size} / {sum(signs) / len(signs):.0%}" if signs else size
 
 
@@ -173,10 +155,135 @@ def table(rows: Sequence[Row], *keys: str) -> str:
     names = [*COMPARED, GLOBAL]
     groups = sorted(grouped(rows, keys).items())
     lines = [[*key, *(summary(chosen(group, estimator=name)) for name in names)] for key, group in groups]
-    return markdown([*keys, *("local" if name == "last" else name for name in names)], lines)
+    return markdown([*keys, *(_shown(name) for name in names)], lines)
 
 
-def text(rows: Sequence[Row], windows: Sequence[Row], smoke: bool) -> str:
+def _shown(name: str) -> str:
+    return "local" if name == "last" else name
+
+
+def middle(rows: Sequence[Row]) -> int:
+    """The horizon in the middle of those that were asked."""
+    reaches = sorted({row["reach"] for row in rows})
+    return reaches[len(reaches) // 2]
+
+
+# ---- what was found ----
+
+
+def found(rows: Sequence[Row]) -> str:
+    """The local value, who comes nearest, the paper's rule and lag trajectories, in figures of these rows; a list."""
+    forward = [row for row in rows if row["kind"] != "lag"]
+    lines = [_local(forward), *_beside(forward), *_by_bowl(forward), *_nearest(forward), _paper(rows), *_lag(rows)]
+    told = "**Found.** Median relative errors / shares of right signs; the answer zero errs by 1 at most."
+    return "\n".join([told, "", *(f"- {line}" for line in lines)])
+
+
+def errors(rows: Sequence[Row]) -> dict[str, float]:
+    """Median relative error of each estimator."""
+    return {name: median_error(group) for (name,), group in grouped(rows, ("estimator",)).items()}
+
+
+def nearest(rows: Sequence[Row]) -> str:
+    """The estimator of least median error; the exact hypergradient of one future is none."""
+    told = errors(rows)
+    return min((name for name in told if name != GLOBAL), key=lambda name: told[name])
+
+
+def _local(rows: Sequence[Row]) -> str:
+    own = chosen(rows, estimator="last")
+    by_reach = [f"{_range(group)} at R = {reach}" for (reach,), group in sorted(grouped(own, ("reach",)).items())]
+    far = grouped(chosen(own, reach=middle(rows)), ("hyper",))
+    by_hyper = [f"{_range(group)} for {hyper}" for (hyper,), group in far.items()]
+    told = f"*The local value*, over starts and noises, errs by {', '.join(by_reach)} windows"
+    return f"{told}; at R = {middle(rows)} by {', '.join(by_hyper)}."
+
+
+def _range(rows: Sequence[Row]) -> str:
+    """Least and largest median error over starts and noises."""
+    told = [median_error(group) for group in grouped(rows, ("before", "noise")).values()]
+    return " to ".join(dict.fromkeys(_size(error) for error in (min(told), max(told))))
+
+
+def _size(error: float) -> str:
+    return "none" if math.isinf(error) else "0" if error < 1e-9 else f"{error:.2g}"
+
+
+def _beside(rows: Sequence[Row]) -> list[str]:
+    """For each start and noise at the middle horizon: who is nearest, and how many beat what needs no forecast."""
+    lines = []
+    for (before, noise), group in sorted(grouped(chosen(rows, reach=middle(rows)), ("before", "noise")).items()):
+        told, best = errors(group), nearest(group)
+        bar = {"the local value": told["last"], f"`{GLOBAL}`": told[GLOBAL], "the answer zero": 1.0}
+        counts = [
+            f"{sum(told[name] < error for name in told if name != GLOBAL)} beat {what}" for what, error in bar.items()
+        ]
+        shown = dict.fromkeys((best, "last", "mean", "affine", "ensemble", GLOBAL))
+        figures = ", ".join(f"{_shown(name)} {summary(chosen(group, estimator=name))}" for name in shown)
+        asked = f"*R = {middle(rows)}, after {before} steps, noise {noise:g}*: {_shown(best)} is nearest. {figures}"
+        lines.append(f"{asked}. Of {len(told) - 1} estimators {', '.join(counts)}.")
+    return lines
+
+
+def _by_bowl(rows: Sequence[Row]) -> list[str]:
+    """Without noise, after the later start: who is nearest in each bowl, at the middle horizon and the longest."""
+    before = max(row["before"] for row in rows)
+    calm, lines = chosen(rows, before=before, noise=0.0), []
+    for reach in dict.fromkeys((middle(rows), max(row["reach"] for row in rows))):
+        told = []
+        for (bowl,), group in grouped(chosen(calm, reach=reach), ("bowl",)).items():
+            best, sizes = nearest(group), errors(group)
+            told.append(f"{bowl}, {_shown(best)} {_size(sizes[best])} (local {_size(sizes['last'])})")
+        lines += [f"*Without noise, after {before} steps, nearest at R = {reach}*: {'; '.join(told)}."] if told else []
+    return lines
+
+
+def _nearest(rows: Sequence[Row]) -> list[str]:
+    """How often each estimator is nearest beyond the window, without noise and with it."""
+    lines = []
+    for told, groups in _beyond(rows).items():
+        best = Counter(nearest(group) for group in groups)
+        counts = ", ".join(f"{_shown(name)} in {count}" for name, count in best.most_common())
+        means = sum(errors(group)["mean"] < errors(group)[GLOBAL] for group in groups)
+        asked = f"*{told}, beyond the window*: of {len(groups)} combinations of start, noise and horizon the nearest is"
+        lines.append(f"{asked} {counts}; the plain mean beats the exact hypergradient of one future in {means}.")
+    return lines
+
+
+def _beyond(rows: Sequence[Row]) -> dict[str, list[list[Row]]]:
+    """Combinations of start, noise and horizon beyond the window, without noise and with it."""
+    told: dict[str, list[list[Row]]] = {}
+    for (noise, _, reach), group in sorted(grouped(rows, ("noise", "before", "reach")).items()):
+        if reach > 1:
+            told.setdefault("With noise" if noise else "Without noise", []).append(group)
+    return told
+
+
+def _paper(rows: Sequence[Row]) -> str:
+    shares = []
+    for kind in ENGINES:
+        own = chosen(rows, estimator="paper", kind=kind)
+        shares.append(f"{sum(math.isfinite(row['error']) for row in own) / len(own):.0%} from {kind} trajectories")
+    return f"*The paper's rule* answers in {', '.join(shares)}."
+
+
+def _lag(rows: Sequence[Row]) -> list[str]:
+    """How often lag trajectories are better to forecast from than forward ones, and how often than not to forecast."""
+    lines = []
+    for told, groups in _beyond(chosen(rows, kind="forward") + chosen(rows, kind="lag")).items():
+        pairs = []
+        for group in groups:
+            lag, forward = (errors(chosen(group, kind=kind)) for kind in ("lag", "forward"))
+            names = [name for name in forward if name != "last" and math.isfinite(forward[name])]
+            pairs += [(lag[name] < forward[name], lag[name] < lag["last"]) for name in names]
+        better, useful = (sum(pair[i] for pair in pairs) for i in range(2))
+        asked = f"*{told}, lag trajectories* are better to forecast from than forward ones in {better} of {len(pairs)}"
+        cases = "cases (estimators by combinations, without those that abstain)"
+        lines.append(f"{asked} {cases}; forecasts from them beat the local value in {useful}.")
+    return lines
+
+
+def text(rows: Sequence[Row], windows: Sequence[Row]) -> str:
     """The page."""
     seeds, gap = len({row["seed"] for row in windows}), max(row["gap"] for row in windows)
     bowls = "; ".join(
@@ -184,7 +291,7 @@ def text(rows: Sequence[Row], windows: Sequence[Row], smoke: bool) -> str:
         for name, b in BOWLS.items()
     )
     forward = [row for row in rows if row["kind"] != "lag"]
-    far = sorted({row["reach"] for row in rows})[len({row["reach"] for row in rows}) // 2]
+    far = middle(rows)
     parts = [
         "**Asked.** " + (__doc__ or "").split("\n\n", 1)[1].replace("\n", " ").strip(),
         f"Bowls: {bowls}. SGD with lr / (1 - momentum) = .5, weight decay 1e-3 and, read by the loss, a ridge of 1e-3"
@@ -196,7 +303,7 @@ def text(rows: Sequence[Row], windows: Sequence[Row], smoke: bool) -> str:
         f" minibatches of its own: all that the global method can know. A truth below {FLOOR:.0%} of the window's"
         " largest local value counts as that large, and has no sign. The engine's exact hypergradient and the"
         f" closed form differ by {gap:.1g} of its largest entry at most.",
-        "" if smoke else FOUND,
+        found(rows),
         f"## R = {far} windows, forward trajectories",
         table(chosen(forward, reach=far), "before", "bowl", "noise"),
         f"## R = {far} windows, each hyperparameter",
@@ -233,9 +340,8 @@ def _draw_panel(panel: Any, rows: Sequence[Row]) -> None:
         groups = [chosen(rows, reach=reach, estimator=name) for reach in reaches]
         if all(groups):
             errors = [median_error(group) for group in groups]
-            label = "local" if name == "last" else name
             drawn = [min(max(error, LOWEST), HIGHEST) if math.isfinite(error) else math.nan for error in errors]
-            panel.plot(reaches, drawn, marker=".", label=label, alpha=0.8, **styles.get(name, {}))
+            panel.plot(reaches, drawn, marker=".", label=_shown(name), alpha=0.8, **styles.get(name, {}))
     panel.set(xscale="log", yscale="log", ylim=(0.8 * LOWEST, 1.2 * HIGHEST))
     panel.grid(alpha=0.3)
 
@@ -246,7 +352,7 @@ def main(asked: Study) -> None:
     windows = asked.rows(cells, run)
     rows = estimates(windows)
     title = "Quadratics: the estimators against the closed form"
-    asked.publish(title, text(rows, windows, asked.smoke), condensed(rows), partial(draw, rows))
+    asked.publish(title, text(rows, windows), condensed(rows), partial(draw, rows))
 
 
 if __name__ == "__main__":
