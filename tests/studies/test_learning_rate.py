@@ -28,6 +28,19 @@ def test_a_lost_run_counts_as_guessing():
     assert learning_rate.average(rows, "val_loss") == pytest.approx(math.log(10))
 
 
+def test_conclusions_are_those_of_the_rows():
+    def page(ours, rival):
+        losses = {"constant, tuned": 0.2, "greedy local sign": rival, "session": ours}
+        told = {"task": "t", "optimizer": "sgd", "start": 0.1}
+        return learning_rate.found(
+            [{**told, "label": k, "anywhere": "tuned" not in k, "test_loss": v} for k, v in losses.items()]
+        )
+
+    assert "- *t, sgd*: over the better of the tuned grids, `session` 1.10." in page(0.22, 0.3)
+    assert "`session` ends lowest, at 1.10." in page(0.22, 0.3)
+    assert "`greedy local sign` ends lowest, at 0.90." in page(0.22, 0.18)
+
+
 def test_no_seed_is_both_tuned_on_and_compared():
     for plan in (learning_rate.FULL, PLAN):
         assert max(plan.seeds) < 10 <= min(plan.tuning_seeds)

@@ -1,6 +1,7 @@
 """The session itself, adapting the learning rate alone."""
 
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
@@ -11,16 +12,18 @@ from tasks import Shuffled, loss
 
 @dataclass(frozen=True)
 class Session:
-    """A `GlocalSession` with its default settings.
+    """A `GlocalSession`, judged at its averaged weights where it keeps them.
 
     Args:
         version: Of the session's defaults; raise it when they change, so that no older row is read back.
-        forecaster: In place of the default ones.
+        windows: Whether by windows at a budget of a quarter, and not by its default settings.
+        local: Whether the forecasts of those are the last hypergradient itself.
         cosine: Whether it adapts the multiplier of a cosine schedule in place of a constant rate.
     """
 
     version: int
-    forecaster: str | None = None
+    windows: bool = False
+    local: bool = False
     cosine: bool = False
 
     def train(self, run: Run) -> Trained:
@@ -41,12 +44,13 @@ class Session:
         for batch in session.batches(Shuffled(training.data.train, run.seed)):
             training.rates.append(training.lr)
             session.step(batch)
+        if session.settings.averaging:
+            with session.averaged_weights():
+                model = deepcopy(model)
         return Trained(model, session.metrics()["cost/steps"], training.rates)
 
     def _settings(self) -> Settings:
-        if self.forecaster is None:
-            return Settings(hypergradients="windows", averaging=False, overhead=0.25)
-        told = self.forecaster
-        return Settings(
-            hypergradients="windows", averaging=False, overhead=0.25, forecaster=told, search_forecaster=told
-        )
+        if not self.windows:
+            return Settings()
+        told = Settings(hypergradients="windows", averaging=False, overhead=0.25)
+        return replace(told, forecaster="last", search_forecaster="last") if self.local else told
