@@ -54,7 +54,7 @@ def test_without_plotly_the_text_comes_and_a_line_says_how_to_get_the_page(tmp_p
     assert main(["report", str(folder)]) == 0
     out = capsys.readouterr().out
     assert out.startswith("mine: 6 trials")
-    assert out.endswith("which plotly draws. Install it with: pip install 'ray_glocal[reports]'\n")
+    assert out.endswith("which plotly draws. Install it with: pip install 'plotly>=6'\n")
     assert main(["report", str(folder), "--html", str(tmp_path / "page.html")]) == 2
     assert "`html` must be asked for where plotly is installed" in capsys.readouterr().err
 
