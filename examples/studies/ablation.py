@@ -294,7 +294,8 @@ def text(rows: Sequence[Row], windows: int, table: str) -> str:
         " the plain local value of whole windows, with the 95 % interval of a bootstrap over runs.",
         table,
         "## The session",
-        "Test loss as a ratio to the default's from the same start and seed: geometric means over"
+        "By windows, with a budget of a quarter where nothing else is said. Test loss as a ratio to the default's from"
+        " the same start and seed: geometric means over"
         f" {len({row['lr'] for row in trained})} starts and {len({row['seed'] for row in trained})} seeds, with"
         f" {ERRORS} standard errors. Where their share of the time is given, longer windows come less often. A learning"
         " rate follows its heat, a local value, unless that is 0.",
