@@ -27,7 +27,7 @@ from ray_glocal.koopman.rank import FixedRank, FullRank, OptimalRank
 from ray_glocal.validation.case import Case
 from ray_glocal.validation.estimates import Estimates, OnWindow, Pooled, estimates
 from ray_glocal.validation.scores import score
-from study import HOME, Row, Study, markdown, study
+from study import HOME, Row, Study, gathered, markdown, study
 from tasks import TASKS, mean_loss
 
 BED = HOME / "results" / "bed" / "cases.parquet"
@@ -189,9 +189,7 @@ def _steps(task: str, smoke: bool) -> int:
 def compared(rows: Sequence[Row]) -> dict[tuple[str, str], tuple[float, float]]:
     """Each change's test loss over the default's: geometric mean, and the half width of its logarithm's interval."""
     default = {_place(row): row["test"] for row in rows if row["choice"] == "default"}
-    told: dict[tuple[str, str], list[float]] = {}
-    for row in rows:
-        told.setdefault((row["choice"], row["value"]), []).append(row["test"] / default[_place(row)])
+    told = gathered(((row["choice"], row["value"]), row["test"] / default[_place(row)]) for row in rows)
     return {change: (geometric_mean(ratios), _half(ratios)) for change, ratios in told.items()}
 
 

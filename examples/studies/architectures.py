@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ray_glocal import GlocalSession, Hyperparameter, Settings
-from study import Row, Study, markdown, study
+from study import Row, Study, chosen, markdown, study
 from tasks import OPTIMIZERS, TASKS, Batch, Shuffled, accuracy, loss, mean_loss, optimizer
 
 ALL = (
@@ -160,11 +160,6 @@ def best(rows: Iterable[Row]) -> dict[tuple[str, str], float]:
 
 
 # ---- the page ----
-
-
-def chosen(rows: Iterable[Row], **wanted: object) -> list[Row]:
-    """Rows with these values."""
-    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
 
 
 def groups(rows: Sequence[Row]) -> dict[tuple[str, str], list[list[Row]]]:

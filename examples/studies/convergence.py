@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from error_rates import EXACT, Rates, chosen, fall, gathered, grouped, in_the_end, median_error, rates, shown, summary
+from error_rates import EXACT, Rates, fall, grouped, in_the_end, median_error, rates, shown, summary
 from noisy_quadratic import BOWLS, NoisyQuadratic
 from ray_glocal.forecast import Forecaster
 from ray_glocal.hypergradient import (
@@ -29,7 +29,7 @@ from ray_glocal.hypergradient import (
 from ray_glocal.hypergradient.window.window import Window
 from ray_glocal.koopman import forecaster
 from ray_glocal.koopman.forecasters import FORECASTERS
-from study import Row, Study, markdown, study
+from study import Row, Study, chosen, gathered, markdown, study
 from tasks import TASKS, Shuffled, loss, optimizer
 
 LENGTHS = (8, 12, 16, 24, 32, 48, 64, 96, 128)

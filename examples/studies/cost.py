@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from measuring import Action, growth, seconds
-from pricing import chosen, forecasts, found, memory, per_step, prices, sessions
+from pricing import forecasts, found, memory, per_step, prices, sessions
 from ray_glocal import GlocalSession
 from ray_glocal.hypergradient import (
     Hyperparameter,
@@ -31,7 +31,7 @@ from ray_glocal.hypergradient.engines.forward import contract, no_tangents
 from ray_glocal.hypergradient.gradient.step import push_forward_step
 from ray_glocal.koopman import forecaster
 from ray_glocal.session.settings import Settings
-from study import Row, Study, study
+from study import Row, Study, chosen, study
 from tasks import TASKS, Shuffled, optimizer
 
 ALL = ("digits-mlp", "digits-gru", "digits-transformer", "fashion-mlp", "fashion-cnn")

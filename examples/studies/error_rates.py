@@ -1,34 +1,24 @@
 """Rates at which errors fall: slopes of log error on log N with their intervals, and the errors at the end."""
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from statistics import median
-from typing import TypeVar
 
 import numpy as np
 
 from noisy_quadratic import Array
-from study import Row
+from study import Row, chosen, gathered
 
 EXACT = 1e-9  # relative errors below it are rounding
 RESAMPLES = 1000
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
 Key = tuple[str, str, str]  # problem, hyperparameter, estimator
 Rates = dict[Key, tuple[float, float, float]]
 
 
-def chosen(rows: Sequence[Row], **wanted: object) -> list[Row]:
-    """Rows with these values."""
-    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
-
-
 def slope(rows: Sequence[Row]) -> tuple[float, float, float]:
     """Slope of log error on log length with its 95 % interval, by drawing runs with replacement; NaN where too few."""
-    grid: dict[int, list[tuple[float, float]]] = {}
-    for row in rows:
-        if row["answered"]:
-            grid.setdefault(row["seed"], []).append((math.log(row["length"]), math.log(max(row["error"], EXACT))))
+    answers = [row for row in rows if row["answered"]]
+    grid = gathered((row["seed"], (math.log(row["length"]), math.log(max(row["error"], EXACT)))) for row in answers)
     points = [np.array(pairs) for pairs in grid.values()]
     if sum(map(len, points)) < len(rows) / 2:
         return math.nan, math.nan, math.nan
@@ -83,14 +73,6 @@ def in_the_end(rows: Sequence[Row], kind: str) -> dict[Key, float]:
     """Median errors with the longest window, of all that answer there more often than not."""
     told = grouped(chosen(rows, length=_ends(rows)[1]), kind)
     return {key: median_error(own) for key, own in told.items() if sum(row["answered"] for row in own) > len(own) / 2}
-
-
-def gathered(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
-    """Values by their keys."""
-    told: dict[K, list[V]] = {}
-    for key, value in pairs:
-        told.setdefault(key, []).append(value)
-    return told
 
 
 def shown(name: str) -> str:

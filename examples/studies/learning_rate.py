@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from statistics import mean
 from typing import Any
 
@@ -21,7 +22,7 @@ from rivals.plain import Plain
 from rivals.real_time import RealTime
 from rivals.session import Session
 from rivals.training import Rival, Run
-from study import Row, Study, markdown, study
+from study import Row, Study, gathered, markdown, study
 from tasks import OPTIMIZERS, TASKS, accuracy, mean_loss
 
 SESSION = 6  # raise it when the session's defaults change: only its own cells are run again
@@ -227,11 +228,7 @@ def best(trials: Sequence[Row]) -> Choices:
 
 def grouped(rows: Sequence[Row], *names: str) -> dict[Any, list[Row]]:
     """Rows by one or several of their entries, in order of appearance."""
-    groups: dict[Any, list[Row]] = {}
-    for row in rows:
-        key = tuple(row[name] for name in names)
-        groups.setdefault(key if len(names) > 1 else key[0], []).append(row)
-    return groups
+    return gathered((itemgetter(*names)(row), row) for row in rows)
 
 
 def average(rows: Sequence[Row], name: str) -> float:

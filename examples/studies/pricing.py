@@ -3,12 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import geometric_mean
 
-from study import Row, markdown
-
-
-def chosen(rows: Sequence[Row], **wanted: object) -> list[Row]:
-    """Rows with these values."""
-    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+from study import Row, chosen, gathered, markdown, span
 
 
 def one(rows: Sequence[Row], key: str, **wanted: object) -> float | str:
@@ -92,7 +87,7 @@ def found(rows: Sequence[Row], whole: Sequence[Row]) -> str:
     """What the prices come to, in ranges over the tasks."""
     lines = [*(_window(rows, engine) for engine in ("adjoint", "forward")), _forecasting(rows), *_overall(rows)]
     times, counts = ([row[key] for row in whole] for key in ("ratio", "counted"))
-    share = f"of its seconds {_range((100 * row['share'] for row in whole), '.0f')} % go into hypergradients"
+    share = f"of its seconds {span((100 * row['share'] for row in whole), '{:.0f}'.format)} % go into hypergradients"
     lines.append(
         f"*A whole session* at its default settings takes {_range(times)} times the processor time of a plain training,"
         f" {_range(counts)} by its own count; {share}."
@@ -102,9 +97,8 @@ def found(rows: Sequence[Row], whole: Sequence[Row]) -> str:
 
 def _window(rows: Sequence[Row], engine: str) -> str:
     """What a window's step costs with the fewest hyperparameters, and by how much that grows."""
-    by_count: dict[int, list[float]] = {}
-    for row in chosen(rows, what="local", engine=engine):
-        by_count.setdefault(row["entries"], []).append(row["steps"] / row["length"])
+    local = chosen(rows, what="local", engine=engine)
+    by_count = gathered((row["entries"], row["steps"] / row["length"]) for row in local)
     few, many = min(by_count), max(by_count)
     growth = geometric_mean(by_count[many]) / geometric_mean(by_count[few])
     return (
@@ -114,25 +108,18 @@ def _window(rows: Sequence[Row], engine: str) -> str:
 
 
 def _forecasting(rows: Sequence[Row]) -> str:
-    by_count: dict[int, list[float]] = {}
-    for row in chosen(rows, what="forecast"):
-        by_count.setdefault(row["entries"], []).append(row["steps"])
+    by_count = gathered((row["entries"], row["steps"]) for row in chosen(rows, what="forecast"))
     parts = [f"{_range(steps)} plain steps for q = {count:,}" for count, steps in sorted(by_count.items())]
     return f"*A forecast* costs {', '.join(parts)}."
 
 
 def _overall(rows: Sequence[Row]) -> list[str]:
     """The global hypergradient over the glocal one by the same engine, where there is one."""
-    ratios: dict[str, list[float]] = {}
-    for whole, _, _, glocal in compared(rows):
-        ratios.setdefault(whole["engine"], []).append(whole["steps"] / glocal)
+    ratios = gathered((whole["engine"], whole["steps"] / glocal) for whole, _, _, glocal in compared(rows))
     parts = [f"{_range(found)} times by the {engine} engine" for engine, found in ratios.items()]
     reach = max((row["length"] for row in chosen(rows, what="global")), default=0)
     return [f"*Global over glocal*, over {reach} steps: {', '.join(parts)}."] if parts else []
 
 
-def _range(values: Iterable[float], form: str = ".3g") -> str:
-    """From the least to the greatest, or what both are."""
-    known = list(values)
-    ends = list(dict.fromkeys(format(end, form) for end in (min(known), max(known))))
-    return " to ".join(ends)
+def _range(values: Iterable[float]) -> str:
+    return span(values, "{:.3g}".format)

@@ -24,7 +24,7 @@ from ray_glocal.hypergradient import (
     global_hypergradient,
     record_window,
 )
-from study import Row, Study, markdown, study
+from study import Row, Study, chosen, gathered, markdown, span, study
 
 WINDOW = 40
 REACH = (1, 3, 10, 30, 100)  # horizons R in windows
@@ -114,11 +114,6 @@ def _judged(asked: Row, found: Array, truth: Array, size: Array) -> Iterable[Row
 # ---- the page ----
 
 
-def chosen(rows: Iterable[Row], **wanted: object) -> list[Row]:
-    """Rows with these values."""
-    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
-
-
 def median_error(rows: Sequence[Row]) -> float:
     """Median relative error, where no answer is an infinite one."""
     return median(row["error"] for row in rows)
@@ -133,10 +128,7 @@ def summary(rows: Sequence[Row]) -> str:
 
 def grouped(rows: Sequence[Row], keys: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
     """Rows by their values of `keys`."""
-    groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
-    return groups
+    return gathered((tuple(row[key] for key in keys), row) for row in rows)
 
 
 def condensed(rows: Sequence[Row]) -> list[Row]:
@@ -201,8 +193,7 @@ def _local(rows: Sequence[Row]) -> str:
 
 def _range(rows: Sequence[Row]) -> str:
     """Least and largest median error over starts and noises."""
-    told = [median_error(group) for group in grouped(rows, ("before", "noise")).values()]
-    return " to ".join(dict.fromkeys(_size(error) for error in (min(told), max(told))))
+    return span(map(median_error, grouped(rows, ("before", "noise")).values()), _size)
 
 
 def _size(error: float) -> str:
@@ -252,11 +243,8 @@ def _nearest(rows: Sequence[Row]) -> list[str]:
 
 def _beyond(rows: Sequence[Row]) -> dict[str, list[list[Row]]]:
     """Combinations of start, noise and horizon beyond the window, without noise and with it."""
-    told: dict[str, list[list[Row]]] = {}
-    for (noise, _, reach), group in sorted(grouped(rows, ("noise", "before", "reach")).items()):
-        if reach > 1:
-            told.setdefault("With noise" if noise else "Without noise", []).append(group)
-    return told
+    groups = sorted(grouped(rows, ("noise", "before", "reach")).items())
+    return gathered(("With noise" if noise else "Without noise", group) for (noise, _, r), group in groups if r > 1)
 
 
 def _paper(rows: Sequence[Row]) -> str:

@@ -8,7 +8,7 @@ publishes, too.
 import argparse
 import hashlib
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,8 @@ import torch
 HOME = Path(__file__).parent
 Row = dict[str, Any]
 C = TypeVar("C")
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 CELL = "cell"  # column of published rows that tells which cell they are of
 Draw = Callable[[Any], None]  # on a matplotlib figure
 
@@ -158,6 +160,25 @@ def read(place: Path) -> list[Row]:
     """The rows of a file that a study wrote."""
     told: list[Row] = pq.read_table(place).to_pylist()
     return told
+
+
+def chosen(rows: Iterable[Row], **wanted: object) -> list[Row]:
+    """Rows with these values."""
+    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+
+
+def gathered(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
+    """Values by their keys, in order of appearance."""
+    found: dict[K, list[V]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def span(values: Iterable[float], show: Callable[[float], str]) -> str:
+    """From the least to the greatest, or what both are."""
+    known = list(values)
+    return " to ".join(dict.fromkeys(show(end) for end in (min(known), max(known))))
 
 
 def _digest(cell: object) -> str:
