@@ -14,6 +14,7 @@ from pyarrow.fs import FileSelector, FileType
 from storage import opened, path
 
 from ray_glocal.scheduling import journal
+from ray_glocal.scheduling.ledger import Ledger
 
 TRIALS = 8
 PLAN = {
@@ -34,6 +35,10 @@ PLAN = {
     "checkpoints_lost": False,
     "storage": None,
 }
+
+
+STATE = "experiment_state-"
+OURS, JOURNAL = "searcher-state-*.pkl", "glocal-ledger.json"  # our memory, with our searcher and with another
 
 
 class Outcome:
@@ -183,7 +188,13 @@ def _is_whole(file):
         return False
 
 
-STATE = "experiment_state-"
+def memory(experiment, pattern=OURS):
+    """The ledger in a folder between two moments at which it is written, else an empty one."""
+    files = sorted(experiment.glob(pattern))
+    try:
+        return journal.read(files[-1].read_text()) if files else Ledger()
+    except ValueError:
+        return Ledger()
 
 
 def _created(generator):

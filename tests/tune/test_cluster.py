@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import trainables
-from experiments import freeze_between_writes, trials_known_to_tune
+from experiments import JOURNAL, OURS, freeze_between_writes, memory, trials_known_to_tune
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from trainables import SPACE
@@ -277,35 +277,28 @@ def test_a_killed_driver_is_restored_with_its_rungs(tmp_path, searcher):
     first = subprocess.Popen(
         [*command, "first"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     )
-    experiment = tmp_path / "experiment"
+    experiment, pattern = tmp_path / "experiment", OURS if searcher == "ours" else JOURNAL
     try:
-        wait_for_memory(experiment, searcher, first)
+        wait_for_memory(experiment, pattern, first)
         freeze_between_writes(
-            first.pid, experiment, lambda: set(memory(experiment, searcher).trials) == trials_known_to_tune(experiment)
+            first.pid, experiment, lambda: set(memory(experiment, pattern).trials) == trials_known_to_tune(experiment)
         )
-        saved = memory(experiment, searcher)
+        saved = memory(experiment, pattern)
     finally:
         os.killpg(first.pid, signal.SIGKILL)
         first.communicate()
     second = subprocess.run([*command, "again"], env=environment, capture_output=True, text=True, timeout=200)
     assert "TRIALS 6 0 6 0" in second.stdout, second.stdout + second.stderr
-    kept = memory(experiment, searcher)
+    kept = memory(experiment, pattern)
     assert kept.events[: len(saved.events)] == saved.events  # nothing was forgotten, nothing judged twice
     keys = [event.key for event in kept.events]
     assert len(set(keys)) == len(keys)
 
 
-def memory(folder, searcher):
-    pattern = "searcher-state-*.pkl" if searcher == "ours" else "glocal-ledger.json"
-    files = sorted(folder.glob(pattern))
-    return journal.read(files[-1].read_text()) if files else None
-
-
-def wait_for_memory(folder, searcher, process):
+def wait_for_memory(folder, pattern, process):
     """Until two trials have been on a rung, as far as the memory on disk tells."""
     for _ in range(600):
-        kept = memory(folder, searcher)
-        if kept is not None and len({d.trial for d in kept.decisions}) >= 3:
+        if len({d.trial for d in memory(folder, pattern).decisions}) >= 3:
             return
         if process.poll() is not None:
             pytest.fail(process.stderr.read().decode())

@@ -14,12 +14,23 @@ from pathlib import Path
 
 import drivers
 import pytest
-from experiments import PLAN, TRIALS, Outcome, beats, freeze_between_writes, leave_a_whole_snapshot, said, wait
+from experiments import (
+    JOURNAL,
+    OURS,
+    PLAN,
+    TRIALS,
+    Outcome,
+    beats,
+    freeze_between_writes,
+    leave_a_whole_snapshot,
+    memory,
+    said,
+    wait,
+)
 from frail import STEPS
 from ray.cluster_utils import Cluster
 
 from ray_glocal.scheduling import journal
-from ray_glocal.scheduling.ledger import Ledger
 
 pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("default")]
 
@@ -159,16 +170,7 @@ def test_a_driver_killed_between_its_files_has_forgotten_no_result_when_it_is_re
     assert outcome.verdicts == calm().verdicts
 
 
-OURS, THEIRS = "searcher-state-*.pkl", "*e*_state-*.json"  # our memory; what Tune knows of trials, and their number
-
-
-def memory(experiment):
-    """The ledger in the storage between two moments at which it is written, else an empty one."""
-    files = sorted(experiment.glob(OURS))
-    try:
-        return journal.read(files[-1].read_text()) if files else Ledger()
-    except ValueError:
-        return Ledger()
+THEIRS = "*e*_state-*.json"  # what Tune knows of trials, and their number
 
 
 def steps_of_the_second(experiment):
@@ -310,7 +312,7 @@ def garbage(data):
 def test_a_damaged_memory_is_said_and_the_rest_of_it_used(stage, tmp_path, ours, damage, sentence):
     plan = {"ours": ours, "pace": 0.05, "resume": True}
     process = stage.start(tmp_path, **plan, snapshots="0.2")
-    experiment, pattern = tmp_path / "experiment", OURS if ours else "glocal-ledger.json"
+    experiment, pattern = tmp_path / "experiment", OURS if ours else JOURNAL
     wait(tmp_path, process, lambda: len(beats(tmp_path)) > 12 and list(experiment.glob(pattern)))
     freeze_between_writes(process.pid, experiment)
     process.kill()
@@ -334,7 +336,7 @@ def test_a_full_disk_is_said_and_ends_nothing(stage, calm, tmp_path, ours):
     outcome.check()
     assert f"The ledger could not be {'saved' if ours else 'written'} to" in outcome.heard
     assert "The decisions could not be written" in outcome.heard
-    (memory,) = outcome.folder.glob(OURS if ours else "glocal-ledger.json")
+    (memory,) = outcome.folder.glob(OURS if ours else JOURNAL)
     assert journal.read(memory.read_text()) == outcome.ledger  # written whole when there was room again
     if ours:
         assert outcome.verdicts == calm().verdicts
