@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from error_rates import EXACT, Rates, fall, grouped, in_the_end, median_error, rates, shown, summary
+from error_rates import EXACT, Rates, fall, grouped, in_the_end, median_error, rates, summary
+from extrapolation import shown
 from noisy_quadratic import BOWLS, NoisyQuadratic
 from ray_glocal.forecast import Forecaster
 from ray_glocal.hypergradient import (

@@ -73,8 +73,3 @@ def in_the_end(rows: Sequence[Row], kind: str) -> dict[Key, float]:
     """Median errors with the longest window, of all that answer there more often than not."""
     told = grouped(chosen(rows, length=_ends(rows)[1]), kind)
     return {key: median_error(own) for key, own in told.items() if sum(row["answered"] for row in own) > len(own) / 2}
-
-
-def shown(name: str) -> str:
-    """An estimator's name on the page."""
-    return "local" if name == "last" else name

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from extrapolation import COMPARED, estimator
+from extrapolation import COMPARED, estimator, shown
 from noisy_quadratic import BOWLS, NAMES, Array, NoisyQuadratic
 from ray_glocal.hypergradient import (
     Problem,
@@ -147,11 +147,7 @@ def table(rows: Sequence[Row], *keys: str) -> str:
     names = [*COMPARED, GLOBAL]
     groups = sorted(grouped(rows, keys).items())
     lines = [[*key, *(summary(chosen(group, estimator=name)) for name in names)] for key, group in groups]
-    return markdown([*keys, *(_shown(name) for name in names)], lines)
-
-
-def _shown(name: str) -> str:
-    return "local" if name == "last" else name
+    return markdown([*keys, *(shown(name) for name in names)], lines)
 
 
 def middle(rows: Sequence[Row]) -> int:
@@ -209,9 +205,9 @@ def _beside(rows: Sequence[Row]) -> list[str]:
         counts = [
             f"{sum(told[name] < error for name in told if name != GLOBAL)} beat {what}" for what, error in bar.items()
         ]
-        shown = dict.fromkeys((best, "last", "mean", "affine", "ensemble", GLOBAL))
-        figures = ", ".join(f"{_shown(name)} {summary(chosen(group, estimator=name))}" for name in shown)
-        asked = f"*R = {middle(rows)}, after {before} steps, noise {noise:g}*: {_shown(best)} is nearest. {figures}"
+        named = dict.fromkeys((best, "last", "mean", "affine", "ensemble", GLOBAL))
+        figures = ", ".join(f"{shown(name)} {summary(chosen(group, estimator=name))}" for name in named)
+        asked = f"*R = {middle(rows)}, after {before} steps, noise {noise:g}*: {shown(best)} is nearest. {figures}"
         lines.append(f"{asked}. Of {len(told) - 1} estimators {', '.join(counts)}.")
     return lines
 
@@ -224,7 +220,7 @@ def _by_bowl(rows: Sequence[Row]) -> list[str]:
         told = []
         for (bowl,), group in grouped(chosen(calm, reach=reach), ("bowl",)).items():
             best, sizes = nearest(group), errors(group)
-            told.append(f"{bowl}, {_shown(best)} {_size(sizes[best])} (local {_size(sizes['last'])})")
+            told.append(f"{bowl}, {shown(best)} {_size(sizes[best])} (local {_size(sizes['last'])})")
         lines += [f"*Without noise, after {before} steps, nearest at R = {reach}*: {'; '.join(told)}."] if told else []
     return lines
 
@@ -234,7 +230,7 @@ def _nearest(rows: Sequence[Row]) -> list[str]:
     lines = []
     for told, groups in _beyond(rows).items():
         best = Counter(nearest(group) for group in groups)
-        counts = ", ".join(f"{_shown(name)} in {count}" for name, count in best.most_common())
+        counts = ", ".join(f"{shown(name)} in {count}" for name, count in best.most_common())
         means = sum(errors(group)["mean"] < errors(group)[GLOBAL] for group in groups)
         asked = f"*{told}, beyond the window*: of {len(groups)} combinations of start, noise and horizon the nearest is"
         lines.append(f"{asked} {counts}; the plain mean beats the exact hypergradient of one future in {means}.")
@@ -329,7 +325,7 @@ def _draw_panel(panel: Any, rows: Sequence[Row]) -> None:
         if all(groups):
             errors = [median_error(group) for group in groups]
             drawn = [min(max(error, LOWEST), HIGHEST) if math.isfinite(error) else math.nan for error in errors]
-            panel.plot(reaches, drawn, marker=".", label=_shown(name), alpha=0.8, **styles.get(name, {}))
+            panel.plot(reaches, drawn, marker=".", label=shown(name), alpha=0.8, **styles.get(name, {}))
     panel.set(xscale="log", yscale="log", ylim=(0.8 * LOWEST, 1.2 * HIGHEST))
     panel.grid(alpha=0.3)
 

@@ -20,4 +20,9 @@ def estimator(name: str) -> Forecaster:
     return made
 
 
-__all__ = ["COMPARED", "EXTRAPOLATIONS", "Level", "ReducedRank", "Shanks", "Trend", "estimator"]
+def shown(name: str) -> str:
+    """An estimator's name on a page."""
+    return "local" if name == "last" else name
+
+
+__all__ = ["COMPARED", "EXTRAPOLATIONS", "Level", "ReducedRank", "Shanks", "Trend", "estimator", "shown"]
