@@ -5,6 +5,8 @@ import os
 import pickletools
 import signal
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow.parquet as pq
@@ -166,12 +168,26 @@ def freeze_between_writes(pid, experiment, agree=lambda: True):
     something else freezes it first.
     """
     for _ in range(600):
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
         if all(map(_is_whole, experiment.glob("*_state-*.json"))) and agree():
             return
         os.kill(pid, signal.SIGCONT)
         time.sleep(0.05)
     pytest.fail("the driver's files were never whole")
+
+
+def freeze(pid):
+    """Stop a process, and return when it stands: a signal only asks, and its threads write on for a moment."""
+    os.kill(pid, signal.SIGSTOP)
+    while any(state not in "TZX" for state in _states(pid)):
+        time.sleep(0.001)
+
+
+def _states(pid):
+    """Of every thread of a process, the system's letter: T for one that is stopped, Z and X for one that has ended."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            yield (task / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def trials_known_to_tune(experiment):

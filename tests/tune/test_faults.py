@@ -295,6 +295,10 @@ def torn_header(data):
     return data[:10]
 
 
+def is_whole(ledger):
+    return len(ledger) > 0 and not ledger.torn
+
+
 def garbage(data):
     half = len(data) // 2
     return data[:half] + random.Random(0).randbytes(40) + data[half + 40 :]
@@ -314,12 +318,12 @@ def test_a_damaged_memory_is_said_and_the_rest_of_it_used(stage, tmp_path, ours,
     process = stage.start(tmp_path, **plan, snapshots="0.2")
     experiment, pattern = tmp_path / "experiment", OURS if ours else JOURNAL
     wait(tmp_path, process, lambda: len(beats(tmp_path)) > 12 and list(experiment.glob(pattern)))
-    freeze_between_writes(process.pid, experiment)
+    freeze_between_writes(process.pid, experiment, lambda: is_whole(memory(experiment, pattern)))
     process.kill()
     process.join()
-    (memory,) = experiment.glob(pattern)
-    before = journal.read(memory.read_text())
-    memory.write_bytes(damage(memory.read_bytes()))
+    (file,) = experiment.glob(pattern)
+    before = journal.read(file.read_text())
+    file.write_bytes(damage(file.read_bytes()))
     outcome = stage.run(tmp_path, **plan)
     outcome.check()
     assert sentence in outcome.heard
