@@ -72,8 +72,13 @@ def replay(results: object, *, rules: Sequence[str | Rule] | None = None) -> Rep
     if ledger is None:
         remedy = "Only experiments under a GlocalScheduler can be replayed."
         raise ArgumentError("results", "hold a ledger", folder.path, remedy)
-    found = _Rehearsal(Rulebook.settled(ledger, rules)).run(folder.path, ledger.events)
+    found = rehearsed(ledger, rules, folder.path)
     return replace(found, difference=in_the_users_terms(found.difference, *aim(results, ledger)))
+
+
+def rehearsed(ledger: Ledger, rules: Sequence[str | Rule] | None = None, path: str = "") -> Replay:
+    """What putting the events of a ledger to the rules once more finds, told as losses; see `replay`."""
+    return _Rehearsal(Rulebook.settled(ledger, rules)).run(path, ledger.events)
 
 
 class _Rehearsal:

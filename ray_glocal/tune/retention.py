@@ -201,12 +201,12 @@ class Retention:
 
     def _begin(self) -> None:
         if not self._threads:
-            atexit.register(self._finish)
+            atexit.register(self.finish)
         thread = threading.Thread(target=self._work, name="ray_glocal retention", daemon=True)
         self._threads.add(thread)
         thread.start()
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         """Let a process that ends remove what it may; nothing more will reach the storage."""
         self._exits.set()
         for thread in list(self._threads):
@@ -220,7 +220,7 @@ class Retention:
             with self._lock:
                 self._threads.discard(threading.current_thread())
                 if not self._threads:
-                    atexit.unregister(self._finish)
+                    atexit.unregister(self.finish)
 
     def _next(self) -> Callable[[], None] | None:
         """What may be removed; waits for it as long as anything can come, and is None afterwards."""

@@ -433,7 +433,7 @@ def test_a_search_that_has_spent_its_share_ends():
     run = Run(total=900, settings=replace(WINDOWS, overhead=0.1, search_region=0.5), start={"lr": 1e-5})
     session, _ = clocked(run.session())
     drive(session, session.batches(run.loader), until=100)
-    assert not session._adaptation.outer.searching
+    assert not session.metrics()["searching"]
     searched = [row for row in session.trace.rows if row.hyperparameter == "lr" and row.gate in ("act", "act small")]
     assert 1 <= len(searched) <= 0.6 * 0.1 * 900 / (2.2 * 6)
     assert [row.gate for row in session.trace.rows if row.hyperparameter == "lr"][-1] == "restart"
@@ -444,7 +444,7 @@ def test_a_search_that_is_not_affordable_never_starts(told):
     run = Run(total=60, settings=told)
     session, _ = clocked(run.session())
     drive(session, session.batches(run.loader))
-    assert not session._adaptation.searching
+    assert not session.metrics()["searching"]
     assert session.trace.rows == []
 
 

@@ -104,7 +104,7 @@ def test_a_descendant_needs_the_weights_alone(tmp_path, settings):
     session.restore(None)
     assert differences(dict(ancestor.model.state_dict()), dict(run.model.state_dict())) == []
     assert not session.notices.said("ancestor")
-    assert not session._adaptation.searching, "the learning rate came along"
+    assert not session.metrics()["searching"], "the learning rate came along"
 
 
 @both

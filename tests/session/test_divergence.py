@@ -172,15 +172,15 @@ def test_after_a_search_that_moved_training_begins_anew():
     now = run.model.state_dict()
     assert all(torch.equal(first[name], now[name]) for name in first)
     assert not run.optimizer.state
-    assert not session._adaptation.outer.searching
-    assert session._guard.rollbacks == 0
+    assert not session.metrics()["searching"]
+    assert session.metrics()["rollbacks"] == 0
 
 
 def test_a_search_that_did_not_move_costs_nothing():
     run = Run("sgd", settings=QUIET, total=1000)
     session = run.session()
     drive(session, session.batches(run.loader), 60)
-    assert not session._adaptation.outer.searching
+    assert not session.metrics()["searching"]
     assert {row["gate"] for row in rows_of(session)} == {"hold"}
 
 

@@ -335,7 +335,7 @@ def test_an_ancestors_weights_are_taken_where_they_fit(tmp_path, way):
     assert session.step_count == 0
     assert not session.problem.optimizer.state
     assert not session.trace.rows
-    assert not session._adaptation.searching  # the learning rate came along with the weights
+    assert not session.metrics()["searching"]  # the learning rate came along with the weights
 
 
 def wider():

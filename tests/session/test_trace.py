@@ -215,17 +215,17 @@ def test_a_value_at_its_bound_says_so(way):
     drive(session, session.batches(run.loader))
     assert any(line["reason"].endswith("; stays at its bound") for line in rows_of(session))
     assert float(session.values["lr"]) == 1e-4
-    assert not session._adaptation.searching, "a search that has nowhere to go ends"
+    assert not session.metrics()["searching"], "a search that has nowhere to go ends"
 
 
-def test_an_unusable_forecast_says_why():
+def test_an_unusable_forecast_says_why(monkeypatch):
     class Refusing:
         def forecast(self, series, horizon):
             return Forecast.refused(series.shape[1], horizon, Kind.SHORT, "there were too few snapshots")
 
     run = Run(total=20)
+    monkeypatch.setattr("ray_glocal.session.windows.adaptation.forecaster", lambda name: Refusing())
     session = run.session()
-    session._adaptation.forecasts._forecaster = session._adaptation.forecasts._searcher = Refusing()
     drive(session, session.batches(run.loader))
     assert {line["reason"] for line in rows_of(session)} == {"no usable forecast: there were too few snapshots"}
     assert all(math.isnan(line["forecast"]) for line in rows_of(session))

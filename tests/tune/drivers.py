@@ -52,7 +52,7 @@ def conduct(address, folder, plan, **options):
     }
     (folder / "outcome.json").write_text(json.dumps(outcome, default=str))
     if scheduler._retention is not None:  # a process of `multiprocessing` ends without what runs at exit
-        scheduler._retention._finish()
+        scheduler._retention.finish()
     ray.shutdown()
 
 

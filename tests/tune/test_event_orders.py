@@ -30,7 +30,7 @@ from ray.tune.search import ConcurrencyLimiter
 
 from ray_glocal.forecast import Forecast, Kind, Outcome
 from ray_glocal.names import LEDGER_FILE
-from ray_glocal.report.verification import _Rehearsal
+from ray_glocal.report.verification import rehearsed
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.attained import Attained
 from ray_glocal.scheduling.ledger import Ledger
@@ -153,7 +153,7 @@ class Orders(RuleBasedStateMachine):
     def teardown(self):
         ledger = self.scheduler.ledger
         if ledger.settled("grace_period") is not None:
-            replayed = _Rehearsal(Rulebook.settled(ledger)).run("", ledger.events)
+            replayed = rehearsed(ledger)
             assert replayed.same, replayed.difference
         shutil.rmtree(self.folder)
 
@@ -467,9 +467,11 @@ class Orders(RuleBasedStateMachine):
 
     @invariant()
     def rungs_hold_nobody_who_cannot_win(self):
-        ladder = self.scheduler._judge.ladder
-        rungs = self.scheduler.ledger.view(ladder) if ladder else None
-        for name, known in self.known.items() if rungs else ():
+        ledger = self.scheduler.ledger
+        if ledger.settled("grace_period") is None:
+            return
+        rungs = ledger.view(Rulebook.settled(ledger).ladder)
+        for name, known in self.known.items():
             assert not (known.diverged or known.failed) or rungs.place(name) is None
 
     @invariant()

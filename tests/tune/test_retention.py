@@ -47,20 +47,21 @@ class Driver:
 
     experiment_state_file_name = "experiment_state-1.json"
 
-    def __init__(self, folder, filesystem=None):
+    def __init__(self, folder, period=-1):
         self.folder = folder
-        self.filesystem = filesystem or pyarrow.fs.LocalFileSystem()
+        self.filesystem = pyarrow.fs.LocalFileSystem()
         self.staging = folder / "staging"
-        self.staging.mkdir()
+        self.staging.mkdir(parents=True)
         self.experiment_state_path = str(self.staging / self.experiment_state_file_name)
         self.experiment_path = str(folder / "storage")
+        self.syncer = Syncer(self.filesystem)
         self._storage = SimpleNamespace(
-            syncer=Syncer(self.filesystem),
+            syncer=self.syncer,
             storage_filesystem=self.filesystem,
             experiment_driver_staging_path=str(self.staging),
             experiment_fs_path=self.experiment_path,
         )
-        self._checkpoint_manager = _ExperimentCheckpointManager(storage=self._storage, checkpoint_period=-1)
+        self._checkpoint_manager = _ExperimentCheckpointManager(storage=self._storage, checkpoint_period=period)
         self.count = 0
 
     def write(self):
@@ -72,7 +73,7 @@ class Driver:
 
     def idle(self):
         """Until no copy is under way."""
-        soon(lambda: not self._storage.syncer._sync_process.is_running)
+        soon(lambda: not self.syncer._sync_process.is_running)
 
     def trial(self, name):
         trial = Trial("stub", trial_id=name, stub=True)
@@ -110,14 +111,13 @@ def driver(tmp_path, monkeypatch):
 def begin(driver):
     begun = []
 
-    def begin(losses=(), of=driver):
-        ledger = Ledger(Reported(name, 1, loss) for name, loss in dict(losses).items())
-        begun.append(Retention(of, ledger))
+    def begin(ledger=None, of=driver):
+        begun.append(Retention(of, Ledger() if ledger is None else ledger))
         return begun[-1]
 
     yield begin
     for one in begun:
-        one._finish()
+        one.finish()
 
 
 def soon(told):
@@ -135,6 +135,11 @@ def never(told):
     assert not told()
 
 
+def threads():
+    """Those that remove checkpoints."""
+    return [thread for thread in threading.enumerate() if thread.name == "ray_glocal retention"]
+
+
 def listed(trial):
     held = trial.run_metadata.checkpoint_manager.best_checkpoint_results
     return [int(one.checkpoint.path[-6:]) for one in held]
@@ -150,10 +155,10 @@ def test_a_superseded_checkpoint_stays_until_the_storage_holds_a_later_snapshot(
     kept.follow(trial)
     assert listed(trial) == [1]  # what Tune lists is what there will be
     never(lambda: driver.left(trial) != [0, 1])
-    driver._storage.syncer.go_on.clear()
+    driver.syncer.go_on.clear()
     driver.save()  # names checkpoint 1, and does not arrive
     never(lambda: driver.left(trial) != [0, 1])
-    driver._storage.syncer.go_on.set()
+    driver.syncer.go_on.set()
     soon(lambda: driver.left(trial) == [1])
 
 
@@ -161,12 +166,12 @@ def test_a_copy_that_was_under_way_proves_nothing(driver, begin):
     kept, trial = begin(), driver.trial("a")
     driver.report(trial)
     kept.follow(trial)
-    driver._storage.syncer.go_on.clear()
+    driver.syncer.go_on.clear()
     driver.save()
     driver.report(trial)
     kept.follow(trial)
     driver.save()  # Tune saves, and copies nothing, for a copy is under way
-    driver._storage.syncer.go_on.set()
+    driver.syncer.go_on.set()
     driver.idle()
     never(lambda: driver.left(trial) != [0, 1])
     driver.save()
@@ -181,11 +186,11 @@ def test_a_copy_that_fails_proves_nothing(driver, begin):
     driver.save()
     driver.idle()
     kept.follow(trial)
-    driver._storage.syncer.fails = True
+    driver.syncer.fails = True
     driver.save()
     never(lambda: driver.left(trial) != [0, 1])
     driver.idle()
-    driver._storage.syncer.fails = False
+    driver.syncer.fails = False
     driver.save()
     soon(lambda: driver.left(trial) == [1])
 
@@ -218,7 +223,7 @@ def test_the_last_snapshot_counts_though_tune_has_waited_for_it_and_forgotten_it
     kept.follow(trial)
     never(lambda: driver.left(trial) != [0, 1])
     driver.save(wait=True)
-    assert driver._storage.syncer._sync_process is None
+    assert driver.syncer._sync_process is None
     soon(lambda: driver.left(trial) == [1])
 
 
@@ -229,14 +234,15 @@ def test_a_last_snapshot_that_did_not_arrive_does_not_count(driver, begin):
     driver.save(wait=True)
     driver.report(trial)
     kept.follow(trial)
-    driver._storage.syncer.fails = True
+    driver.syncer.fails = True
     driver.save(wait=True)
     never(lambda: driver.left(trial) != [0, 1])
 
 
 def test_of_trials_that_ended_the_weights_stay_and_of_the_best_one_all(driver, begin):
-    kept = begin({"good": 1.0, "bad": 3.0, "better": 0.5, "odd": float("nan")})
-    trials = {name: driver.trial(name) for name in ("good", "bad", "better", "odd")}
+    losses = {"good": 1.0, "bad": 3.0, "better": 0.5, "odd": float("nan")}
+    kept = begin(Ledger(Reported(name, 1, loss) for name, loss in losses.items()))
+    trials = {name: driver.trial(name) for name in losses}
     for name, trial in trials.items():
         for _ in range(2):
             driver.report(trial)
@@ -246,7 +252,7 @@ def test_of_trials_that_ended_the_weights_stay_and_of_the_best_one_all(driver, b
         if name == "good":
             driver.save()
             driver.idle()
-            soon(lambda: not kept._threads)
+            soon(lambda: not threads())
             assert driver.left(trial) == [1]
             assert driver.files(trials["good"], 1) == sorted(SESSION)  # the best so far
     driver.save()
@@ -294,9 +300,10 @@ def test_what_an_earlier_driver_left_is_removed_up_to_the_latest(driver, begin):
 
 
 def test_what_descendants_start_from_stays_while_its_trial_goes_on(driver, begin):
-    kept, trial = begin(), driver.trial("a")
+    ledger = Ledger()
+    kept, trial = begin(ledger), driver.trial("a")
     driver.report(trial)
-    kept._ledger.record(Completed("a", 0, trial.checkpoint.path))
+    ledger.record(Completed("a", 0, trial.checkpoint.path))
     driver.report(trial)
     driver.report(trial)
     kept.follow(trial)
@@ -331,7 +338,7 @@ def test_a_storage_that_removes_nothing_is_said_once_and_ends_nothing(driver, be
     kept.end(trial)
     trial.status = Trial.TERMINATED
     driver.save(wait=True)
-    soon(lambda: not kept._threads)
+    soon(lambda: not threads())
     assert driver.left(trial) == [0, 1, 2, 3]
     assert listed(trial) == [3]
     said = [r.getMessage() for r in caplog.records]
@@ -355,7 +362,7 @@ def test_what_another_thread_has_removed_stops_nobody(driver, begin, caplog):
     kept.end(trial)
     trial.status = Trial.TERMINATED
     driver.save(wait=True)
-    soon(lambda: not kept._threads)
+    soon(lambda: not threads())
     assert driver.files(trial, 1) == ["session.pt", "trace.parquet"]
     assert not caplog.records
 
@@ -365,31 +372,30 @@ def test_threads_end_with_the_controller_and_with_the_process(tmp_path, driver, 
     for _ in range(2):
         driver.report(trial)
     kept.follow(trial)
-    assert all(thread.daemon for thread in kept._threads)
-    assert kept._threads
-    kept._finish()
-    assert not kept._threads
-    (tmp_path / "other").mkdir()
+    assert all(thread.daemon for thread in threads())
+    assert threads()
+    kept.finish()
+    assert not threads()
     other = Driver(tmp_path / "other")
     another = begin(of=other)
     for _ in range(2):
         driver.report(trial)
     another.follow(trial)
-    assert another._threads
+    assert threads()
     del other
-    soon(lambda: not another._threads)
+    soon(lambda: not threads())
     assert driver.left(trial) == [0, 1, 2, 3]
 
 
-def test_where_no_snapshots_come_nothing_goes(driver, begin):
-    driver._checkpoint_manager._checkpoint_period = float("inf")
-    kept, trial = begin(), driver.trial("a")
+def test_where_no_snapshots_come_nothing_goes(tmp_path, begin):
+    driver = Driver(tmp_path / "other", period=float("inf"))
+    kept, trial = begin(of=driver), driver.trial("a")
     for _ in range(3):
         driver.report(trial)
         kept.follow(trial)
     kept.restored(trial)
     kept.end(trial)
-    assert not kept._threads
+    assert not threads()
     assert listed(trial) == [0, 1, 2] == driver.left(trial)
 
 

@@ -98,7 +98,7 @@ def begin(tmp_path):
 
 
 def rungs(scheduler):
-    view = scheduler.ledger.view(scheduler._judge.ladder)
+    view = scheduler.ledger.view(Rulebook.settled(scheduler.ledger).ladder)
     return [view.population(k) for k in range(4)]
 
 

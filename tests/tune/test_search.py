@@ -135,8 +135,9 @@ def test_a_torn_save_is_said(tmp_path, caplog):
     assert "torn by a crash and is dropped" in caplog.text
 
 
-def test_weights_come_from_ended_trials_with_a_checkpoint_only():
-    search = told(GlocalSearch({"w": tune.choice([1]), "lr": tune.uniform(0, 1)}, "val_loss", "min"))
+def test_weights_come_from_ended_trials_with_a_checkpoint_only(tmp_path):
+    space = {"w": tune.choice([1]), "lr": tune.uniform(0, 1)}
+    search = told(GlocalSearch(space, "val_loss", "min"))
     run(search, 1)
     run(search, 9, begin=1)
     assert {weights for _, weights in handed(search, 9)} == {None}  # nobody has told where checkpoints are
@@ -149,9 +150,11 @@ def test_weights_come_from_ended_trials_with_a_checkpoint_only():
     assert set(handed(search, 6)) == {("best", "/somewhere")}
     reasons = [row["reason"] for row in search.proposals()[-6:] if row["ancestor"]]
     assert all(reason.endswith("from trial best (-9), varied by 0.2. Its weights too.") for reason in reasons)
-    search._weights = False
-    run(search, 6, begin=40)
-    assert {weights for _, weights in handed(search, 6)} == {None}
+    search.save(str(tmp_path / "search"))
+    alone = told(GlocalSearch(space, "val_loss", "min", weights=False))
+    alone.restore(str(tmp_path / "search"))
+    run(alone, 6, begin=40)
+    assert {weights for _, weights in handed(alone, 6)} == {None}
     assert config["w"] == 1
 
 

@@ -23,6 +23,7 @@ from .sessions import (
     Network,
     by_source,
     evaluated,
+    held_out,
     plain_loss,
     rate,
     session,
@@ -109,10 +110,9 @@ def test_two_rates_are_found_together(best):
         Hyperparameter("lr", 1e-4, 1e-6, 30.0, "log", groups=(0,)),
         Hyperparameter("head", 1e-4, 1e-6, 30.0, "log", field="lr", groups=(1,)),
     )
-    template = session(model=model)
     trained = GlocalSession(
         model, optimizer, plain_loss, plain_loss, hyper=hyper, total_steps=TOTAL, settings=CALM,
-        val_batches=template.validation._batches,
+        val_batches=held_out(),
     )  # fmt: skip
     train_on(trained)
     assert trained.metrics()["val_loss"] < 1.5 * best["sgd"]
