@@ -208,3 +208,12 @@ def test_the_weights_take_no_more_than_their_size(tmp_path):
     size = 4 * 1001 * 300  # bytes of weights and biases
     assert (tmp_path / SESSION_FILE).stat().st_size < size + 100_000
     assert resumes(tmp_path)[0].stat().st_size > 3 * size
+
+
+def test_a_checkpoint_is_packaged_as_its_taker_wants(tmp_path):
+    run = Run()
+    session = run.session(hyper=Adapted(run.hyper, package=lambda path: ("packed", path)))
+    word, path = session.checkpoint()
+    assert word == "packed"
+    assert (path / SESSION_FILE).exists()
+    session.close()
