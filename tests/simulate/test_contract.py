@@ -16,7 +16,7 @@ Known breaches are strict expected failures: they prove that the contract can fa
 | PBT draws from the global generators | test_the_global_generators_decide_nothing |
 | PBT's perturbations leave the bounds | test_values_stay_within_their_bounds |
 | nobody saves the scheduler; errors change decisions | test_on_one_worker_deaths_change_no_decision, |
-| | tests/tune/test_event_orders.py (restores), tests/tune/test_scheduler.py |
+| | tests/tune/test_event_orders.py (restores), tests/tune/test_scheduler_memory.py |
 | a clone counts on from its donor's steps and costs | test_a_seeded_trial_counts_its_own_iterations, |
 | | tests/tune/test_trainable.py (a session's steps and costs) |
 | without `reset_config` a reused actor fails its trial | test_actors_may_serve_one_trial_after_the_other, |

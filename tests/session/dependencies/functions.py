@@ -8,7 +8,8 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from ..fuzz import layers as own
-from ..fuzz import losses, wrappers
+from ..fuzz import losses
+from ..fuzz.around_models import StraightThrough
 from ..fuzz.loops import Loop
 from .networks import LR, SGD, looped, mlp
 
@@ -276,7 +277,7 @@ def pseudo_labelled() -> Loop:
 
 
 def straight_through() -> Loop:
-    return looped(wrappers.StraightThrough(mlp()).double())
+    return looped(StraightThrough(mlp()).double())
 
 
 FOLLOWED = {
