@@ -2,9 +2,8 @@
 
 import json
 import traceback
-from types import SimpleNamespace
 
-from ray import tune
+from trials import Trial
 
 from ray_glocal.tune import GlocalScheduler
 
@@ -14,25 +13,6 @@ def failure(number, error):
     worker = "\x1b[36mray::ImplicitFunc.train()\x1b[39m (pid=1, ip=192.0.2.2, actor_id=3d80, repr=train)"
     told = traceback.format_exception(error) if isinstance(error, BaseException) else [error]
     return f"Failure # {number} (occurred at 2026-01-01_00-00-00)\n{worker}\n" + "".join(told[1:] or told) + "\n"
-
-
-class Trial(SimpleNamespace):
-    """As much of a Tune trial as hooks read."""
-
-    def __init__(self, trial_id, folder, config):
-        kept = SimpleNamespace(checkpoint_config=tune.CheckpointConfig(), latest_checkpoint_result=None)
-        super().__init__(
-            trial_id=trial_id,
-            config=config,
-            status="RUNNING",
-            checkpoint=None,
-            storage=SimpleNamespace(),
-            error_file=None,
-            local_experiment_path=str(folder),
-            last_result={},
-            metric_n_steps={},
-            run_metadata=SimpleNamespace(checkpoint_manager=kept),
-        )
 
 
 class Experiment:
@@ -47,7 +27,8 @@ class Experiment:
         self.trials, self.rows, self.errors, self.tick = {}, {}, {}, 1000
 
     def add(self, name, config=None):
-        self.trials[name] = trial = Trial(name, self.folder, config or {"width": len(self.trials) + 1, "lr": 0.5})
+        config = config or {"width": len(self.trials) + 1, "lr": 0.5}
+        self.trials[name] = trial = Trial(name, self.folder, config, status="RUNNING")
         self.rows[name] = []
         if self.scheduler:
             self.scheduler.on_trial_add(self, trial)

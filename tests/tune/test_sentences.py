@@ -1,11 +1,11 @@
 """Decisions are told in the user's metric and direction. The truth is a twin: the metric's negative, minimised."""
 
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from ray import tune
+from trials import Trial
 
 from ray_glocal.scheduling.rules import RULES
 from ray_glocal.scheduling.sentences import in_the_users_terms
@@ -26,20 +26,9 @@ def judged(mode, sign, folder):
     rng = np.random.default_rng(0)
     scheduler = GlocalScheduler("val_loss", mode, grace_period=1, rules=tuple(reversed(RULES)))
     controller = Controller()
-    kept = SimpleNamespace(checkpoint_config=tune.CheckpointConfig(), latest_checkpoint_result=None)
     (folder / mode).mkdir()
-    memory = SimpleNamespace(checkpoint_manager=kept)
     for i in range(24):
-        trial = SimpleNamespace(
-            trial_id=f"t{i}",
-            config={"width": i},
-            status="RUNNING",
-            checkpoint=None,
-            last_result={},
-            metric_n_steps={},
-            local_experiment_path=str(folder / mode),
-            run_metadata=memory,
-        )
+        trial = Trial(f"t{i}", folder / mode, {"width": i}, status="RUNNING")
         scheduler.on_trial_add(controller, trial)
         end = 0.9 - 0.5 * float(rng.random())
         for step in range(1, 9):

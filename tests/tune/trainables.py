@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from frail import loss, resumed
 from ray import tune
 
 from ray_glocal.tune import GlocalTrainable, adapted
@@ -16,19 +17,6 @@ SPACE = {
     "lr": tune.loguniform(1e-4, 1.0),
     "steps": 9,
 }
-
-
-def loss(config, step):
-    """Falls with the step; lower for wide networks and for learning rates near 0.01."""
-    return 1 / config["width"] + abs(math.log10(config["lr"] / 0.01)) + 1 / step
-
-
-def resumed():
-    checkpoint = tune.get_checkpoint()
-    if checkpoint is None:
-        return 0
-    with checkpoint.as_directory() as folder:
-        return json.loads(Path(folder, "state.json").read_text())["step"]
 
 
 def report(step, metrics):
