@@ -77,6 +77,11 @@ class Network(nn.Module):
         return self.last(hidden)
 
 
+def entropy(model: nn.Module, batch: Sequence[Tensor]) -> Tensor:
+    """Cross entropy of a batch of inputs and labels."""
+    return F.cross_entropy(model(batch[0]), batch[1])
+
+
 def train_loss(model: nn.Module, batch: Sequence[Tensor]) -> Tensor:
     """Draws from every global generator, as augmentation does."""
     shift = 0.01 * (np.random.rand() + random.random())  # noqa: NPY002

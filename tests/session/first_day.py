@@ -1,14 +1,13 @@
 """A training script as people bring it on their first day."""
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import TensorDataset
 
 from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session import GlocalSession
 
-from .cases import windows
+from .cases import entropy, windows
 
 LR = Hyperparameter("lr", 0.01, 1e-5, 1.0, "log")
 POOR = windows(overhead=1e-9)
@@ -26,14 +25,12 @@ def network(*, norm=False):
     return nn.Sequential(nn.Linear(5, 8), *middle, nn.Tanh(), nn.Dropout(0.0), nn.Linear(8, 3)).double()
 
 
-def loss(model, batch):
-    return F.cross_entropy(model(batch[0]), batch[1])
-
-
 def session_of(model, optimizer=None, hyper=(LR,), total=640, settings=POOR, **more):
     optimizer = optimizer or torch.optim.SGD(model.parameters(), 0.01)
     more = {"val_batches": [data()[:32]], **more}
-    return GlocalSession(model, optimizer, loss, loss, hyper=list(hyper), total_steps=total, settings=settings, **more)
+    return GlocalSession(
+        model, optimizer, entropy, entropy, hyper=list(hyper), total_steps=total, settings=settings, **more
+    )
 
 
 def batches():

@@ -7,13 +7,12 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from ray_glocal.hypergradient import Clipping, Hyperparameter
 from ray_glocal.session import GlocalSession, Settings
 
-from .cases import windows
+from .cases import entropy, windows
 
 LIVELY = windows(window=8, search_window=6, val_batches=8, act=0.2, act_small=0.1, report_every=20, overhead=2.0)
 CYCLE = replace(LIVELY, overhead=None, duty_cycle=0.5)
@@ -24,10 +23,6 @@ SETTINGS = {
     "budget": windows(window=8, search_window=6, overhead=2.0, report_every=20),
 }
 STEPS = 80
-
-
-def loss(model, batch):
-    return F.cross_entropy(model(batch[0]), batch[1])
 
 
 def draw(seed, count):
@@ -54,8 +49,8 @@ def begin(settings, ranks, wrap=None):
     session = GlocalSession(
         model if wrap is None else wrap(model),
         optimizer,
-        loss,
-        loss,
+        entropy,
+        entropy,
         val_batches=val,
         hyper=hyper,
         total_steps=STEPS,

@@ -12,9 +12,10 @@ import torch
 from ray_glocal import GlocalSession, Hyperparameter
 from ray_glocal.errors import ArgumentError
 
+from .cases import entropy
 from .dependencies import batches, counters, functions, holders, hooks, norms, parameters, updates
 from .dependencies.endings import ENDINGS, RIGHT_BY_NOW
-from .dependencies.networks import LR, data, entropy, mlp
+from .dependencies.networks import LR, data, mlp
 from .fuzz.judging import FIRST_ORDER, REFUSED, RIGHT, SAID, UNJUDGED, WARNED, judge
 from .fuzz.loops import Trial, rate
 

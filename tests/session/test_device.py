@@ -5,13 +5,12 @@ from functools import partial
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session import GlocalSession, Settings
 
-from .cases import dataset, windows
+from .cases import dataset, entropy, windows
 
 WAYS = {
     "exact": windows,
@@ -19,10 +18,6 @@ WAYS = {
     "first-order": Settings,
 }
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
-
-
-def loss(model, batch):
-    return F.cross_entropy(model(batch[0]), batch[1])
 
 
 def held(device):
@@ -44,7 +39,7 @@ def test_memory_is_flat_over_many_windows(device, told):
     hyper = [Hyperparameter("lr", 5e-3, 1e-5, 1.0, "log"), Hyperparameter("weight_decay", 1e-2, 1e-6, 1.0, "log")]
     arguments = {"val_batches": batches, "hyper": hyper, "total_steps": 800}
     settings = told(overhead=None, duty_cycle=0.125)
-    session = GlocalSession(model, optimizer, loss, loss, settings=settings, **arguments)
+    session = GlocalSession(model, optimizer, entropy, entropy, settings=settings, **arguments)
     counts, rows = [], 0
     for batch in session.batches(batches):
         session.step(batch)

@@ -14,7 +14,7 @@ from ray_glocal.session import GlocalSession, Settings
 from ray_glocal.session.divergence import RestorePoint
 from ray_glocal.session.tuning import EXPLOSION, MOST_ROLLBACKS
 
-from .cases import LIVELY, QUIET, WAYS, Run, differences, drive, rows_of, windows
+from .cases import LIVELY, QUIET, WAYS, Run, differences, drive, entropy, rows_of, windows
 
 LR = Hyperparameter("lr", 0.1, 1e-4, 1.0, "log")
 EVEN = windows(window=8, search_window=8, duty_cycle=0.125, report_every=50)
@@ -259,14 +259,11 @@ def test_starting_from_one_ends_finite_and_learned(scale, told):
     run = Run(dtype=torch.float32)
     batches = [(x * scale, y) for x, y in run.loader]
 
-    def loss(model, batch):
-        return F.cross_entropy(model(batch[0]), batch[1])
-
     session = GlocalSession(
         model,
         torch.optim.SGD(model.parameters(), lr=1.0),
-        loss,
-        loss,
+        entropy,
+        entropy,
         val_batches=batches,
         hyper=[Hyperparameter("lr", 1.0, 1e-8, 1.0, "log")],
         total_steps=600,

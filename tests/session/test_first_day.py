@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader, Subset, SubsetRandomSampler
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter
 
-from .cases import WAYS, Run, differences, drive, windows
-from .first_day import batches, data, loss, network, session_of
+from .cases import WAYS, Run, differences, drive, entropy, windows
+from .first_day import batches, data, network, session_of
 
 # ---- training mode ----
 
@@ -42,7 +42,7 @@ def test_in_training_mode_the_weights_are_those_of_a_loop_that_calls_train():
     for batch in batches():
         plain.train()
         optimizer.zero_grad()
-        loss(plain, batch).backward()
+        entropy(plain, batch).backward()
         optimizer.step()
         session.step(batch)
         ours.eval()

@@ -13,10 +13,11 @@ import pytest
 
 from ray_glocal import GlocalSession
 
+from .cases import entropy
 from .fuzz import judging
 from .fuzz.draws import alone, draw
 from .fuzz.judging import NO_LOOP, RAW, RETREAT, RIGHT, UNJUDGED, WARNED, WEIGHTS, WRONG, judge
-from .fuzz.loops import Trial, entropy, plainest, rate
+from .fuzz.loops import Trial, plainest, rate
 
 DRAWS = 60
 MOST, CHUNK, EVERY = 360, 20, 3

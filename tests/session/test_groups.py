@@ -8,8 +8,8 @@ import torch
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter
 
-from .cases import WAYS, windows
-from .first_day import batches, loss, network, session_of
+from .cases import WAYS, entropy, windows
+from .first_day import batches, network, session_of
 
 EXACT = windows(window=8, search_window=8, duty_cycle=1.0, engine="adjoint", act=1e9, act_small=1e9, heat=0)
 
@@ -33,9 +33,9 @@ def whole_loop(kind, factor, name="lr", steps=8):
         group[name] *= factor
     for batch in batches()[:steps]:
         optimizer.zero_grad()
-        loss(model, batch).backward()
+        entropy(model, batch).backward()
         optimizer.step()
-    return model, loss(model, batches()[8]).item()
+    return model, entropy(model, batches()[8]).item()
 
 
 @pytest.mark.parametrize("which", ["the default", "the first group's", "the last one's"])

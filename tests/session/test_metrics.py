@@ -8,8 +8,8 @@ import torch
 
 from ray_glocal.session import GlocalSession
 
-from .cases import LIVELY, PROMPT, QUIET, SECONDS, WAYS, Run, differences, drive, rows_of, state_of, val_loss
-from .first_day import batches, data, loss, network, session_of
+from .cases import LIVELY, PROMPT, QUIET, SECONDS, WAYS, Run, differences, drive, entropy, rows_of, state_of, val_loss
+from .first_day import batches, data, network, session_of
 
 
 def test_metrics_are_of_now_whenever_they_are_asked_for():
@@ -19,7 +19,7 @@ def test_metrics_are_of_now_whenever_they_are_asked_for():
         session.step(batch)
     told = session.metrics()
     with torch.no_grad():
-        assert told["val_loss"] == float(loss(model, data()[:32]))
+        assert told["val_loss"] == float(entropy(model, data()[:32]))
     assert (told["step"], told["windows"], told["hyper/lr"]) == (10, 0, 0.01)
     assert math.isfinite(told["train_loss"])
     assert math.isnan(told["forecast/final_loss"])

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from ray_glocal.hypergradient import Hyperparameter, Problem
 from ray_glocal.hypergradient.first_order.averages import Averages
 
+from ..cases import entropy
+
 REACH = {"far": (6, 8), "near": (24, 4)}  # the part of the steps so far, and the steps at least, that one reaches back
 
 
@@ -22,12 +24,8 @@ def network():
     return model
 
 
-def loss(model, batch):
-    return F.cross_entropy(model(batch[0]), batch[1])
-
-
 def problem_of(model):
-    return Problem(model, torch.optim.SGD(model.parameters(), lr=0.1), loss, loss, [Hyperparameter("lr", 0.1)])
+    return Problem(model, torch.optim.SGD(model.parameters(), lr=0.1), entropy, entropy, [Hyperparameter("lr", 0.1)])
 
 
 def weights_of(model):

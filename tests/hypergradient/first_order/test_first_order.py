@@ -15,17 +15,13 @@ from ray_glocal.hypergradient.first_order.averages import Averages
 from ray_glocal.hypergradient.first_order.derivatives import first_order, rates_alone
 from ray_glocal.hypergradient.first_order.tuning import RESPONSE
 
-from ..cases import IN_LOSS, JUMPING, MODELS, OPTIMIZERS, VARIANTS, Case, draw, train_loss, val_loss
+from ..cases import IN_LOSS, JUMPING, MODELS, OPTIMIZERS, VARIANTS, Case, draw, entropy, train_loss, val_loss
 from ..window.test_window import everything, same
 
 STRETCH = 3.5
 CLOSE = 1e-3  # relative error of the difference quotient, smooth networks
 LR, DECAY = Hyperparameter("lr", 0.05), Hyperparameter("weight_decay", 0.02)
 ADAMW = {"betas": (0.8, 0.97), "eps": 1e-3}
-
-
-def entropy(model, batch):
-    return F.cross_entropy(model(batch[0]), batch[1])
 
 
 class Trained:

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from ray_glocal.hypergradient import Clipping, Hyperparameter, Problem
 from ray_glocal.hypergradient.gradient.field import GradientField
@@ -14,7 +13,7 @@ from ray_glocal.hypergradient.gradient.step import check_step
 from ray_glocal.hypergradient.gradient.verification import same_step
 from ray_glocal.hypergradient.trouble import WindowError
 
-from ..cases import JUMPING, OPTIMIZERS, Case
+from ..cases import JUMPING, OPTIMIZERS, Case, entropy
 
 BUILT = {
     "fused sgd": (torch.optim.SGD, {"momentum": 0.9, "fused": True}),
@@ -24,10 +23,6 @@ BUILT = {
     "maximized sgd": (torch.optim.SGD, {"maximize": True}),
     "centered rmsprop": (torch.optim.RMSprop, {"centered": True}),
 }
-
-
-def entropy(model, batch):
-    return F.cross_entropy(model(batch[0]), batch[1])
 
 
 def network():

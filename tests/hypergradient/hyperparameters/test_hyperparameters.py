@@ -19,11 +19,7 @@ from ray_glocal.hypergradient import (
 from ray_glocal.hypergradient.engines.oracle import finite_differences
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import HyperValues
 
-from ..cases import CLASSES, draw, mlp, relative
-
-
-def entropy(model, batch):
-    return F.cross_entropy(model(batch[0]), batch[1])
+from ..cases import CLASSES, draw, entropy, mlp, relative
 
 
 def two_groups(model, kind=torch.optim.SGD, **options):

@@ -10,11 +10,7 @@ from torch import nn
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory, forward_trajectory, record_window
 
-from ..cases import Case, draw, mlp
-
-
-def entropy(model, batch):
-    return F.cross_entropy(model(batch[0]), batch[1])
+from ..cases import Case, draw, entropy, mlp
 
 
 def reading(model, batch, hyper):

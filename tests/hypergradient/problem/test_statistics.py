@@ -10,6 +10,8 @@ from ray_glocal.hypergradient.engines.oracle import final_loss, finite_differenc
 from ray_glocal.hypergradient.problem.statistics import Exploration, Readings, Running, tracked, updated
 from ray_glocal.hypergradient.window.tape import Tape
 
+from ..cases import entropy
+
 CHANNELS = 4
 
 
@@ -101,10 +103,6 @@ REFUSED = {
     "a list": lambda: Detached(lambda norm: torch.stack([norm.running_mean]).sum(0)),
     "a keyword": lambda: Detached(lambda norm: torch.add(input=torch.zeros(CHANNELS), other=norm.running_mean)),
 }
-
-
-def entropy(model, batch):
-    return F.cross_entropy(model(batch[0]), batch[1])
 
 
 def problem_of(norm):

@@ -3,13 +3,14 @@
 import pytest
 import torch
 from torch import distributed, nn
-from torch.nn import functional as F
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory, record_window
 from ray_glocal.hypergradient.engines.oracle import finite_differences
 from ray_glocal.hypergradient.problem.trained import SHOWN, check_dense, check_trained, listed, named, trained
 from ray_glocal.hypergradient.window.tape import Tape
+
+from ..cases import entropy
 
 SGD = torch.optim.SGD
 
@@ -145,10 +146,6 @@ def test_what_trains_is_told_with_its_group_in_order():
 
 
 # ---- what changes while a session runs ----
-
-
-def entropy(model, batch):
-    return F.cross_entropy(model(batch[0]), batch[1])
 
 
 def problem_of(model):

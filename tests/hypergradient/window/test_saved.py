@@ -15,6 +15,8 @@ from ray_glocal.hypergradient.trouble import OverwrittenError, WindowError
 from ray_glocal.hypergradient.window.graphs import taped
 from ray_glocal.hypergradient.window.saved import Saved
 
+from ..cases import entropy
+
 TOLD = r"a tensor of shape \(3,\) that a loss had used was written to after the step"
 
 
@@ -159,10 +161,6 @@ class Net(nn.Module):
         self.scale.mul_(0.9)
         hidden = torch.tanh(F.linear(x, self.inner.weight, self.inner.bias)) * self.scale
         return self.outer(hidden) + hidden @ self.inner.weight[:, :3].cos()
-
-
-def entropy(model, batch):
-    return F.cross_entropy(model(batch[0]), batch[1])
 
 
 def test_a_kept_step_gives_the_same_products_when_all_was_written_to():

@@ -3,14 +3,13 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ray_glocal.hypergradient import Hyperparameter, Problem, adjoint_trajectory, record_window
 from ray_glocal.hypergradient.window.saved import Saved
 from ray_glocal.hypergradient.window.tape import Tape
 
-from ..cases import MODELS, VARIANTS, Case
+from ..cases import MODELS, VARIANTS, Case, entropy
 
 
 def trajectory(case, tape):
@@ -60,10 +59,6 @@ class Fickle(nn.Module):
     def forward(self, x):
         fused = torch.backends.cuda.flash_sdp_enabled()
         return self.layer(x) * (1 + 1e-6 * fused)
-
-
-def entropy(model, batch):
-    return F.cross_entropy(model(batch[0]), batch[1])
 
 
 def test_steps_that_would_not_stay_the_same_are_run_again():

@@ -5,7 +5,6 @@ import itertools
 import pytest
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -25,7 +24,7 @@ from ray_glocal.hypergradient import (
 from ray_glocal.hypergradient.engines.oracle import finite_differences
 from ray_glocal.hypergradient.window.tape import Tape
 
-from ..cases import OPTIMIZERS, VARIANTS, Case, relative
+from ..cases import OPTIMIZERS, VARIANTS, Case, entropy, relative
 
 CLIPPINGS = {
     "norm": Clipping(norm=0.3),
@@ -204,10 +203,6 @@ def alone(model):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     hyper = [Hyperparameter("lr", 0.1, 1e-4, 1.0, "log")]
     return Problem(model, optimizer, entropy, entropy, hyper)
-
-
-def entropy(model, batch):
-    return F.cross_entropy(model(batch[0]), batch[1])
 
 
 def test_layers_without_a_second_derivative_are_refused():

@@ -8,7 +8,6 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import (
@@ -24,7 +23,7 @@ from ray_glocal.hypergradient.state.randomness import Randomness
 from ray_glocal.hypergradient.window.tape import Tape
 from ray_glocal.hypergradient.window.window import Window
 
-from ..cases import OPTIMIZERS, Case, draw, mlp, relative
+from ..cases import OPTIMIZERS, Case, draw, entropy, mlp, relative
 
 
 def everything(problem):
@@ -153,10 +152,6 @@ def test_a_recorded_window_trains_as_a_plain_loop_bit_for_bit(variant, optimizer
     assert all(options.pop("adapted_lr") == float(hyper["lr"]) for options in found["options"])
     for name in truth.keys() - {"identity"}:
         assert same(truth[name], found[name]), name
-
-
-def entropy(model, batch):
-    return nn.functional.cross_entropy(model(batch[0]), batch[1])
 
 
 def scheduled_run(rate, batches, val_batches, windows=1):

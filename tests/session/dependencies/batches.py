@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..cases import entropy
 from ..fuzz.loops import Loop
-from .networks import entropy, looped, mlp
+from .networks import looped, mlp
 
 
 def written() -> Loop:

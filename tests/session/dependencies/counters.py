@@ -8,9 +8,10 @@ import random
 import numpy as np
 import torch
 
+from ..cases import entropy
 from ..fuzz import wrappers
 from ..fuzz.loops import Loop
-from .networks import entropy, looped, mlp
+from .networks import looped, mlp
 
 
 def _scaled(number):

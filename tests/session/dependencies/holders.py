@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from ..cases import entropy
 from ..fuzz.loops import Loop
-from .networks import data, entropy, looped, mlp
+from .networks import data, looped, mlp
 
 
 def _scaled(number: Callable[[], float]) -> Loop:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..cases import entropy
 from ..fuzz.loops import Loop
 
 SGD = torch.optim.SGD
@@ -19,10 +19,6 @@ LR = 0.1
 def mlp(*middle: nn.Module) -> nn.Sequential:
     """Five features, eight hidden, three classes."""
     return nn.Sequential(nn.Linear(5, 8), *(middle or (nn.Tanh(),)), nn.Linear(8, 3)).double()
-
-
-def entropy(model: nn.Module, batch: Any) -> Tensor:
-    return F.cross_entropy(model(batch[0]), batch[1])
 
 
 def data() -> list[tuple[Tensor, Tensor]]:

@@ -7,8 +7,9 @@ from functools import partial
 import torch
 from torch import nn
 
+from ..cases import entropy
 from ..fuzz.loops import Loop
-from .networks import entropy, looped, mlp
+from .networks import looped, mlp
 
 
 def _pulled(held, at):

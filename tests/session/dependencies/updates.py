@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..cases import entropy
 from ..fuzz.layers import RunningScale
 from ..fuzz.loops import Loop
 from .hooks import around, hung
-from .networks import LR, SGD, data, entropy, looped, mlp
+from .networks import LR, SGD, data, looped, mlp
 
 # ---- other optimizers ----
 

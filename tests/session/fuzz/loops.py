@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from ray_glocal import Hyperparameter
 
+from ..cases import entropy
+
 Values = Mapping[str, float]
 
 
@@ -139,8 +141,3 @@ def plainest(train_loss: Callable[..., Tensor] | None = None) -> Loop:
     ]
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     return Loop(model, optimizer, train_loss or entropy, entropy, lambda step: batches[step], batches[16:])
-
-
-def entropy(model: nn.Module, batch: Sequence[Tensor]) -> Tensor:
-    """Cross entropy of a batch of inputs and labels."""
-    return nn.functional.cross_entropy(model(batch[0]), batch[1])
