@@ -57,6 +57,7 @@ class TestProposals:
         assert prior.sum() == pytest.approx(1)
 
     def test_no_mode_grows_and_every_oscillation_has_its_conjugate_beside_it(self):
+        pairs = 0
         for seed in range(30):
             random = np.random.default_rng(seed)
             values, offset = centred((random.normal(size=(24, 4)) * 1.3 ** np.arange(24.0)[:, None]).cumsum(axis=0))
@@ -65,6 +66,8 @@ class TestProposals:
                 turning = np.flatnonzero(each.imag > 0)
                 assert np.array_equal(each[turning + 1], each[turning].conj())
                 assert np.count_nonzero(each.imag) == 2 * len(turning)
+                pairs += len(turning)
+        assert pairs
 
     def test_columns_are_the_real_and_imaginary_parts_of_the_powers(self):
         pair = 0.9 * np.exp(0.4j)

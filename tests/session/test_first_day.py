@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import pickle
 
 import pytest
 import torch
@@ -129,7 +130,8 @@ def test_an_optimizer_that_is_watched_can_be_copied_and_saved():
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
     session = session_of(model, optimizer)
     session.step(batches()[0])
-    copy.deepcopy(optimizer).step()
+    for other in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+        other.step()
     session.step(batches()[1])
 
 

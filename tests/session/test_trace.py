@@ -71,6 +71,7 @@ def test_values_in_the_trace_are_those_of_the_window_and_reasons_tell_the_next(w
     session = run.session()
     drive(session, session.batches(run.loader))
     lines = [line for line in rows_of(session) if line["hyperparameter"] == "lr"]
+    assert any("moves to" in line["reason"] for line in lines[:-1])
     for line, after in pairwise(lines):
         if "moves to" in line["reason"]:
             told = float(line["reason"].rpartition("moves to ")[2])

@@ -65,7 +65,9 @@ def test_a_case_is_the_window_and_the_truth_of_the_run(optimizer):
 
 def test_the_truth_of_the_first_future_agrees_with_finite_differences():
     problem, data = problem_of(network(), "sgd"), course()
-    for case in record_cases(problem, data, problem.start_values(), PLAN, "a run"):
+    cases = record_cases(problem, data, problem.start_values(), PLAN, "a run")
+    assert cases
+    for case in cases:
         assert case.differences.shape == (2, 3)
         for row in case.differences:
             np.testing.assert_allclose(row, case.truths[0], rtol=2e-3, atol=1e-7)

@@ -109,7 +109,9 @@ def test_the_nearer_average_of_weights_that_move_on_steadily_is_ahead():
             averages.update(step)
     # Of a(t)' = p (t - a(t)) / t the solution is a(t) = t p / (p + 1): it lags by t / (p + 1).
     ahead = 4000 * (1 / 7 - 1 / 25)
-    assert all(((d - ahead).abs() < 0.02 * ahead).all() for d in averages.displacement())
+    found = averages.displacement()
+    assert len(found) == len(list(model.parameters()))
+    assert all(((d - ahead).abs() < 0.02 * ahead).all() for d in found)
 
 
 def test_each_precision_of_a_model_is_averaged_in_its_own_and_half_of_it_in_single():

@@ -73,7 +73,9 @@ def test_values_are_those_of_each_hyperparameter(clip, far):
 
 def test_there_and_back_is_where_it_was():
     line, hypers = line_of(mixed())
-    for name, value in line.values(line.of(start(hypers))).items():
+    back = line.values(line.of(start(hypers)))
+    assert back.keys() == start(hypers).keys()
+    for name, value in back.items():
         torch.testing.assert_close(value, start(hypers)[name], rtol=1e-9, atol=1e-12)
 
 
