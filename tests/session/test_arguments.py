@@ -250,7 +250,7 @@ def test_looking_for_them_changes_nothing(way, monkeypatch):
     found = []
     for looks in (effect.say_unreached, lambda *_: 0.0):
         monkeypatch.setattr("ray_glocal.session.session.say_unreached", looks)
-        run = Run(train=drawing, settings=WAYS[way])
+        run = Run(train=drawing, val=drawing, settings=WAYS[way])
         session = run.session(hyper=[LR, X])
         drive(session, session.batches(run.loader), 40)
         found.append((dict(session.values), state_of(run.model, run.optimizer)))
