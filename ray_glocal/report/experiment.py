@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from ray_glocal import tables
 from ray_glocal.errors import ArgumentError
 from ray_glocal.names import DECISIONS_FILE, LEDGER_FILE, VAL_LOSS
 from ray_glocal.report import trial as trials
@@ -170,8 +168,6 @@ def _decisions(folder: RemoteFolder) -> tuple[dict[str, Any], ...]:
         return ()
     content = folder.content(DECISIONS_FILE)
     try:
-        # In this thread alone: a command that ends while Arrow starts its pool would be aborted.
-        table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
-    except pa.ArrowInvalid:
+        return tuple(tables.rows(content))
+    except tables.UNREADABLE:
         return ()  # Tune copies it as we read, or was killed as it did: the ledger knows as much
-    return tuple(table.to_pylist())

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from ray_glocal import tables
 from ray_glocal.names import TRACE_FILE
 from ray_glocal.report.folder import CHECKPOINT, RemoteFolder
 from ray_glocal.report.trial import Run
@@ -38,8 +36,6 @@ def _read(folder: RemoteFolder) -> tuple[Mapping[str, Any], ...]:
     """The rows in a checkpoint; none where a running trial has not written it whole, or has removed it since."""
     try:
         content = folder.content(TRACE_FILE) if TRACE_FILE in folder.files() else b""
-        # In this thread alone, for the reason that `experiment` gives.
-        table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False) if content else None
-    except (OSError, pa.ArrowInvalid):
+        return tuple(tables.rows(content)) if content else ()
+    except tables.UNREADABLE:
         return ()
-    return () if table is None else tuple(table.to_pylist())

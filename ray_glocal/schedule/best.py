@@ -148,6 +148,7 @@ def best_config(results: object, *, metric: str | None = None, mode: str | None 
 
     Raises:
         ArgumentError: `results` is no experiment, or no trial in it reported a finite `metric`.
+        CheckpointError: A checkpoint of the best trial or of an ancestor is damaged or of another version.
     """
     experiment = read(results, metric, mode)
     line = lineage(experiment, best_run(experiment))

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-
-from pyarrow import fs
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.names import SESSION_FILE, TRACE_FILE
 from ray_glocal.report.experiment import Experiment
 from ray_glocal.report.failure import failures, in_short
 from ray_glocal.report.folder import CHECKPOINT, RemoteFolder
@@ -91,15 +84,3 @@ def _checkpoints(run: Run) -> list[RemoteFolder]:
     """A trial's checkpoints, the newest first."""
     inside = [] if run.folder is None else run.folder.folders()
     return [folder for folder in reversed(inside) if folder.name.startswith(CHECKPOINT)]
-
-
-@contextmanager
-def fetched(checkpoint: RemoteFolder) -> Iterator[Path]:
-    """A local folder with what a checkpoint tells of its session; from elsewhere that alone is fetched."""
-    if isinstance(checkpoint.filesystem, fs.LocalFileSystem):
-        yield Path(checkpoint.path)
-        return
-    with tempfile.TemporaryDirectory() as fresh:
-        for name in {SESSION_FILE, TRACE_FILE} & set(checkpoint.files()):
-            Path(fresh, name).write_bytes(checkpoint.content(name))
-        yield Path(fresh)

@@ -73,6 +73,7 @@ class LearnedSchedule:
         Raises:
             ArgumentError: `results` is no experiment, nothing in it reported `metric`, or its best trial has no
                 checkpoint of a session.
+            CheckpointError: That, or an ancestor's, is damaged or of another version.
         """
         from ray_glocal.schedule.trials import best_schedule
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.names import STEP, TRACE_FILE
+from ray_glocal.names import TRACE_FILE
 from ray_glocal.schedule.path import Segment, TraceRow, entries, path_of, start_of
 from ray_glocal.schedule.schedule import LearnedSchedule, Passage
 from ray_glocal.schedule.values import Array, LearnedValues
@@ -75,15 +75,10 @@ def saved(folder: Path, trial: str = "") -> tuple[Recorded, Mapping[str, Any]]:
     Raises:
         CheckpointError: There is no readable session.
     """
-    import pyarrow.parquet as pq
-
-    from ray_glocal.session.state import checkpoint
-    from ray_glocal.session.state.trace import Row as Entry
+    from ray_glocal.session.state import checkpoint, trace
 
     plain = checkpoint.read(folder)
-    # In this thread alone: a command that ends while Arrow starts its pool would be aborted.
-    table = pq.ParquetFile(folder / TRACE_FILE).read(use_threads=False).to_pylist()
-    rows = [Entry(**row) for row in table if row[STEP] <= plain["step"]]
+    rows = trace.read(folder / TRACE_FILE, plain["step"])
     values = {name: value.numpy() for name, value in plain["values"].items()}
     identity = plain["identity"]
     fields = rows, values, plain["step"], identity["total_steps"], identity["lr_scheduler"], trial

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ray_glocal.errors import ArgumentError
-from ray_glocal.names import SESSION_FILE
+from ray_glocal.errors import ArgumentError, CheckpointError
+from ray_glocal.names import SESSION_FILE, TRACE_FILE
 from ray_glocal.report.experiment import read
 from ray_glocal.report.folder import RemoteFolder
-from ray_glocal.schedule.lineage import Generation, best_run, fetched, lineage
+from ray_glocal.schedule.lineage import Generation, best_run, lineage
 from ray_glocal.schedule.schedule import LearnedSchedule
 from ray_glocal.schedule.sessions import Recorded, joined, saved
-from ray_glocal.session.state.checkpoint import fits
+from ray_glocal.session.state.checkpoint import fits, opened
 
 
 def best_schedule(results: object, metric: str | None, mode: str | None) -> LearnedSchedule:
@@ -55,8 +55,17 @@ def handed_down(line: Sequence[Generation]) -> list[tuple[Recorded, Generation]]
 
 def _saved(generation: Generation) -> tuple[Recorded, Mapping[str, Any]]:
     assert generation.checkpoint is not None
-    with fetched(generation.checkpoint) as folder:
-        return saved(folder, generation.run.id)
+    try:
+        with opened(generation.checkpoint, (SESSION_FILE, TRACE_FILE)) as folder:
+            return saved(folder, generation.run.id)
+    except CheckpointError as error:
+        _, rule, got, _ = error.args
+        readable = f"hold a readable checkpoint of trial {generation.run.id}"
+        remedy = (
+            f"It must {rule}; got {got!r}. Read it with the release of ray_glocal that wrote it; where it is damaged, "
+            "move it out of the trial's folder, and the one before it counts."
+        )
+        raise CheckpointError("results", readable, generation.checkpoint.path, remedy) from error
 
 
 def _place(line: Sequence[Generation]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +13,8 @@ from session.first_order import sessions
 import ray_glocal
 from ray_glocal import LearnedSchedule, best_config
 from ray_glocal.__main__ import main
-from ray_glocal.errors import ArgumentError
+from ray_glocal.errors import ArgumentError, CheckpointError
+from ray_glocal.names import SESSION_FILE, TRACE_FILE
 from ray_glocal.session.adapted import Adapted
 
 from .test_sessions import anew, told_as_witnessed, trained
@@ -199,6 +201,40 @@ def test_an_experiment_that_was_moved_or_lies_elsewhere_is_read_the_same(family,
     results = SimpleNamespace(experiment_path="copy", filesystem=elsewhere)
     assert LearnedSchedule.of(results) == held
     assert best_config(results).checkpoint == "subtree://copy/train_heir/checkpoint_000100"
+
+
+DAMAGES = {
+    "trace gone": (TRACE_FILE, None),
+    "trace cut off": (TRACE_FILE, slice(None, -10)),
+    "trace torn": (TRACE_FILE, slice(100, None)),
+    "trace empty": (TRACE_FILE, slice(0)),
+    "session cut off": (SESSION_FILE, slice(None, -10)),
+    "session empty": (SESSION_FILE, slice(0)),
+}
+
+
+@pytest.mark.parametrize("name", ["heir", "parent"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_named_and_without_it_the_one_before_counts(family, tmp_path, capsys, damage, name):
+    experiment, _ = family
+    copy = shutil.copytree(experiment.folder, tmp_path / "copy")
+    place = copy / f"train_{name}" / f"checkpoint_{60 if name == 'parent' else STEPS:06d}"
+    file, part = DAMAGES[damage]
+    content = (place / file).read_bytes()
+    (place / file).unlink() if part is None else (place / file).write_bytes(content[part])
+    elsewhere = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    remote = SimpleNamespace(experiment_path="copy", filesystem=elsewhere)
+    message = f"`results` must hold a readable checkpoint of trial {name}; got '.*copy/train_{name}/{place.name}'."
+    for ask, results in product((best_config, LearnedSchedule.of), (copy, remote)):
+        with pytest.raises(CheckpointError, match=f"{message} It must hold a readable file '{file}'; got"):
+            ask(results)
+    for command in ("best", "schedule"):
+        assert main([command, str(copy)]) == 2
+        assert "Traceback" not in (told := capsys.readouterr().err)
+        assert told.count("\n") == 1
+    place.rename(tmp_path / "aside")
+    assert LearnedSchedule.of(copy).steps > 0
+    assert best_config(copy).trial == "heir"
 
 
 def test_the_command_line_writes_it(family, tmp_path, capsys):

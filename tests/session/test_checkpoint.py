@@ -16,6 +16,7 @@ from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.names import SESSION_FILE, TRACE_FILE
 from ray_glocal.session import GlocalSession
 from ray_glocal.session.adapted import Adapted
+from ray_glocal.session.state import checkpoint
 
 from .cases import QUIET, WAYS, Run, differences, drive
 
@@ -131,6 +132,26 @@ def test_a_damaged_part_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=f"`source` must hold a readable file '{resume.name}'; got") as caught:
         Run().session().restore(tmp_path)
     assert caught.value.__cause__ is not None
+
+
+def test_a_byte_that_is_wrong_is_never_met_by_the_way_in_which_pickle_fails(tmp_path):
+    """Each byte of what is no tensor in turn: the file is refused, or it says the same, or something else of a kind."""
+    torch.save({"version": 11, "step": 3, "values": {"lr": torch.tensor(0.1)}}, tmp_path / SESSION_FILE)
+    whole, refused = (tmp_path / SESSION_FILE).read_bytes(), 0
+    for place in range(0, whole.index(b".data/serialization_id"), 3):
+        (tmp_path / SESSION_FILE).write_bytes(whole[:place] + bytes([whole[place] ^ 0x80]) + whole[place + 1 :])
+        try:
+            checkpoint.read(tmp_path)
+        except CheckpointError:
+            refused += 1
+    assert refused > 10
+
+
+@pytest.mark.parametrize("place", [lambda folder: folder, Elsewhere])
+def test_a_checkpoint_without_a_session_says_so_wherever_it_lies(tmp_path, place):
+    (tmp_path / "none").mkdir()
+    with pytest.raises(CheckpointError, match=f"`source` must hold a file '{SESSION_FILE}'; got .* Pass a folder that"):
+        ray_glocal.weights(place(tmp_path / "none"))
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut off", "another table"])

@@ -12,13 +12,13 @@ import tempfile
 import uuid
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from pyarrow.fs import copy_files
+from pyarrow.fs import FileType, copy_files
 from torch import Tensor
 
 from ray_glocal.errors import ArgumentError, CheckpointError
@@ -31,6 +31,18 @@ from ray_glocal.session.state.plain import decoded, encoded
 VERSION = 11
 RESUME = "resume-{}.pt"  # each save has a name of its own for it
 
+_DAMAGE = (  # what torch raises on a damaged file: its own where one is cut off, and of wrong bytes what pickle does
+    OSError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    EOFError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
 _REMEDY = "Pass a folder that `GlocalSession.save` or `checkpoint` wrote."
 
 
@@ -119,25 +131,34 @@ def weights(source: str | Path | CheckpointFolder, *, averaged: bool = False) ->
 
 
 @contextmanager
-def opened(source: str | Path | CheckpointFolder) -> Iterator[Path]:
-    """A folder with what everybody needs of a checkpoint; from a storage elsewhere that alone is fetched."""
+def opened(source: Any, names: Sequence[str] = (SESSION_FILE,)) -> Iterator[Path]:
+    """A folder with what is asked for of a checkpoint, where it has that; from a storage elsewhere it alone is fetched.
+
+    Args:
+        source: A folder, an object with `as_directory()`, or one with a `filesystem` and its `path` there.
+        names: Of the files that are asked for.
+    """
     filesystem = getattr(source, "filesystem", None)
     if isinstance(source, str | Path):
         yield Path(source)
-    elif filesystem is None or filesystem.type_name == "local":
+    elif filesystem is None:
         with source.as_directory() as folder:
             yield Path(folder)
+    elif filesystem.type_name == "local":
+        yield Path(source.path)
     else:
         with tempfile.TemporaryDirectory() as fresh:
-            there, here = f"{source.path}/{SESSION_FILE}", str(Path(fresh, SESSION_FILE))  # type: ignore[attr-defined]
-            copy_files(there, here, source_filesystem=filesystem)
+            for there in filesystem.get_file_info([f"{source.path}/{name}" for name in names]):
+                if there.type == FileType.File:
+                    here = str(Path(fresh, there.base_name))
+                    copy_files(there.path, here, source_filesystem=filesystem, use_threads=False)
             yield Path(fresh)
 
 
 def _load(file: Path) -> Any:
     try:
         return _loaded(file)
-    except (RuntimeError, OSError, pickle.UnpicklingError) as error:  # what torch raises on a damaged file
+    except _DAMAGE as error:
         rule = f"hold a readable file {file.name!r}"
         raise CheckpointError("source", rule, str(file.parent), _REMEDY) from error
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import ArrowException
 
+from ray_glocal import tables
 from ray_glocal.errors import CheckpointError
 from ray_glocal.names import BACK_TO, DEVIATION, FORECAST, GATE, HYPERPARAMETER, LOCAL, REASON, STEP, TRAJECTORY, VALUE
 
@@ -89,7 +89,7 @@ class Trace:
         Raises:
             CheckpointError: There is none, or it cannot be read.
         """
-        self.rows = [row for row in _read(file) if row.step <= step]
+        self.rows = read(file, step)
         self._rewrite()
 
     def _rewrite(self) -> None:
@@ -106,10 +106,16 @@ class Trace:
             _write(rows, self._folder / f"step-{step:012d}.parquet")
 
 
-def _read(file: Path) -> list[Row]:
+def read(file: Path, step: int) -> list[Row]:
+    """The rows of a saved trace up to a step.
+
+    Raises:
+        CheckpointError: There is none, or it cannot be read.
+    """
     try:
-        return [Row(**row) for row in pq.read_table(file).to_pylist()]
-    except (OSError, ArrowException, TypeError) as error:  # TypeError: other columns than ours
+        saved = [Row(**row) for row in tables.rows(file)]
+        return [row for row in saved if row.step <= step]
+    except (*tables.UNREADABLE, TypeError) as error:  # TypeError: other columns than ours, or none of its steps known
         remedy = "Pass a folder that `GlocalSession.save` or `checkpoint` wrote."
         raise CheckpointError("source", f"hold a readable file {file.name!r}", str(file.parent), remedy) from error
 
