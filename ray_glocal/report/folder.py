@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from pyarrow import fs
+from pyarrow import ArrowException, fs
 
 from ray_glocal.errors import ArgumentError
 
@@ -58,9 +58,17 @@ def opened(results: object) -> RemoteFolder:
         results: A path or address, or what Tune returned: a `ResultGrid` or an `ExperimentAnalysis`.
 
     Raises:
-        ArgumentError: There is no such folder, or it holds no experiment.
+        ArgumentError: There is no such folder, it cannot be read, or it holds no experiment.
     """
     folder = _located(results)
+    try:
+        return _checked(folder)
+    except (OSError, ArrowException) as error:  # no rights there, or a network that does not answer
+        remedy = f"Check its address, and that you may read it. {error}"
+        raise ArgumentError("results", "be a folder that can be read", folder.path, remedy) from error
+
+
+def _checked(folder: RemoteFolder) -> RemoteFolder:
     if folder.filesystem.get_file_info(folder.path).type != fs.FileType.Directory:
         raise ArgumentError("results", "be the folder of an experiment", folder.path, f"There is none. {_HINT}")
     files = folder.files()

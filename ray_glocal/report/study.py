@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -40,13 +41,14 @@ def write_study(experiment: Experiment, file: Path) -> None:
         file: A new file: `.db`, `.sqlite` or `.sqlite3` for a database.
 
     Raises:
-        ArgumentError: Optuna is not installed, or `file` exists, or its folder does not.
+        ArgumentError: Optuna is not installed, or `file` exists, or its folder does not or may not be written to.
     """
     if find_spec("optuna") is None:
         remedy = "Install it with: pip install 'optuna>=4'"
         raise ArgumentError("optuna", "be asked for where optuna is installed", "no optuna", remedy)
-    if file.exists() or not file.absolute().parent.is_dir():
-        remedy = "Studies are not added to: give the name of a new file in a folder that exists."
+    folder = file.absolute().parent
+    if file.exists() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        remedy = "Studies are not added to: name a new file in a folder that is there and may be written to."
         raise ArgumentError("optuna", "be a new file", str(file), remedy)
     import optuna
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ray_glocal import writing
 from ray_glocal.errors import ArgumentError
 from ray_glocal.schedule.schedule import LearnedSchedule, Passage
 from ray_glocal.schedule.values import LearnedValues, checked
@@ -25,9 +26,7 @@ def write(schedule: LearnedSchedule, file: str | os.PathLike[str]) -> None:
     place = Path(file)
     kind = _kind(place)
     text = json.dumps(_plain(schedule), indent=1) + "\n" if kind == ".json" else _table(schedule)
-    unfinished = place.with_name(f".{place.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, place)
+    writing.write("file", place, text)
 
 
 def read(file: str | os.PathLike[str]) -> LearnedSchedule:
@@ -35,20 +34,21 @@ def read(file: str | os.PathLike[str]) -> LearnedSchedule:
     place = Path(file)
     kind = _kind(place)
     if not place.is_file():
-        raise ArgumentError("file", "be there", str(place))
+        raise ArgumentError("file", "be there", str(place), "Give the file that `LearnedSchedule.write` wrote.")
     try:
         text = place.read_text(encoding="utf-8")
         return _schedule(json.loads(text) if kind == ".json" else _parsed(text))
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, OSError) as error:
         if isinstance(error, ArgumentError):
             raise
         rule = f"hold a schedule that `LearnedSchedule.write` wrote as {kind}"
-        raise ArgumentError("file", rule, str(place), f"{type(error).__name__}: {error}.") from error
+        remedy = f"Write it anew; reading it ended in {type(error).__name__}: {error}."
+        raise ArgumentError("file", rule, str(place), remedy) from error
 
 
 def _kind(place: Path) -> str:
     if place.suffix.lower() not in (".json", ".csv"):
-        raise ArgumentError("file", "end in .json or .csv", str(place))
+        raise ArgumentError("file", "end in .json or .csv", str(place), "Name it schedule.json, say.")
     return place.suffix.lower()
 
 
@@ -81,7 +81,8 @@ def _plain_values(each: LearnedValues) -> dict[str, Any]:
 def _schedule(plain: Mapping[str, Any]) -> LearnedSchedule:
     if (plain["format"], plain["version"]) != (FORMAT, VERSION):
         rule = f"hold a {FORMAT} of version {VERSION}"
-        raise ArgumentError("file", rule, (plain["format"], plain["version"]))
+        remedy = "Read it with the release of ray_glocal that wrote it."
+        raise ArgumentError("file", rule, (plain["format"], plain["version"]), remedy)
     steps = int(plain["steps"])
     return LearnedSchedule(
         tuple(checked(_values(each), steps) for each in plain["hyperparameters"]),

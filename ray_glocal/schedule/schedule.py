@@ -105,7 +105,7 @@ class LearnedSchedule:
         """Write it to a file whose name ends in `.json` or `.csv`; either can be read again.
 
         Raises:
-            ArgumentError: The name ends otherwise.
+            ArgumentError: The name ends otherwise, or the file cannot be written.
         """
         from ray_glocal.schedule.files import write
 
@@ -128,7 +128,8 @@ class LearnedSchedule:
         if name in self.unfollowed:
             remedy = "A trace holds the values of up to 16 entries each, and of more their norm."
             raise ArgumentError("name", "be a hyperparameter whose values were recorded", name, remedy)
-        raise ArgumentError("name", f"be one of {', '.join(self.names) or 'none'}", name)
+        rule = f"be one of {', '.join(self.names) or 'none'}"
+        raise ArgumentError("name", rule, name, "Print the schedule to see each of them.")
 
     def values(self, step: int) -> Mapping[str, Tensor]:
         """Every hyperparameter at the step that follows `step` others, as losses read them: tensors by name."""
@@ -144,7 +145,9 @@ class LearnedSchedule:
             ArgumentError: `total_steps` is below 1, or this schedule has no step.
         """
         if total_steps < 1 or self.steps < 1:
-            raise ArgumentError("total_steps", "be at least 1, as those of the schedule", (total_steps, self.steps))
+            remedy = "Hand the steps that you will train for; a schedule without a step has nothing to stretch."
+            rule = "be at least 1, as those of the schedule"
+            raise ArgumentError("total_steps", rule, (total_steps, self.steps), remedy)
 
         def place(step: int) -> int:
             return round(step * total_steps / self.steps)

@@ -101,9 +101,9 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         super().__init__(metric=metric, mode=mode)
         self._metric: str | None = metric
         self._mode: str | None = mode
-        _check_whole("seed", seed, 0)
+        _check_whole("seed", seed, 0, "Leave it out for 0.")
         if max_concurrent is not None:
-            _check_whole("max_concurrent", max_concurrent, 1)
+            _check_whole("max_concurrent", max_concurrent, 1, "Leave it out for as many trials as Tune asks for.")
         self._own = self._issued = searchable(split(space, adapt=adapt))
         self._adapt = adapt
         self._seed, self._weights, self._max_concurrent = int(seed), weights, max_concurrent
@@ -271,10 +271,14 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         Raises:
             ArgumentError: The folder holds no such file.
         """
-        saved = sorted(Path(checkpoint_dir).glob(self.CKPT_FILE_TMPL.format("*")))
+        self._restore_newest(Path(checkpoint_dir), "checkpoint_dir", checkpoint_dir)
+
+    def _restore_newest(self, folder: Path, argument: str, named: object) -> None:
+        """Read what was written last into a folder, which is what an argument named or was fetched from there."""
+        saved = sorted(folder.glob(self.CKPT_FILE_TMPL.format("*")))
         if not saved:
             rule = f"hold a file {self.CKPT_FILE_TMPL.format('*')}"
-            raise ArgumentError("checkpoint_dir", rule, checkpoint_dir, "Name the folder of an experiment.")
+            raise ArgumentError(argument, rule, named, "Name the folder of an experiment under a GlocalSearch.")
         prefix, suffix = self.CKPT_FILE_TMPL.split("{}")
         session = saved[-1].name.removeprefix(prefix).removesuffix(suffix)
         self._restore(saved[-1], saved[-1].with_name(_DISCRETE_FILE.format(session)))
@@ -287,7 +291,7 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         """
         with tempfile.TemporaryDirectory() as folder:
             fetch(experiment, folder, self.CKPT_FILE_TMPL.format("*"), _DISCRETE_FILE.format("*"))
-            self.restore_from_dir(folder)
+            self._restore_newest(Path(folder), "from_experiment", str(experiment))
         self.check_resumed()
         self.ledger.extend(self.ledger.given_up())
 
@@ -362,6 +366,6 @@ class GlocalSearch(Searcher):  # type: ignore[misc]  # Ray ships no types
         return ancestor.checkpoint if self._weights and ancestor and ancestor.status == "completed" else None
 
 
-def _check_whole(argument: str, value: object, least: int) -> None:
+def _check_whole(argument: str, value: object, least: int, remedy: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ArgumentError(argument, f"be a whole number of at least {least}", value)
+        raise ArgumentError(argument, f"be a whole number of at least {least}", value, remedy)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import recordings
@@ -185,6 +186,13 @@ def test_trials_without_a_step_are_measured_in_iterations(tmp_path):
     assert "trials that report no `step` are measured in training iterations." in told.notes
 
 
+class Refusing:
+    """A storage that answers as one does whose credentials are missing."""
+
+    def get_file_info(self, path):
+        raise OSError("AWS Error ACCESS_DENIED")
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -204,6 +212,14 @@ def test_trials_without_a_step_are_measured_in_iterations(tmp_path):
         (
             lambda folder: summary("nonsense://x/y"),
             r"`results` must be an address that pyarrow can open; got 'nonsense",
+        ),
+        (
+            lambda folder: summary("a\0b"),
+            r"`results` must be a folder that can be read; got '.*b'. Check its address, and that you may read it. Em",
+        ),
+        (
+            lambda folder: summary(SimpleNamespace(experiment_path="bucket/x", filesystem=Refusing())),
+            r"`results` must be a folder that can be read; got 'bucket/x'. .* may read it. AWS Error ACCESS_DENIED",
         ),
         (lambda folder: summary(folder / "empty"), r"empty'. Give the folder that holds experiment_state-\*.json"),
     ],

@@ -220,6 +220,11 @@ def test_the_data_is_json_with_the_documented_keys(tmp_path, judged):
 def test_a_page_that_cannot_be_written_is_said(tmp_path, judged):
     with pytest.raises(ArgumentError, match=r"`html` must be a file that can be written; got .*No such file"):
         write_page(judged, tmp_path / "none" / "page.html")
+    with pytest.raises(
+        ArgumentError, match=r"`json` must be a file that can be written; got .* It is a folder: name a"
+    ):
+        write_data(judged, tmp_path / "mine")
+    assert list(tmp_path.iterdir()) == [tmp_path / "mine"], "nothing unfinished is left"
 
 
 def test_without_plotly_a_page_is_refused_with_the_way_out(monkeypatch, judged):

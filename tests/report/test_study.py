@@ -1,5 +1,7 @@
 """The study for Optuna's dashboard, loaded by Optuna itself."""
 
+import os
+
 import optuna
 import pytest
 import recordings
@@ -59,6 +61,15 @@ def test_choices_fractions_and_states_are_kept(tmp_path):
     assert trials[0].distributions["flag"].choices == (False, True)
     assert trials[0].distributions["lr"].log
     assert trials[3].params == {"kind": "y", "lr": 1e-3, "flag": True}
+
+
+def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path, monkeypatch):
+    experiment = read(recordings.judged(tmp_path / "mine"))
+    monkeypatch.setattr(os, "access", lambda *_: False)  # the tests may run as root, who may write everywhere
+    with pytest.raises(
+        ArgumentError, match=r"`optuna` must be a new file; got .* a folder that is there and may be wri"
+    ):
+        write_study(experiment, tmp_path / "study.db")
 
 
 def test_an_existing_file_is_refused(tmp_path):

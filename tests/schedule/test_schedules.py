@@ -193,6 +193,13 @@ def test_what_does_not_fit_is_refused(tmp_path):
         schedule().smoothed(0)
     with pytest.raises(ArgumentError, match=r"`file` must end in .json or .csv; got"):
         schedule().write(tmp_path / "s.yaml")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(
+        ArgumentError, match=r"`file` must be a file that can be written; got .* It is a folder: name a"
+    ):
+        schedule().write(tmp_path / "folder.csv")
+    with pytest.raises(ArgumentError, match=r"`file` must be a file that can be written; .* name a file in a folder"):
+        schedule().write(tmp_path / "none" / "s.csv")
     with pytest.raises(ArgumentError, match="`file` must be there"):
         LearnedSchedule.read(tmp_path / "s.json")
 
@@ -201,6 +208,10 @@ DAMAGES = {
     "torn": (lambda told: "{", "`file` must hold a schedule that `LearnedSchedule.write` wrote as .json"),
     "another version": (lambda told: json.dumps({**told, "version": 2}), "`file` must hold a ray_glocal schedule of v"),
     "without steps": (lambda told: json.dumps({**told, "steps": None}), "`file` must hold a schedule that"),
+    "infinite": (
+        lambda told: json.dumps({**told, "steps": math.inf}),
+        "`file` must hold a schedule that `LearnedSched",
+    ),
     "a list": (lambda told: "[]", "`file` must hold a schedule that `LearnedSchedule.write` wrote as .json"),
     "beyond the end": (
         lambda told: json.dumps({**told, "steps": 5}),

@@ -154,6 +154,11 @@ def test_a_checkpoint_without_a_session_says_so_wherever_it_lies(tmp_path, place
         ray_glocal.weights(place(tmp_path / "none"))
 
 
+def test_what_is_no_checkpoint_is_refused():
+    with pytest.raises(ArgumentError, match=r"`source` must be a folder or a checkpoint; got None. Where `tune.get_ch"):
+        ray_glocal.weights(None)
+
+
 @pytest.mark.parametrize("damage", ["gone", "cut off", "another table"])
 def test_a_damaged_trace_is_named_and_the_weights_stay(tmp_path, damage):
     saved(tmp_path)

@@ -284,4 +284,9 @@ def test_an_experiment_of_other_hyperparameters_is_not_gone_on_with(tmp_path):
         search({**SPACE, "depth": tune.choice([1, 2])}, from_experiment=tmp_path)
     with pytest.raises(ArgumentError, match="`from_experiment` must be the folder of an experiment that can be read"):
         search(from_experiment=tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        ArgumentError, match=r"`from_experiment` must hold a file searcher-state-.*; got '.*/empty'. Name"
+    ):
+        search(from_experiment=tmp_path / "empty")
     assert search(from_experiment=tmp_path).ledger.live == frozenset(), "what ran there is given up"

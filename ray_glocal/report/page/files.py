@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pyarrow.fs import LocalFileSystem
 
-from ray_glocal.errors import ArgumentError
 from ray_glocal.report.folder import opened
 from ray_glocal.report.page.contents import Contents, plain
 from ray_glocal.report.page.document import written
+from ray_glocal.writing import write
 
 NAME = "report.html"
 
@@ -35,7 +35,7 @@ def write_page(content: Contents, file: Path) -> None:
     Raises:
         ArgumentError: plotly is not installed, or the file cannot be written.
     """
-    _write("html", file, written(content))
+    write("html", file, written(content))
 
 
 def write_data(content: Contents, file: Path) -> None:
@@ -44,13 +44,4 @@ def write_data(content: Contents, file: Path) -> None:
     Raises:
         ArgumentError: The file cannot be written.
     """
-    _write("json", file, json.dumps(plain(content), allow_nan=False, ensure_ascii=False, separators=(",", ":")) + "\n")
-
-
-def _write(argument: str, file: Path, text: str) -> None:
-    unfinished = file.with_name(f".{file.name}.part")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(file)
-    except OSError as error:
-        raise ArgumentError(argument, "be a file that can be written", str(file), f"{error.strerror}.") from error
+    write("json", file, json.dumps(plain(content), allow_nan=False, ensure_ascii=False, separators=(",", ":")) + "\n")

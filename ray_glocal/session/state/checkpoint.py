@@ -118,7 +118,7 @@ def weights(source: str | Path | CheckpointFolder, *, averaged: bool = False) ->
 
     Raises:
         CheckpointError: The folder holds no readable session, or one of another version.
-        ArgumentError: It holds no averaged weights.
+        ArgumentError: `source` is neither, or holds no averaged weights.
     """
     with opened(source) as folder:
         plain = read(folder)
@@ -137,11 +137,17 @@ def opened(source: Any, names: Sequence[str] = (SESSION_FILE,)) -> Iterator[Path
     Args:
         source: A folder, an object with `as_directory()`, or one with a `filesystem` and its `path` there.
         names: Of the files that are asked for.
+
+    Raises:
+        ArgumentError: It is none of these.
     """
     filesystem = getattr(source, "filesystem", None)
     if isinstance(source, str | Path):
         yield Path(source)
     elif filesystem is None:
+        if not hasattr(source, "as_directory"):
+            remedy = "Where `tune.get_checkpoint()` is None, a trial begins and has none yet."
+            raise ArgumentError("source", "be a folder or a checkpoint", source, remedy)
         with source.as_directory() as folder:
             yield Path(folder)
     elif filesystem.type_name == "local":
