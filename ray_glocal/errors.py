@@ -17,16 +17,16 @@ class ArgumentError(GlocalError, ValueError):
         argument: Name of the argument as the caller typed it.
         rule: What it must be, completing "`argument` must ...", without a full stop.
         got: The offending value; shown by `repr`.
-        remedy: One sentence that says what to do instead; may be empty.
+        remedy: A sentence that says what to do instead: what to hand, what is usual, or what it is that it counts.
     """
 
-    def __init__(self, argument: str, rule: str, got: object, remedy: str = "") -> None:
+    def __init__(self, argument: str, rule: str, got: object, remedy: str) -> None:
         # All four go to `args`, so that the error survives pickling between Ray's processes.
         super().__init__(argument, rule, got, remedy)
 
     def __str__(self) -> str:
         argument, rule, got, remedy = self.args
-        return f"`{argument}` must {rule}; got {got!r}.{' ' + remedy if remedy else ''}"
+        return f"`{argument}` must {rule}; got {got!r}. {remedy}"
 
 
 class UnreadError(ArgumentError):

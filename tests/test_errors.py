@@ -61,6 +61,22 @@ def test_every_class_that_is_raised_is_under_the_root(file):
     assert strangers == {known for where, known in OTHERS if where == file}
 
 
+def test_no_message_leaves_the_way_out_empty():
+    calls = [node for path in MODULES.values() for node in ast.walk(ast.parse(path.read_text())) if made(node)]
+    assert len(calls) > 200
+    for node in calls:
+        remedy = node.args[3]
+        assert not isinstance(remedy, ast.Constant) or remedy.value.strip()
+
+
+def made(node):
+    """Whether it calls a class of `ArgumentError`'s."""
+    kind = (
+        getattr(errors, node.func.id, None) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
+    )
+    return inspect.isclass(kind) and issubclass(kind, ArgumentError)
+
+
 @pytest.mark.parametrize(
     ("kind", "known"),
     [

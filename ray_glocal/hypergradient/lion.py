@@ -35,11 +35,15 @@ class Lion(torch.optim.Optimizer):
     def __init__(
         self, params: Any, lr: float = 1e-4, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0
     ) -> None:
+        usual = {
+            "lr": "A third to a tenth of AdamW's is usual.",
+            "weight_decay": "Three to ten times AdamW's is usual.",
+        }
         for name, value in (("lr", lr), ("weight_decay", weight_decay)):
             if not value >= 0:
-                raise ArgumentError(name, "not be negative", value)
+                raise ArgumentError(name, "not be negative", value, usual[name])
         if not all(0 <= beta < 1 for beta in betas):
-            raise ArgumentError("betas", "each be at least 0 and below 1", betas)
+            raise ArgumentError("betas", "each be at least 0 and below 1", betas, "(0.9, 0.99) is usual.")
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     @torch.no_grad()

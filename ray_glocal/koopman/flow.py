@@ -19,7 +19,8 @@ def checked_rates(name: str, rates: ArrayLike) -> Array:
     """
     array = np.asarray(rates, dtype=np.float64)
     if array.ndim != 1 or not len(array) or not (np.isfinite(array) & (array >= 0)).all():
-        raise ArgumentError(name, "hold finite numbers from 0 on, one for each step", rates)
+        remedy = "Hand a list of learning rates, or of a schedule's factors."
+        raise ArgumentError(name, "hold finite numbers from 0 on, one for each step", rates, remedy)
     return array
 
 

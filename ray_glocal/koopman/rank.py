@@ -103,5 +103,6 @@ def as_rank(rank: Rank | int | None) -> Rank:
     if isinstance(rank, int | Integral):
         return FixedRank(int(rank))
     if not hasattr(rank, "choose"):
-        raise ArgumentError("rank", "be a whole number, None or a rule with a `choose` method", rank)
+        remedy = "Use `OptimalRank()` to let the data choose."
+        raise ArgumentError("rank", "be a whole number, None or a rule with a `choose` method", rank, remedy)
     return rank

@@ -70,7 +70,8 @@ def window_forecast(
     """
     series, covered = checked_series(lags), lag_flow(rates)
     if len(covered) != len(series):
-        raise ArgumentError("rates", f"be one for each of {len(series)} lags", len(covered))
+        remedy = "Hand the rates of the window's steps alone, oldest first."
+        raise ArgumentError("rates", f"be one for each of {len(series)} lags", len(covered), remedy)
     left, end = checked_flow("remaining", remaining), checked_flow("before", before) + float(covered[-1])
     rows = min(len(series), max(FEWEST, int(np.searchsorted(covered, left * (1 + 1e-12), side="right"))))
     series, covered = series[:rows], covered[:rows]

@@ -56,7 +56,7 @@ class Progress(tune.Callback):  # type: ignore[misc]  # Ray ships no types
         stream: TextIO | None = None,
     ) -> None:
         if not every > 0:
-            raise ArgumentError("every", "be a positive number of seconds", every)
+            raise ArgumentError("every", "be a positive number of seconds", every, "Leave it out for 10.")
         self._reading = Reading(metric or VAL_LOSS, mode or "min")
         self._named = metric is not None or mode is not None
         self._line = StatusLine(every, stream)

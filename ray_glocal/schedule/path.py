@@ -100,7 +100,8 @@ def _batches(rows: Sequence[TraceRow], end: Mapping[str, float]) -> list[Sequenc
     odd = next((b for b in batches if [r.hyperparameter for r in b] != list(end)), None)
     if odd is not None:
         rule = f"have a row for each of {', '.join(end)} at each window"
-        raise ArgumentError("trace", rule, [row.hyperparameter for row in odd])
+        remedy = "Take the trace that the very session wrote, whole."
+        raise ArgumentError("trace", rule, [row.hyperparameter for row in odd], remedy)
     return batches
 
 

@@ -105,7 +105,8 @@ class LearnedScheduler:
         if given is None:
             return
         if given.optimizer is not self.optimizer:
-            raise ArgumentError("lr_scheduler", "schedule the optimizer at hand", kind)
+            remedy = "Build it on the optimizer that you hand over beside it."
+            raise ArgumentError("lr_scheduler", "schedule the optimizer at hand", kind, remedy)
         if taken(given):
             remedy = "Build it anew; `step()` of the learned one steps it."
             raise ArgumentError("lr_scheduler", "not have been stepped", taken(given), remedy)

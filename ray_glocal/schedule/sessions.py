@@ -151,7 +151,8 @@ def _check_alike(one: Recorded, other: Recorded) -> None:
     mine, theirs = ({name: value.shape for name, value in each.values.items()} for each in (one, other))
     if mine != theirs or one.lr_scheduler != other.lr_scheduler:
         rule = f"adapt what its heir {other.trial!r} does, beneath the same lr_scheduler"
-        raise ArgumentError("ancestor", rule, (one.trial, mine, one.lr_scheduler))
+        remedy = "Move its folder out of the experiment, and the schedule begins with its heir."
+        raise ArgumentError("ancestor", rule, (one.trial, mine, one.lr_scheduler), remedy)
 
 
 def _value(name: str, shape: tuple[int, ...], shown: Mapping[str, float]) -> Array:

@@ -118,13 +118,13 @@ def checked(values: LearnedValues, steps: int) -> LearnedValues:
     Raises:
         ArgumentError: They do not begin at step 0, do not rise, go beyond the end, or are no numbers.
     """
-    changes = values.steps
+    changes, remedy = values.steps, "Correct the file, or write the schedule anew."
     rising = len(changes) > 0 and changes[0] == 0 and bool(np.all(np.diff(changes) > 0)) and changes[-1] < max(steps, 1)
     if not rising:
         rule = f"have changes of {values.name!r} at rising steps from 0 to below {steps}"
-        raise ArgumentError("schedule", rule, changes.tolist())
+        raise ArgumentError("schedule", rule, changes.tolist(), remedy)
     fits = values.values.shape == (len(changes), *values.start.shape)
     if not fits or not all(map(math.isfinite, values.values.flatten())):
         rule = f"have a number for each entry of {values.name!r} at each of its changes"
-        raise ArgumentError("schedule", rule, values.values.tolist())
+        raise ArgumentError("schedule", rule, values.values.tolist(), remedy)
     return values

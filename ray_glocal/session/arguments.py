@@ -26,7 +26,7 @@ def whole_steps(total: Any) -> int:
         raise ArgumentError("total_steps", "be a whole number", total, remedy)
     steps = int(total)
     if steps < 1:
-        raise ArgumentError("total_steps", "be at least 1", steps)
+        raise ArgumentError("total_steps", "be at least 1", steps, remedy)
     if steps > MOST:
         raise ArgumentError("total_steps", f"be at most {MOST:,}", steps, remedy)
     return steps

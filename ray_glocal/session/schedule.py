@@ -71,7 +71,8 @@ class Schedule:
             remedy = "Leave it out: the session cuts the rate where that helps."
             raise ArgumentError("lr_scheduler", "depend on the step alone", kind, remedy)
         if scheduler.optimizer is not self._problem.optimizer:
-            raise ArgumentError("lr_scheduler", "schedule the session's optimizer", kind)
+            remedy = "Build it on the optimizer that the session gets."
+            raise ArgumentError("lr_scheduler", "schedule the session's optimizer", kind, remedy)
         if not all(self._bases):
             rule = "be built on learning rates above zero, for it multiplies them"
             raise ArgumentError("lr_scheduler", rule, self._bases, "Give the optimizer a rate.")

@@ -1,7 +1,7 @@
 """How a session works: window length, time budget, engine, forecaster, trust region, and what counts as divergence."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from ray_glocal.errors import ArgumentError
@@ -131,7 +131,7 @@ class Settings:
         )
         for name, holds, rule, got in rules:
             if not holds:
-                raise ArgumentError(name, rule, got)
+                raise ArgumentError(name, rule, got, _remedy(name, got))
         self._check_one_pace()
 
     def _pays(self) -> bool:
@@ -162,3 +162,36 @@ class Settings:
     def period(self) -> int:
         """Inner steps from one hypergradient to the next; a nominal number under a budget, which decides as it goes."""
         return max(self.window, round(self.window / (self.duty_cycle or NOMINAL)))
+
+
+_MEANINGS = {
+    "hypergradients": "says whether they are cheap and many, or exact over windows",
+    "window": "counts inner steps",
+    "search_window": "counts inner steps",
+    "overhead": "is a share of the seconds of plain training",
+    "duty_cycle": "is the share of inner steps that lie in a window",
+    "engine": "says how windows are differentiated",
+    "products": "says what stands for second derivatives",
+    "memory": "counts bytes on the device of the parameters",
+    "host_memory": "counts bytes beside a GPU",
+    "tail": "is a share of a window, 0 for its last parameters alone",
+    "val_batches": "counts validation batches of a hypergradient",
+    "heat": "is a share of the loss, 0 for rates that follow the forecast alone",
+    "search_region": "counts e-folds of the learning rate",
+    "trust_limits": "holds the shortest and the longest outer step, in coordinates",
+    "trust_region": "is the first length of an outer step, in coordinates",
+    "promise": "is a relative change of the loss",
+    "act_small": "is a signal-to-noise ratio, as `act` is",
+    "dead_band": "is a relative change of the loss per unit of a coordinate, 0 for none",
+    "report_every": "counts inner steps between reports",
+    "jump": "multiplies the loss of the last good state",
+    "cut": "multiplies the learning rate after a divergence",
+}
+
+
+def _remedy(name: str, got: object) -> str:
+    """What a setting is where it is left out, and what it says; left out already, it does not go with another one."""
+    default = next(field.default for field in fields(Settings) if field.name == name)
+    usual = f"{default:.3g}" if isinstance(default, float) else repr(default)
+    left_out = "Leave it out and the session chooses" if default is None else f"Leave it out for {usual}"
+    return f"{'Give it as well' if got == default else left_out}; it {_MEANINGS[name]}."

@@ -49,16 +49,20 @@ class Cluster:
     outages: tuple[Outage, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("workers", "workers_per_node"):
+        counts = {"workers": "trials that run at once", "workers_per_node": "workers that an outage takes with it"}
+        for name, counted in counts.items():
             if getattr(self, name) < 1:
-                raise ArgumentError(name, "be at least 1", getattr(self, name))
+                raise ArgumentError(name, "be at least 1", getattr(self, name), f"It counts {counted}.")
         for name in ("start", "report", "save", "restore", "failures"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ArgumentError(name, "be finite and not negative", getattr(self, name))
+                unit = "deaths per second" if name == "failures" else "seconds"
+                remedy = f"It counts {unit} of the simulation; leave it out for none."
+                raise ArgumentError(name, "be finite and not negative", getattr(self, name), remedy)
         for outage in self.outages:
             if not 0 <= outage.node < self.nodes or not outage.time >= 0 or not outage.seconds > 0:
                 rule = f"name a node below {self.nodes}, a time from 0 and a positive length"
-                raise ArgumentError("outages", rule, outage)
+                remedy = "Count nodes from 0, as in Outage(time=60.0, node=0, seconds=30.0)."
+                raise ArgumentError("outages", rule, outage, remedy)
 
     @property
     def nodes(self) -> int:

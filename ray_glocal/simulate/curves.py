@@ -23,7 +23,7 @@ def following(curve: Curve, iterations: int) -> type[tune.Trainable]:
         ArgumentError: `iterations` is below 1.
     """
     if iterations < 1:
-        raise ArgumentError("iterations", "be at least 1", iterations)
+        raise ArgumentError("iterations", "be at least 1", iterations, "It counts the results of a training.")
 
     class Follower(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         def setup(self, config: dict[str, Any]) -> None:

@@ -148,7 +148,7 @@ def simulate(
         ValueError: `checkpoint_config` asks for checkpoints of a function, which reports its own.
     """
     if mode not in ("min", "max"):
-        raise ArgumentError("mode", "be 'min' or 'max'", mode)
+        raise ArgumentError("mode", "be 'min' or 'max'", mode, "Say whether a small or a large metric is good.")
     if not _trains(trainable):
         remedy = "Other arguments of a function can be bound with `tune.with_parameters`."
         raise ArgumentError("trainable", "be a class trainable or a function of one configuration", trainable, remedy)

@@ -33,7 +33,8 @@ def restorable(path: str | Path, storage_filesystem: FileSystem | None = None) -
         filesystem, folder = located(path, storage_filesystem)
         found = filesystem.get_file_info(FileSelector(folder, allow_not_found=True))
     except UNREADABLE as error:
-        raise ArgumentError("path", "lie on storage that can be read", str(path), str(error)) from error
+        remedy = f"Give what the Tuner was given, and `storage_filesystem` where it was one of your own. {error}"
+        raise ArgumentError("path", "lie on storage that can be read", str(path), remedy) from error
     names = [entry.base_name for entry in found]
     return TUNER in names and bool(fnmatch.filter(names, SNAPSHOT))
 

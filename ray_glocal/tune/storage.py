@@ -41,4 +41,5 @@ def fetch(place: str | Path, folder: str | Path, *patterns: str) -> None:
                     Path(folder, found.base_name).write_bytes(file.read())
     except UNREADABLE as error:
         rule = "be the folder of an experiment that can be read"
-        raise ArgumentError("from_experiment", rule, str(place), str(error)) from error
+        remedy = f"Give its path, or its address as pyarrow opens it. {error}"
+        raise ArgumentError("from_experiment", rule, str(place), remedy) from error

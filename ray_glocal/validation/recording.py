@@ -51,12 +51,21 @@ class Plan:
 
     def __post_init__(self) -> None:
         if not self.starts or min(self.starts) < 0 or len(set(self.starts)) < len(self.starts):
-            raise ArgumentError("starts", "be one or more different steps from 0 on", self.starts)
-        for name, least in (("window", 4), ("earlier", 0), ("spacing", 1), ("futures", 1), ("val_batches", 1)):
+            remedy = "Hand each inner step once, as in (100, 500)."
+            raise ArgumentError("starts", "be one or more different steps from 0 on", self.starts, remedy)
+        counts = {
+            "window": (4, "inner steps in a window"),
+            "earlier": (0, "earlier windows for each, 0 for none"),
+            "spacing": (1, "inner steps between their starts"),
+            "futures": (1, "orders of the batches that remain"),
+            "val_batches": (1, "validation batches of a window"),
+        }
+        for name, (least, counted) in counts.items():
             if getattr(self, name) < least:
-                raise ArgumentError(name, f"be at least {least}", getattr(self, name))
+                raise ArgumentError(name, f"be at least {least}", getattr(self, name), f"It counts {counted}.")
         if self.ahead is not None and self.ahead <= self.window:
-            raise ArgumentError("ahead", f"be more than a window, {self.window} steps", self.ahead)
+            remedy = "Leave it out for the end of training."
+            raise ArgumentError("ahead", f"be more than a window, {self.window} steps", self.ahead, remedy)
 
     def end(self, start: int, length: int) -> int:
         """Step of the truth of the window at `start`, in a run of `length` steps."""
@@ -134,7 +143,7 @@ def record_cases(
     """
     if max(plan.starts) + plan.window >= recorded.length:
         rule = f"leave a window of {plan.window} steps room before the run's last step, {recorded.length}"
-        raise ArgumentError("starts", rule, plan.starts)
+        raise ArgumentError("starts", rule, plan.starts, "Start earlier, or train longer.")
     with problem.rewound():
         problem.write_options(None, values)
         for group in problem.optimizer.param_groups:

@@ -63,7 +63,7 @@ def score(estimates: Estimates, settings: Settings | None = None) -> Score:
         ArgumentError: There are no entries.
     """
     if not len(estimates.mean):
-        raise ArgumentError("estimates", "hold at least one entry", 0)
+        raise ArgumentError("estimates", "hold at least one entry", 0, "Choose by what some case has.")
     known = np.isfinite(estimates.mean)
     error = np.abs(estimates.mean - estimates.truth)[known]
     relative = error / np.abs(estimates.truth[known])

@@ -155,9 +155,11 @@ def _plan(
 ) -> Plan:
     """What to record: windows as a session records them, and the earlier ones of their duty cycle."""
     if horizon is not None and horizon <= settings.window:
-        raise ArgumentError("horizon", f"be more than a window, {settings.window} steps", horizon)
+        remedy = "Leave it out for the end of training."
+        raise ArgumentError("horizon", f"be more than a window, {settings.window} steps", horizon, remedy)
     if not step_sizes or not all(size > 0 for size in step_sizes):
-        raise ArgumentError("step_sizes", "be positive", tuple(step_sizes))
+        remedy = "Hand one half width or more, such as (1e-2, 1e-3)."
+        raise ArgumentError("step_sizes", "be positive", tuple(step_sizes), remedy)
     return Plan(
         starts,
         settings.window,
@@ -195,10 +197,12 @@ def _check_read(problem: Problem, batch: Any, val_batch: Any) -> None:
 def _starts(total: int, windows: int, length: int) -> tuple[int, ...]:
     """Where `windows` windows start, evenly spread over what leaves them room."""
     if windows < 1:
-        raise ArgumentError("windows", "be at least 1", windows)
+        raise ArgumentError(
+            "windows", "be at least 1", windows, "It counts windows with their truths; leave it out for 4."
+        )
     if total < length + windows:
         rule = f"leave room for {windows} windows of {length} steps with a step after each, {length + windows} or more"
-        raise ArgumentError("total_steps", rule, total)
+        raise ArgumentError("total_steps", rule, total, "Train longer, or ask for fewer or shorter windows.")
     room = total - length - 1
     places = np.linspace(min(FIRST * total, room), min(LAST * total, room), windows)
     starts = np.unique(np.floor(places).astype(int))

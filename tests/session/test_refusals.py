@@ -36,12 +36,28 @@ ONE = "Set `overhead` for a time budget, or `duty_cycle` alone for a fixed perio
         ({"overhead": 0.1, "duty_cycle": 0.5}, "`duty_cycle` must be None beside `overhead`, 0.1; got 0.5. " + ONE),
         ({"overhead": None}, "`overhead` must be set where `duty_cycle` is not; got None. " + ONE),
         ({"engine": "reverse"}, "`engine` must be 'auto', 'adjoint' or 'forward'; got 'reverse'."),
+        (
+            {"products": "none"},
+            "`products` must be 'exact' or 'differences'; got 'none'. Leave it out for 'exact'; it .*",
+        ),
+        (
+            {"memory": -1},
+            "`memory` must not be negative; got -1. Leave it out and the session chooses; it counts bytes .*",
+        ),
+        ({"host_memory": -1}, "`host_memory` must not be negative; got -1. Leave it out for 8589934592; it counts .*"),
+        ({"tail": 1.5}, r"`tail` must lie in \[0, 1\]; got 1.5. Leave it out for 0.667; it is a share of a window, .*"),
+        ({"heat": 1.0}, r"`heat` must lie in \[0, 1\); got 1.0. Leave it out for 0.2; it is a share of the loss, .*"),
         ({"val_batches": 0}, "`val_batches` must be at least 1; got 0."),
         ({"search_region": 0.0}, "`search_region` must be positive; got 0.0."),
         ({"trust_limits": (0.0, 1.0)}, r"`trust_limits` must be a positive pair in order; got \(0.0, 1.0\)."),
         ({"trust_limits": (2.0, 1.0)}, r"`trust_limits` must be a positive pair in order; got \(2.0, 1.0\)."),
         ({"trust_region": 0.01}, r"`trust_region` must lie in \[0.05, 1\]; got 0.01."),
         ({"trust_region": 1.5}, r"`trust_region` must lie in \[0.05, 1\]; got 1.5."),
+        (
+            {"trust_limits": (0.6, 1.0)},
+            r"`trust_region` must lie in \[0.6, 1\]; got 0.5. Give it as well; it is the .*",
+        ),
+        ({"act": 0.3}, r"`act_small` must lie in \[0, `act`\], `act` 0.3; got 0.5. Give it as well; it is a signal.*"),
         ({"promise": 0.0}, "`promise` must be positive; got 0.0."),
         ({"act_small": 2.0}, r"`act_small` must lie in \[0, `act`\], `act` 1; got 2.0."),
         ({"act_small": -0.1}, r"`act_small` must lie in \[0, `act`\], `act` 1; got -0.1."),
@@ -53,7 +69,7 @@ ONE = "Set `overhead` for a time budget, or `duty_cycle` alone for a fixed perio
     ],
 )
 def test_settings_out_of_range(changed, text):
-    with pytest.raises(ArgumentError, match=f"^{text}$"):
+    with pytest.raises(ArgumentError, match=rf"^{text}( Leave it out [^;]+; it [^;]+\.)?$"):
         Settings(**changed)
 
 

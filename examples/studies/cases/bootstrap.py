@@ -47,7 +47,8 @@ def sign_difference(first: Estimates, second: Estimates, *, seed: int = 0, draws
         (first.case == second.case).all() and (first.label == second.label).all()
     )
     if not same or not len(first.mean):
-        raise ArgumentError("second", "hold the same entries as `first`, one or more", len(second.mean))
+        remedy = "Estimate both from the same cases."
+        raise ArgumentError("second", "hold the same entries as `first`, one or more", len(second.mean), remedy)
     gains = first.hits.astype(float) - second.hits
     names, run = np.unique(first.run, return_inverse=True)
     totals, counts = np.bincount(run, gains), np.bincount(run)

@@ -49,7 +49,8 @@ def adjoint_trajectory(problem: Problem, window: Window, tail: int = 1, products
     """
     length = len(window.snapshots)
     if not 1 <= tail <= length:
-        raise ArgumentError("tail", f"be 1 to {length}, the steps of the window", tail)
+        remedy = "Hand 1 for the last parameters alone, two thirds of the window for less noise."
+        raise ArgumentError("tail", f"be 1 to {length}, the steps of the window", tail, remedy)
     trouble = carried(problem, window)
     if trouble:
         return Trajectory.refused(problem, window, "lag", trouble)

@@ -100,7 +100,8 @@ def finite_differences(
         ArgumentError: No step sizes, one that is not positive, or fewer factors than batches.
     """
     if not step_sizes or not all(size > 0 for size in step_sizes):
-        raise ArgumentError("step_sizes", "be positive", tuple(step_sizes))
+        remedy = "Hand one half width or more, such as (1e-2, 1e-3)."
+        raise ArgumentError("step_sizes", "be positive", tuple(step_sizes), remedy)
     line = problem.to_line(values)
 
     def slope(direction: Tensor, size: float) -> float:

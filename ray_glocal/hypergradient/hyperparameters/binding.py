@@ -49,7 +49,8 @@ def bound(
     targets = [(b.field, group) for b in bindings if b.field for group in b.groups]
     twice = sorted({field for field, group in targets if targets.count((field, group)) > 1})
     if twice:
-        raise ArgumentError("hyper", "set each option of a parameter group once", twice)
+        remedy = "Leave out all but one for each, or give them different `groups`."
+        raise ArgumentError("hyper", "set each option of a parameter group once", twice, remedy)
     return bindings
 
 
@@ -70,9 +71,10 @@ def _bound(hyper: Hyperparameter, optimizer: torch.optim.Optimizer, rule: Update
 def _check_option(hyper: Hyperparameter, field: str, groups: Sequence[int], count: int) -> None:
     if not groups or any(not 0 <= g < count for g in groups):
         rule = f"be indices of the {count} parameter groups for {hyper.name!r}"
-        raise ArgumentError("groups", rule, hyper.groups)
+        raise ArgumentError("groups", rule, hyper.groups, "Count from 0, or leave `groups` out for all of them.")
     if hyper.value.numel() != 1:
-        raise ArgumentError("start", f"be one number for the optimizer's {field!r}", tuple(hyper.value.shape))
+        remedy = "For several, give each parameter group a hyperparameter of its own, by `field` and `groups`."
+        raise ArgumentError("start", f"be one number for the optimizer's {field!r}", tuple(hyper.value.shape), remedy)
     if field in NEVER_ZERO and float(hyper.value) == 0:
         remedy = "At zero torch keeps no momentum buffer, so nothing can be differentiated; start at 1e-3, say."
         remedy = remedy if field == "momentum" else "At zero nothing trains; start at 1e-4, say."

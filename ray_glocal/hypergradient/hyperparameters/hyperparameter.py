@@ -55,13 +55,16 @@ class Hyperparameter:
 
     def __post_init__(self) -> None:
         if self.scale not in get_args(Scale):
-            raise ArgumentError("scale", f"be one of {', '.join(get_args(Scale))} for {self.name!r}", self.scale)
+            rule = f"be one of {', '.join(get_args(Scale))} for {self.name!r}"
+            remedy = "Rates move well by 'log', momentum and betas by 'logit', shares that sum to one by 'simplex'."
+            raise ArgumentError("scale", rule, self.scale, remedy)
         self._check_bounds()
         self._check_start()
 
     def _check_bounds(self) -> None:
         if not self.lower < self.upper:
-            raise ArgumentError("lower", f"be below `upper`, {self.upper:g}, for {self.name!r}", self.lower)
+            remedy = "Widen the bounds; what is not to move is no hyperparameter."
+            raise ArgumentError("lower", f"be below `upper`, {self.upper:g}, for {self.name!r}", self.lower, remedy)
         if self.scale == "logit" and self.field_name not in DECAY_RATES and math.isinf(self.upper - self.lower):
             raise ArgumentError(
                 "scale", f"be 'logit' only where both bounds of {self.name!r} are finite", self.scale, "Give both."
@@ -81,10 +84,11 @@ class Hyperparameter:
             raise ArgumentError("start", rule, self.start, "Start above zero or choose another scale.")
         if self.scale == "simplex" and (abs(float(value.sum()) - 1) > 1e-6 or value.numel() < 2):
             rule = f"be two or more shares that sum to one on the simplex of {self.name!r}"
-            raise ArgumentError("start", rule, self.start)
+            raise ArgumentError("start", rule, self.start, "Divide the shares by their sum.")
         decay = self.scale == "logit" and self.field_name in DECAY_RATES
         if decay and not bool(torch.all((value >= 0) & (value <= 1))):
-            raise ArgumentError("start", f"lie between 0 and 1 on the logit scale of {self.name!r}", self.start)
+            rule = f"lie between 0 and 1 on the logit scale of {self.name!r}"
+            raise ArgumentError("start", rule, self.start, "Start at the decay rate itself, 0.9 say.")
 
     @property
     def field_name(self) -> str:

@@ -168,7 +168,8 @@ class OuterVariables:
         """
         each = list(factor) if isinstance(factor, Sequence) else [factor] * len(bases)
         if len(each) != len(bases):
-            raise ArgumentError("factors", f"be one number a step, or one for each of {len(bases)} groups", each)
+            rule = f"be one number a step, or one for each of {len(bases)} groups"
+            raise ArgumentError("factors", rule, each, "Hand one number where all groups have the same.")
         for group, base, own in zip(self.optimizer.param_groups, bases, each, strict=True):
             self.rule.write(group, "lr", base * own)
 

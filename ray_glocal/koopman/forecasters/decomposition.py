@@ -31,7 +31,8 @@ def check_settings(rank: Rank | int | None, delays: int | None) -> None:
     """
     as_rank(rank)
     if delays is not None and (not isinstance(delays, Integral) or delays < 1):
-        raise ArgumentError("delays", "be a whole number of at least 1, or None to choose by the window", delays)
+        rule = "be a whole number of at least 1, or None to choose by the window"
+        raise ArgumentError("delays", rule, delays, "Leave it out for None.")
 
 
 def automatic_delays(length: int, channels: int) -> int:

@@ -40,7 +40,8 @@ class Rung:
 
     def __post_init__(self) -> None:
         if not self.caution >= 0:
-            raise ArgumentError("caution", "be at least 0", self.caution)
+            remedy = "0 judges by the forecast alone, 1 favours a trial by one standard deviation of it."
+            raise ArgumentError("caution", "be at least 0", self.caution, remedy)
 
     def __call__(self, ledger: Ledger, event: Reported) -> Decision | None:
         """STOP where too many of a rung are better; CONTINUE, once, where a rung is passed; None in between."""
