@@ -14,8 +14,6 @@ OTHERS = sorted(set(ROOT.rglob("*.py")) - set(TUNED))
 FACTS = {
     "rounding: two numbers that were meant to be the same, or one that is no more than the last bits of others": """
         hypergradient/hyperparameters/rates.py: CLOSE
-        hypergradient/window/repeats.py: SLACK HALF_SLACK CLOSE
-        hypergradient/gradient/verification.py: ULPS SHARE ROUGH LOSS
         koopman/coordinates.py: _ROUNDING
         koopman/disk.py: UNIT_TOLERANCE
         koopman/prediction.py: _CLOSE _NEGLIGIBLE
@@ -27,8 +25,6 @@ FACTS = {
         validation/trust.py: ROUNDING
     """,
     "keeps a quotient, a power or an infinity within what a number holds": """
-        hypergradient/hyperparameters/coordinates.py: EDGE
-        hypergradient/hyperparameters/line.py: SMALLEST
         koopman/deviation.py: FARTHEST
         koopman/dmd.py: _TINY _DEPENDENT
         koopman/forecasters/ensemble.py: _FAR _EXACT
@@ -45,10 +41,7 @@ FACTS = {
         validation/scores.py: EXACT
     """,
     "precision of a difference quotient, or of the check of a derivative by one": """
-        hypergradient/first_order/derivatives.py: STEP
-        hypergradient/gradient/consistency.py: LENGTHS ROUGH
-        hypergradient/gradient/differences.py: LENGTHS ROUGH ERROR MISSING
-        hypergradient/window/influence.py: NUDGE
+        hypergradient/gradient/differences.py: ROUGH
     """,
     "mathematics, or another library's own number": """
         hypergradient/hyperparameters/rates.py: WHOLE

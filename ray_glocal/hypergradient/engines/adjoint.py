@@ -15,11 +15,11 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient._compat import foreach_add_
 from ray_glocal.hypergradient.gradient.products import EXACT, Products
 from ray_glocal.hypergradient.gradient.step import Carrier, pull_back_step
-from ray_glocal.hypergradient.gradient.verification import CHUNK
 from ray_glocal.hypergradient.problem.problem import Problem
 from ray_glocal.hypergradient.state.copies import copied
 from ray_glocal.hypergradient.state.snapshot import Snapshot
 from ray_glocal.hypergradient.trouble import WindowError
+from ray_glocal.hypergradient.tuning import CHUNK
 from ray_glocal.hypergradient.window.influence import carried
 from ray_glocal.hypergradient.window.replay import recalled, segments
 from ray_glocal.hypergradient.window.window import Trajectory, Window

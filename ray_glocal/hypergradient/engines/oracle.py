@@ -12,6 +12,7 @@ from ray_glocal.hypergradient.engines.adjoint import adjoint_trajectory
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.hypergradient.problem.problem import Problem
 from ray_glocal.hypergradient.state.batch import owned
+from ray_glocal.hypergradient.tuning import HALF_WIDTHS
 from ray_glocal.hypergradient.window.schedule import Factor, scheduled
 from ray_glocal.hypergradient.window.window import Trajectory, record_window
 
@@ -81,7 +82,7 @@ def finite_differences(
     batches: Sequence[Any],
     val_batches: Sequence[Any],
     values: Values,
-    step_sizes: Sequence[float] = (1e-2, 1e-3, 1e-4),
+    step_sizes: Sequence[float] = HALF_WIDTHS,
     factors: Sequence[Factor] | None = None,
     directions: Tensor | None = None,
 ) -> FiniteDifferences:

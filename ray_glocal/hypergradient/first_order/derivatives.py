@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ray_glocal.hypergradient._compat import foreach_add, foreach_add_, foreach_mul, foreach_sub
 from ray_glocal.hypergradient.first_order.averages import Averages
-from ray_glocal.hypergradient.first_order.tuning import RESPONSE
+from ray_glocal.hypergradient.first_order.tuning import RESPONSE, STEP
 from ray_glocal.hypergradient.gradient.step import Carrier, ThroughRule, through_rule
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.hypergradient.problem.problem import Problem
@@ -25,8 +25,6 @@ from ray_glocal.hypergradient.state.batch import owned
 from ray_glocal.hypergradient.state.copies import copied, write
 from ray_glocal.hypergradient.state.randomness import Randomness
 from ray_glocal.hypergradient.state.snapshot import InnerState, Snapshot
-
-STEP = 1e-2  # of the difference quotient, as a share of the weights' length; kinks and rounding are far from both ends
 
 
 @dataclass(frozen=True)

@@ -15,3 +15,4 @@ EVERY = 4  # steps from one update to the next: a percent of a step's time; spar
 # three starts): .55 with 100, .65 with 60, .46 with no end and NOISE = 0. The tuning suite is the same.
 RESPONSE = 100  # 30 November 2026
 SHORTEST = {FAR: 8, NEAR: 4}  # steps that it reaches back at least; untested
+STEP = 1e-2  # of the difference quotient, as a share of the weights' length, far from kinks and rounding; untested

@@ -25,10 +25,7 @@ from ray_glocal.hypergradient.problem.problem import Problem
 from ray_glocal.hypergradient.state.batch import owned
 from ray_glocal.hypergradient.state.snapshot import InnerState, Snapshot
 from ray_glocal.hypergradient.trouble import NoSecondDerivativeError
-
-LENGTHS = (1e-7, 2e-7)  # of the step, relative to the parameters: so short that it meets hardly a kink
-LARGEST = 2**24  # parameters beyond which copies in double precision may take too much memory
-ROUGH = 1e-3  # relative difference of the two lengths' answers from which rounding or kinks decide
+from ray_glocal.hypergradient.tuning import LARGEST, SHORT_LENGTHS, SHORT_RESTING, UNSURE
 
 Move = Callable[[Sequence[Tensor], float], None]  # along a direction, and how far
 
@@ -96,12 +93,12 @@ def outer_consistency(problem: Problem, batches: Sequence[Any], values: Values) 
             at([], 0.0)
             exact = twin.outer_gradient(batches, values).parameters
             along = _directions([p.detach() for p in twin.parameters])[0]
-            near, far = (_slope(twin, at, along, length, batches, values) for length in LENGTHS)
+            near, far = (_slope(twin, at, along, length, batches, values) for length in SHORT_LENGTHS)
         except (RuntimeError, TypeError):  # as above
             return math.nan
     known = _dot(exact, along)
     size = max(abs(near), abs(known))
-    if size == 0.0 or abs(near - far) > ROUGH * size:
+    if size == 0.0 or abs(near - far) > UNSURE * size:
         return math.nan
     return abs(near - known) / size
 
@@ -153,14 +150,14 @@ def _measured(twin: Problem, step: Snapshot, hang: Callable[[], None]) -> Consis
     directions = _directions(start)
     at([], 0.0)
     exact = _exact(twin, step, directions)
-    moved = [change(v, LENGTHS[0]) for v in directions]
+    moved = [change(v, SHORT_LENGTHS[0]) for v in directions]
     near = [[_dot(u, each) for each in moved] for u in directions]
-    far = _dot(directions[0], change(directions[0], LENGTHS[1]))
+    far = _dot(directions[0], change(directions[0], SHORT_LENGTHS[1]))
     known = [[_dot(e, v) for v in directions] for e in exact]
     size = sum(max(abs(a), abs(b)) for a, b in _pairs(near, known or near))
     if size == 0.0:
         return Consistency(0.0, 0.0)
-    if abs(near[0][0] - far) > ROUGH * size:
+    if abs(near[0][0] - far) > UNSURE * size:
         return Consistency()
     turned = [list(column) for column in zip(*near, strict=True)]
     return Consistency(_distance(near, known) / size if known else math.inf, _distance(near, turned) / size)
@@ -183,7 +180,7 @@ def _directions(like: Sequence[Tensor]) -> list[list[Tensor]]:
     for seed in (0, 1):
         generator = torch.Generator().manual_seed(seed)
         drawn = [torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p) for p in like]
-        made.append([d * (p.square().mean().sqrt() + 1e-2) for d, p in zip(drawn, like, strict=True)])
+        made.append([d * (p.square().mean().sqrt() + SHORT_RESTING) for d, p in zip(drawn, like, strict=True)])
     return made
 
 

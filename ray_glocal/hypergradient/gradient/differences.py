@@ -26,12 +26,9 @@ from ray_glocal.hypergradient.problem.statistics import running
 from ray_glocal.hypergradient.problem.trained import listed
 from ray_glocal.hypergradient.state.snapshot import Slope, Snapshot
 from ray_glocal.hypergradient.trouble import NoSecondDerivativeError
+from ray_glocal.hypergradient.tuning import ERROR, LEAST_LENGTH, LENGTHS, MISSING, RESTING
 
-# Of the step, in square roots of the precision; short ones where a table of embeddings makes up the parameters' length.
-LENGTHS = (0.001, 0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 ROUGH = 1e-12  # length of tensors whose squares single precision can still add up
-ERROR = 0.02  # of a product, relative, beyond which differences are not used
-MISSING = 0.01  # relative difference from which exact products leave something out, or a derivative is no Hessian
 
 Say = Callable[[str, str], object]
 
@@ -97,7 +94,7 @@ class StepDifference:
     def _step(self, cotangents: Sequence[Tensor]) -> Tensor:
         """What the cotangents are multiplied by, where they lie: asking for it would wait for a GPU."""
         along, parameters = _norm(cotangents), _norm(self.snapshot.start.parameters)
-        return self.length * torch.where(along > 0, parameters.clamp_min(1e-3) / along, torch.ones_like(along))
+        return self.length * torch.where(along > 0, parameters.clamp_min(LEAST_LENGTH) / along, torch.ones_like(along))
 
 
 def _change(now: Tensor | None, base: Tensor | None, like: Tensor) -> Tensor:
@@ -225,6 +222,6 @@ def _random(snapshot: Snapshot) -> list[Tensor]:
     """A direction, the same whatever was drawn before."""
     generator = torch.Generator().manual_seed(0)
     return [
-        torch.randn(p.shape, generator=generator).to(p) * (p.square().mean().sqrt() + 1e-8)
+        torch.randn(p.shape, generator=generator).to(p) * (p.square().mean().sqrt() + RESTING)
         for p in snapshot.start.parameters
     ]

@@ -17,15 +17,10 @@ from ray_glocal.hypergradient.problem.problem import Problem
 from ray_glocal.hypergradient.rules import Update
 from ray_glocal.hypergradient.state.snapshot import InnerState, Snapshot
 from ray_glocal.hypergradient.trouble import WindowError
+from ray_glocal.hypergradient.tuning import CHUNK, LOSS, LOSS_FLOOR, ROUNDED_SHARE, SHARE, ULPS
 
 if TYPE_CHECKING:
     from ray_glocal.hypergradient.gradient.field import GradientField
-
-ULPS = 8.0  # of a tensor, by which an update may be off: fused optimizers round otherwise than the rules
-SHARE = 1e-4  # of a step: gradients by other kernels differ in their last bits
-ROUGH = 2e-2  # the same where a rule rounds to bfloat16 in between, as Muon's does
-CHUNK = 2**14  # entries of a parameter that are checked between a window's first and last step
-LOSS = 1e-4  # of a loss, likewise
 
 
 def same_step(problem: Problem, snapshot: Snapshot, field: "GradientField") -> "GradientField":
@@ -37,7 +32,7 @@ def same_step(problem: Problem, snapshot: Snapshot, field: "GradientField") -> "
     if snapshot.loss is None:
         return field
     first, again = snapshot.loss.double(), field.loss.detach().double()
-    other = bool((again - first).abs() > LOSS * first.abs() + 1e-9) or bool(again.isnan() ^ first.isnan())
+    other = bool((again - first).abs() > LOSS * first.abs() + LOSS_FLOOR) or bool(again.isnan() ^ first.isnan())
     if not problem.ranks.unanimous(not other):
         raise WindowError(
             f"a step's loss was {float(first):.6g}, and {float(again):.6g} when it was run again from the same state: "
@@ -76,7 +71,7 @@ def check_one(
     updated, slots = problem.rule.update(parameter, part(gradient), held, start.steps[place], options)
     checked = [(updated, part(after.parameters[place]), parameter)]
     checked += [(s, part(later[n]), held.get(n, torch.zeros_like(s))) for n, s in slots.items() if n in later]
-    share = SHARE if problem.rule.elementwise else ROUGH
+    share = SHARE if problem.rule.elementwise else ROUNDED_SHARE
     for triple in checked:
         if not torch.equal(triple[0], triple[1]) and (off := _off(triple, share)) > 0:
             raise WindowError(_astray(problem, place, off))
@@ -113,7 +108,7 @@ def check_update(problem: Problem, bucket: Bucket, taken: Update, after: InnerSt
         return
     checked = [(updated, found, taken.parameter)]
     checked += [(slots[n], held[n], taken.slots.get(n, torch.zeros_like(updated))) for n in names]
-    share = SHARE if problem.rule.elementwise else ROUGH
+    share = SHARE if problem.rule.elementwise else ROUNDED_SHARE
     for triple in checked:
         for place, *parts in zip(bucket.places, *map(bucket.apart, triple), strict=True):
             if (off := _off(parts, share)) > 0:

@@ -10,10 +10,9 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-Scale = Literal["log", "logit", "softplus", "identity", "simplex"]
+from ray_glocal.hypergradient.tuning import EDGE
 
-# Values on the edge of their domain lie at infinity on the line; they are read as this far inside it.
-EDGE = 1e-4
+Scale = Literal["log", "logit", "softplus", "identity", "simplex"]
 
 
 class Coordinate(Protocol):

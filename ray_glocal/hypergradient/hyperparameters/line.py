@@ -7,8 +7,7 @@ from torch import Tensor
 
 from ray_glocal.hypergradient.hyperparameters.binding import NEVER_ZERO, Binding
 from ray_glocal.hypergradient.hyperparameters.coordinates import Coordinate, Simplex
-
-SMALLEST = 1e-8  # in place of zero, where an option must not be zero
+from ray_glocal.hypergradient.tuning import SMALLEST
 
 
 class Line:

@@ -11,9 +11,9 @@ from torch import Tensor
 from ray_glocal.hypergradient._compat import applied
 from ray_glocal.hypergradient.kernels.backward import Backward, unseen
 from ray_glocal.hypergradient.kernels.blocks import blockwise, precise
+from ray_glocal.hypergradient.kernels.tuning import SMALL_GELU
 
 LOG_TWICE_DENSITY = math.log(2 / math.sqrt(2 * math.pi))
-SMALL = 2**17  # entries up to which torch's passes of GELU cost less than calls of ours; the bits are the same
 TANH, CUBE = math.sqrt(2 / math.pi), 0.044715
 
 
@@ -143,7 +143,7 @@ SILU = Activation(torch.nn.functional.silu, _silu_backward, _silu)
 
 def gelu(input: Tensor, *, approximate: str = "none") -> Tensor | None:
     """GELU of each entry, exact or (`approximate` is "tanh") by the hyperbolic tangent (Hendrycks & Gimpel 2016)."""
-    if approximate not in ("none", "tanh") or input.numel() < SMALL:
+    if approximate not in ("none", "tanh") or input.numel() < SMALL_GELU:
         return None
     return (GELU if approximate == "none" else GELU_TANH)(input)
 

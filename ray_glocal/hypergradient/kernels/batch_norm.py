@@ -9,8 +9,7 @@ from torch import Tensor
 from ray_glocal.hypergradient._compat import CUDNN, applied, batch_norm_backward_by_choice, batch_norm_by_choice
 from ray_glocal.hypergradient.kernels.cells import aligned
 from ray_glocal.hypergradient.kernels.normalisation import Grouping, Mask, Normalisation, OfCells, Pass
-
-SMALL = 2**14  # entries up to which torch's passes cost less than calls of ours; the bits are the same
+from ray_glocal.hypergradient.kernels.tuning import SMALL_BATCH_NORM
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def batch_norm(
 ) -> Tensor | None:
     """Normalise channels [batch, channel, ...] over all other dimensions, in training; update running statistics."""
     known = weight is not None or bias is None  # to torch's second derivative, which fails for a shift alone
-    if not training or not input.numel() or (known and input.numel() < SMALL):
+    if not training or not input.numel() or (known and input.numel() < SMALL_BATCH_NORM):
         return None
     kernel = BatchNorm(running_mean, running_var, momentum, eps, cudnn_enabled)
     result: Tensor = applied(Normalisation, input, weight, bias, kernel)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-BLOCK = 2**17  # entries of a temporary per thread: half a megabyte in single precision
+from ray_glocal.hypergradient.kernels.tuning import BLOCK
 
 Formula = Callable[..., Sequence[Tensor]]
 

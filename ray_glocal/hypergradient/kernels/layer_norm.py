@@ -16,8 +16,7 @@ from ray_glocal.hypergradient._compat import applied
 from ray_glocal.hypergradient.kernels.autocast import promoted
 from ray_glocal.hypergradient.kernels.blocks import blockwise, precise
 from ray_glocal.hypergradient.kernels.normalisation import Kernel, Mask, Normalisation, Pass
-
-SMALL = 2**19  # entries up to which torch's passes cost less than calls of ours; the bits are the same
+from ray_glocal.hypergradient.kernels.tuning import SMALL_LAYER_NORM
 
 
 def layer_norm(
@@ -30,7 +29,7 @@ def layer_norm(
 ) -> Tensor | None:
     """Normalise over the last dimensions, of shape `normalized_shape`, then scale and shift."""
     shift_alone = weight is None and bias is not None  # of which torch has no second derivative
-    if input.numel() < SMALL and input.dtype in (torch.float32, torch.float64) and not shift_alone:
+    if input.numel() < SMALL_LAYER_NORM and input.dtype in (torch.float32, torch.float64) and not shift_alone:
         return None
     result: Tensor = applied(LayerNorm, *promoted([input, weight, bias]), OfRows(tuple(normalized_shape), eps))
     return result

@@ -5,8 +5,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-LARGEST = 1024  # entries beyond which a container is data, which leads to nothing
-KEPT = 2**15  # entries beyond which only its length is kept
+from ray_glocal.hypergradient.tuning import KEPT, MOST_ENTRIES
+
 MISSING = object()  # of an attribute or a cell that was never filled
 
 
@@ -51,7 +51,7 @@ class Listed:
 
     def entries(self) -> list[tuple[Any, Any]]:
         """Few items, by their places."""
-        return list(enumerate(self.items)) if len(self.items) <= LARGEST else []
+        return list(enumerate(self.items)) if len(self.items) <= MOST_ENTRIES else []
 
     def put(self, key: Any, value: Any) -> None:
         """Set an item."""
@@ -73,7 +73,7 @@ class Fixed:
 
     def entries(self) -> list[tuple[Any, Any]]:
         """Few items, by their places."""
-        return list(enumerate(self.items)) if len(self.items) <= LARGEST else []
+        return list(enumerate(self.items)) if len(self.items) <= MOST_ENTRIES else []
 
     def put(self, key: Any, value: Any) -> None:
         """Write into an item."""
@@ -103,7 +103,7 @@ class Named:
 
     def entries(self) -> list[tuple[Any, Any]]:
         """Few items."""
-        return list(self.items.items()) if len(self.items) <= LARGEST else []
+        return list(self.items.items()) if len(self.items) <= MOST_ENTRIES else []
 
     def put(self, key: Any, value: Any) -> None:
         """Set an item."""

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ray_glocal.hypergradient._compat import foreach_copy_
+from ray_glocal.hypergradient.tuning import FULL
 
 ALIGNMENT = 64  # bytes
-FULL = 2**26  # entries beyond which one memory, or one update's temporaries, would take more than calls take time
 
 Form = tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides
 

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from ray_glocal.hypergradient._compat import version
-from ray_glocal.hypergradient.state.layout import FULL
+from ray_glocal.hypergradient.tuning import FULL, WIDTH
 
-WIDTH = 2**12  # entries that have weights of their own when a tensor is told from others
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 

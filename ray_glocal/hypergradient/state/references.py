@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from ray_glocal.hypergradient._compat import HOOKS, held_buffers, held_modules, held_parameters
 from ray_glocal.hypergradient.state.holders import (
-    LARGEST,
     Cell,
     Fixed,
     Global,
@@ -26,6 +25,7 @@ from ray_glocal.hypergradient.state.holders import (
     Shared,
     Slotted,
 )
+from ray_glocal.hypergradient.tuning import MOST_ENTRIES
 
 # Whose objects hold nothing that a step depends on, or much that is none of its business.
 FOREIGN = frozenset(sys.stdlib_module_names - {"__main__"}) | {"torch", "numpy", "ray", "ray_glocal", "tqdm", "wandb"}
@@ -61,7 +61,7 @@ def _foreign(kind: type) -> bool:
 
 
 def _sequence(name: str, value: Any) -> Found:
-    items = [(f"{name}[{i}]", item) for i, item in enumerate(value)] if len(value) <= LARGEST else []
+    items = [(f"{name}[{i}]", item) for i, item in enumerate(value)] if len(value) <= MOST_ENTRIES else []
     if isinstance(value, set):
         return [(name, Members(value))], items
     if isinstance(value, tuple) and any(isinstance(item, Tensor) for _, item in items):

@@ -19,10 +19,7 @@ from ray_glocal.hypergradient.state.generators import Generator, set_state, stat
 from ray_glocal.hypergradient.state.holders import Holder, Listed
 from ray_glocal.hypergradient.state.marks import Mark, alike, fingerprints, version_of, whole
 from ray_glocal.hypergradient.state.references import opened, package, plain, spoken, unrepeatable
-
-MOST = 20_000  # objects that are looked at
-LAST = 8  # numbers of a list that are looked at, from its end: most are histories
-SMALL = 2**12  # entries up to which a tensor or an array is captured whether it was seen to move or not
+from ray_glocal.hypergradient.tuning import LAST, MOST_OBJECTS, SMALL
 
 
 @dataclass(frozen=True)
@@ -118,7 +115,7 @@ class Surroundings:
         self._numbered: list[tuple[str, Holder]] = []  # those that are no module of torch's, whose numbers are options
         self._seen: dict[int, Any] = {}  # objects are kept alive, or their ids would name others
         ahead = deque(self._roots.items())
-        while ahead and len(self._seen) < MOST:
+        while ahead and len(self._seen) < MOST_OBJECTS:
             name, value = ahead.popleft()
             if id(value) not in self._seen and not plain(value):
                 self._seen[id(value)] = value

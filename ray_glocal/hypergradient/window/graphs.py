@@ -16,6 +16,7 @@ from ray_glocal.hypergradient.problem.trained import listed
 from ray_glocal.hypergradient.state.batch import tensors
 from ray_glocal.hypergradient.state.snapshot import Snapshot
 from ray_glocal.hypergradient.trouble import NoSecondDerivativeError, OverwrittenError
+from ray_glocal.hypergradient.tuning import CLOSE
 from ray_glocal.hypergradient.window.repeats import apart, same
 from ray_glocal.hypergradient.window.saved import Saved
 
@@ -57,7 +58,7 @@ def outlives(problem: Problem, field: GradientField) -> bool:
             later = field.pull_back(along, still).parameters
         except (CheckpointError, OverwrittenError):
             return False
-    return same(at_once, later) or apart(later, at_once) < 1e-4
+    return same(at_once, later) or apart(later, at_once) < CLOSE
 
 
 def check_twice(problem: Problem, field: GradientField) -> None:

@@ -18,9 +18,8 @@ from ray_glocal.hypergradient.problem.problem import Problem
 from ray_glocal.hypergradient.problem.trained import listed
 from ray_glocal.hypergradient.state.snapshot import Snapshot
 from ray_glocal.hypergradient.state.surroundings import Item
+from ray_glocal.hypergradient.tuning import NUDGE
 from ray_glocal.hypergradient.window.window import Window
-
-NUDGE = 1e-2  # relative change that is tried out: large beside rounding, small beside what would kill a network
 
 
 def carried(problem: Problem, window: Window) -> str:

@@ -9,9 +9,7 @@ import torch
 from ray_glocal.hypergradient.gradient.products import EXACT, Products
 from ray_glocal.hypergradient.problem.problem import Problem
 from ray_glocal.hypergradient.state.snapshot import Snapshot
-
-MEMORY = 2**30  # bytes; on a GPU half of what is free
-HOST_MEMORY = 2**33
+from ray_glocal.hypergradient.tuning import MEMORY
 
 logger = logging.getLogger(__name__)
 

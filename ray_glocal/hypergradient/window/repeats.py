@@ -10,10 +10,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient._compat import is_compiled
 from ray_glocal.hypergradient.problem.problem import Problem
 from ray_glocal.hypergradient.state.snapshot import Snapshot
-
-SLACK = {torch.float64: 1e-8, torch.float32: 1e-3}  # by which a model that runs eagerly may differ from itself compiled
-HALF_SLACK = 5e-2
-CLOSE = 1e-4  # relative difference up to which two runs of a step are one and the same but for rounding
+from ray_glocal.hypergradient.tuning import CLOSE, HALF_SLACK, SLACK
 
 
 def difference(problem: Problem, first: Snapshot, again: Sequence[Tensor | None]) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from ray_glocal.hypergradient.gradient.consistency import consistency
-from ray_glocal.hypergradient.gradient.differences import MISSING, Say, calibrated
+from ray_glocal.hypergradient.gradient.differences import Say, calibrated
 from ray_glocal.hypergradient.gradient.field import GradientField
 from ray_glocal.hypergradient.gradient.graph import custom_functions, once_differentiable
 from ray_glocal.hypergradient.gradient.products import EXACT, Products
@@ -25,12 +25,11 @@ from ray_glocal.hypergradient.state import heap
 from ray_glocal.hypergradient.state.batch import owned
 from ray_glocal.hypergradient.state.copies import copied, pinned
 from ray_glocal.hypergradient.state.snapshot import Slope, Snapshot
+from ray_glocal.hypergradient.tuning import CLOSE, HOST_MEMORY, MISSING, STRAYED
 from ray_glocal.hypergradient.window.graphs import check_twice, others, outlives, saving, taped
-from ray_glocal.hypergradient.window.keeping import HOST_MEMORY, Keeping, Room
-from ray_glocal.hypergradient.window.repeats import CLOSE, apart, check_compiled, difference, same
+from ray_glocal.hypergradient.window.keeping import Keeping, Room
+from ray_glocal.hypergradient.window.repeats import apart, check_compiled, difference, same
 from ray_glocal.hypergradient.window.thawing import joined
-
-STRAYED = 2  # windows; of a tensor that moves the first one may be the one by which it is noticed
 
 logger = logging.getLogger(__name__)
 

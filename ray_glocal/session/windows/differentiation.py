@@ -5,8 +5,9 @@ from typing import Any
 
 from ray_glocal.hypergradient import Problem, adjoint_trajectory, forward_trajectory
 from ray_glocal.hypergradient.gradient.consistency import outer_consistency
-from ray_glocal.hypergradient.gradient.differences import MISSING, Say
+from ray_glocal.hypergradient.gradient.differences import Say
 from ray_glocal.hypergradient.gradient.products import EXACT
+from ray_glocal.hypergradient.tuning import MISSING
 from ray_glocal.hypergradient.window.tape import Tape
 from ray_glocal.hypergradient.window.window import Trajectory, Window
 from ray_glocal.session.pacing.cost import CONTEST, window_steps

@@ -7,7 +7,8 @@ import torch
 
 from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.hypergradient.hyperparameters.binding import Binding
-from ray_glocal.hypergradient.hyperparameters.line import SMALLEST, Line
+from ray_glocal.hypergradient.hyperparameters.line import Line
+from ray_glocal.hypergradient.tuning import SMALLEST
 
 
 def shares(*shape):

@@ -82,9 +82,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:size_average and reduce", "ignor
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(activation, "SMALL", 0)
-    monkeypatch.setattr(batch_norm, "SMALL", 0)
-    monkeypatch.setattr(layer_norm, "SMALL", 0)
+    monkeypatch.setattr(activation, "SMALL_GELU", 0)
+    monkeypatch.setattr(batch_norm, "SMALL_BATCH_NORM", 0)
+    monkeypatch.setattr(layer_norm, "SMALL_LAYER_NORM", 0)
 
 
 def parts(out):

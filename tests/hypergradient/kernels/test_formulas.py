@@ -20,8 +20,8 @@ from ray_glocal.hypergradient.kernels.weight_norm import weight_norm
 @pytest.fixture(autouse=True, scope="module")
 def small():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch_norm, "SMALL", 0)
-        patch.setattr(layer_norm, "SMALL", 0)
+        patch.setattr(batch_norm, "SMALL_BATCH_NORM", 0)
+        patch.setattr(layer_norm, "SMALL_LAYER_NORM", 0)
         yield
 
 

@@ -17,7 +17,7 @@ from .test_substitution import DEVICES, cuda, curvature, nodes, step
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(batch_norm, "SMALL", 0)
+    monkeypatch.setattr(batch_norm, "SMALL_BATCH_NORM", 0)
 
 
 def network(norm, wide=6):
@@ -201,10 +201,10 @@ def test_what_is_not_covered_is_left_to_torch(monkeypatch):
         nn.InstanceNorm2d(4, track_running_stats=True)(x)
         nn.BatchNorm2d(4)(x[:0])
         assert not ours.used
-        monkeypatch.setattr(batch_norm, "SMALL", 49)
+        monkeypatch.setattr(batch_norm, "SMALL_BATCH_NORM", 49)
         nn.BatchNorm2d(4)(x)
         assert not ours.used
-        monkeypatch.setattr(batch_norm, "SMALL", 48)
+        monkeypatch.setattr(batch_norm, "SMALL_BATCH_NORM", 48)
         nn.BatchNorm2d(4)(x)
         assert ours.used
 

@@ -14,8 +14,8 @@ from ray_glocal.hypergradient.kernels.backends import allowed
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(activation, "SMALL", 0)
-    monkeypatch.setattr(layer_norm, "SMALL", 0)
+    monkeypatch.setattr(activation, "SMALL_GELU", 0)
+    monkeypatch.setattr(layer_norm, "SMALL_LAYER_NORM", 0)
 
 
 class Block(nn.Module):
@@ -156,14 +156,14 @@ def test_functional_transforms_are_left_to_torch():
 
 
 @pytest.mark.parametrize(
-    ("module", "call", "node"),
+    ("module", "limit", "call", "node"),
     [
-        (activation, F.gelu, "PointwiseBackward"),
-        (layer_norm, lambda x: F.layer_norm(x, x.shape), "LayerNormBackward"),
+        (activation, "SMALL_GELU", F.gelu, "PointwiseBackward"),
+        (layer_norm, "SMALL_LAYER_NORM", lambda x: F.layer_norm(x, x.shape), "LayerNormBackward"),
     ],
 )
-def test_small_tensors_are_left_to_torch(module, call, node, monkeypatch):
-    monkeypatch.setattr(module, "SMALL", 16)
+def test_small_tensors_are_left_to_torch(module, limit, call, node, monkeypatch):
+    monkeypatch.setattr(module, limit, 16)
     with twice_differentiable(nn.Identity()):
         names = [nodes(call(torch.zeros(n, requires_grad=True))) for n in (15, 16)]
     assert [node in n for n in names] == [False, True]

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from ray_glocal.hypergradient.state.holders import (
-    LARGEST,
     MISSING,
     Cell,
     Fixed,
@@ -19,6 +18,7 @@ from ray_glocal.hypergradient.state.holders import (
     Shared,
     Slotted,
 )
+from ray_glocal.hypergradient.tuning import MOST_ENTRIES
 
 from .changes import Held, around, check
 
@@ -59,8 +59,8 @@ CONTAINERS = {
     "set": ({1}, lambda v: v.add(2)),
     "nested": ([{"a": [1]}], lambda v: v[0]["a"].append(2)),
     "inside a tuple": (([1],), lambda v: v[0].append(2)),
-    "large list": (list(range(LARGEST + 5)), lambda v: v.extend([1, 2])),
-    "large dict": (dict.fromkeys(range(LARGEST + 5)), lambda v: v.update(a=1)),
+    "large list": (list(range(MOST_ENTRIES + 5)), lambda v: v.extend([1, 2])),
+    "large dict": (dict.fromkeys(range(MOST_ENTRIES + 5)), lambda v: v.update(a=1)),
 }
 
 
@@ -140,6 +140,6 @@ def test_empty_cells_and_unbound_globals_have_no_entries():
 
 
 def test_of_many_entries_there_are_none():
-    many = range(LARGEST + 1)
+    many = range(MOST_ENTRIES + 1)
     for holder in (Listed(list(many)), Named(dict.fromkeys(many)), Fixed(tuple(many))):
         assert holder.entries() == []

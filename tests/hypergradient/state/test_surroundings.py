@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from ray_glocal.hypergradient.state.surroundings import SMALL
+from ray_glocal.hypergradient.tuning import SMALL
 
 from .changes import Held, around, check
 
