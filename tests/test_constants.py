@@ -25,7 +25,6 @@ FACTS = {
         validation/trust.py: ROUNDING
     """,
     "keeps a quotient, a power or an infinity within what a number holds": """
-        koopman/deviation.py: FARTHEST
         koopman/dmd.py: _TINY _DEPENDENT
         koopman/forecasters/ensemble.py: _FAR _EXACT
         koopman/forecasters/evidence.py: _FAR

@@ -11,9 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from ray_glocal.forecast import Array
-from ray_glocal.koopman.tuning import BLOCKS, STRIDES
-
-FARTHEST = 1000.0  # windows; beyond them nothing more is known to be unknown, so that the limit's deviation is finite
+from ray_glocal.koopman.tuning import BLOCKS, FARTHEST, STRIDES
 
 
 def noise_variance(series: Array) -> Array:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.koopman.tuning import OSCILLATION, TREND
 
 Complex = NDArray[np.complex128]
 UNIT_TOLERANCE = 1e-8  # an eigenvalue this near the unit circle does not decay within any training run
@@ -62,4 +63,4 @@ def damped_disk(length: int) -> Disk:
     Returns:
         Radii exp(-1 / (10 length)) and exp(-1 / (3 length)).
     """
-    return Disk(math.exp(-1 / (10 * length)), math.exp(-1 / (3 * length)))
+    return Disk(math.exp(-1 / (TREND * length)), math.exp(-1 / (OSCILLATION * length)))

@@ -14,16 +14,18 @@ from ray_glocal.koopman.regression import Designs
 from ray_glocal.koopman.tuning import (
     CONSTANT_DEVIATION,
     DECAY_DEVIATION,
+    DELAY_PART,
     FEWEST_DECOMPOSED,
     GONE,
     LASTING,
     MOST,
     QUICK,
+    RANKS,
     SLOW,
     WIDTH,
 )
 
-RULES: tuple[Rank, ...] = (FixedRank(1), FixedRank(2), FixedRank(3), OptimalRank())
+RULES: tuple[Rank, ...] = (*map(FixedRank, RANKS), OptimalRank())
 FORMS: tuple[Form, ...] = ("affine", "plain")
 _TURN = 1e-9  # angles below it are rounding error
 
@@ -70,7 +72,7 @@ def _decomposed(values: Array, offset: Array) -> Complex:
     length, directions = values.shape
     found: list[Complex] = []
     if length >= FEWEST_DECOMPOSED:
-        most = max(1, length // 3)
+        most = max(1, length // DELAY_PART)
         for form in FORMS:
             moving = values if form == "affine" else values + offset
             for delays in sorted({min(2, most), min(-(-WIDTH // directions), most)}):

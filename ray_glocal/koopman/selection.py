@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.koopman.disk import Complex
+from ray_glocal.koopman.tuning import TOLERANCE
 
 
 class Selection(Protocol):
@@ -53,7 +54,7 @@ class NearOne:
         ArgumentError: `tolerance` not above 0.
     """
 
-    tolerance: float = 0.01
+    tolerance: float = TOLERANCE
 
     def __post_init__(self) -> None:
         if not self.tolerance > 0:

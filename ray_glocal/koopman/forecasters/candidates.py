@@ -12,7 +12,7 @@ from ray_glocal.koopman.dmd import FORMS, Dynamics, Form, fit_dynamics
 from ray_glocal.koopman.extrapolation import clipped
 from ray_glocal.koopman.prediction import trajectory
 from ray_glocal.koopman.rank import FullRank, OptimalRank, Rank
-from ray_glocal.koopman.tuning import DIRECTIONS, FEWEST_DECOMPOSED, WIDTH
+from ray_glocal.koopman.tuning import DELAY_PART, DIRECTIONS, FEWEST_DECOMPOSED, WIDTH
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ def settings(length: int, directions: int) -> tuple[Setting, ...]:
     """
     if length < FEWEST_DECOMPOSED:
         return ()
-    most = max(1, length // 3)
+    most = max(1, length // DELAY_PART)
     pairs = ((min(2, most), FullRank()), (min(-(-WIDTH // directions), most), OptimalRank()))
     return tuple(Setting(form, delays, rank) for form in FORMS for delays, rank in pairs)
 

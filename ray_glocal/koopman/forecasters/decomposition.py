@@ -19,7 +19,7 @@ from ray_glocal.koopman.prediction import Prediction, predict
 from ray_glocal.koopman.rank import OptimalRank, Rank, as_rank
 from ray_glocal.koopman.selection import EVERY, Selection
 from ray_glocal.koopman.spectrum import Spectrum, spectrum
-from ray_glocal.koopman.tuning import WIDTH
+from ray_glocal.koopman.tuning import DELAY_PART, WIDTH
 from ray_glocal.koopman.window import SeriesWindow, checked_series, noted, window
 
 
@@ -45,7 +45,7 @@ def automatic_delays(length: int, channels: int) -> int:
     Returns:
         1 to length / 3.
     """
-    return max(1, min(math.ceil(WIDTH / channels), length // 3))
+    return max(1, min(math.ceil(WIDTH / channels), length // DELAY_PART))
 
 
 def fitted(seen: SeriesWindow, rank: Rank | int | None, delays: int | None, form: Form) -> DMD:

@@ -9,6 +9,7 @@ from ray_glocal.forecast import Array
 from ray_glocal.koopman.deviation import drift_variance, log_time, noise_variance
 from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
 from ray_glocal.koopman.forecasters.candidates import candidate_paths, framed, settings
+from ray_glocal.koopman.tuning import CANDIDATE_DRIFT, CANDIDATE_NOISE, SHARPNESS, TEST_PART
 from ray_glocal.koopman.window import SeriesWindow
 
 _FAR = 1e4  # windows; every clipped mode is gone by then, so the limit is this horizon
@@ -37,9 +38,9 @@ class Ensemble(WindowForecaster):
         ArgumentError: An argument is negative.
     """
 
-    sharpness: float = 2.0
-    noise_share: float = 0.5
-    drift_share: float = 0.3
+    sharpness: float = SHARPNESS
+    noise_share: float = CANDIDATE_NOISE
+    drift_share: float = CANDIDATE_DRIFT
 
     def __post_init__(self) -> None:
         for name in ("sharpness", "noise_share", "drift_share"):
@@ -48,7 +49,7 @@ class Ensemble(WindowForecaster):
 
     def _answer(self, window: SeriesWindow, horizon: float) -> Answer:
         series, length = window.series, window.length
-        head = length - max(2, length // 3)
+        head = length - max(2, length // TEST_PART)
         frame = framed(series)
         tried = settings(head, frame.values.shape[1])
         tests = candidate_paths(series, frame, head, tried, np.arange(1.0, length - head + 1))

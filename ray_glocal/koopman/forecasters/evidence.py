@@ -13,7 +13,7 @@ from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
 from ray_glocal.koopman.noise import Noise
 from ray_glocal.koopman.proposals import designs, proposals
 from ray_glocal.koopman.regression import Regressions, regress
-from ray_glocal.koopman.tuning import DIRECTIONS, LEVELS, MEMORIES
+from ray_glocal.koopman.tuning import DIRECTIONS, DRIFT_SHARE, LEVELS, MEMORIES, NOISE_SHARE, TEMPER, WALK_SHARE
 from ray_glocal.koopman.window import SeriesWindow
 
 NOISES = tuple(Noise(memory) for memory in MEMORIES)
@@ -42,10 +42,10 @@ class Evidence(WindowForecaster):
         ArgumentError: An argument is negative.
     """
 
-    temper: float = 0.3
-    noise_share: float = 0.5
-    walk_share: float = 2.0
-    drift_share: float = 0.3
+    temper: float = TEMPER
+    noise_share: float = NOISE_SHARE
+    walk_share: float = WALK_SHARE
+    drift_share: float = DRIFT_SHARE
 
     def __post_init__(self) -> None:
         for name in ("temper", "noise_share", "walk_share", "drift_share"):

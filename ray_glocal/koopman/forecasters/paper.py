@@ -11,6 +11,7 @@ from ray_glocal.koopman.prediction import steady_part
 from ray_glocal.koopman.rank import OptimalRank, Rank
 from ray_glocal.koopman.selection import NearOne
 from ray_glocal.koopman.spectrum import Spectrum
+from ray_glocal.koopman.tuning import TOLERANCE
 from ray_glocal.koopman.window import SeriesWindow
 
 
@@ -31,7 +32,7 @@ class Paper(WindowForecaster):
         ArgumentError: `tolerance`, `rank` or `delays` out of range.
     """
 
-    tolerance: float = 0.01
+    tolerance: float = TOLERANCE
     rank: Rank | int | None = field(default_factory=OptimalRank)
     delays: int | None = None
 

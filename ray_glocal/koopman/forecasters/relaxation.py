@@ -7,10 +7,20 @@ import numpy as np
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array
-from ray_glocal.koopman.deviation import FARTHEST, log_time, noise_variance
+from ray_glocal.koopman.deviation import log_time, noise_variance
 from ray_glocal.koopman.extrapolation import clipped
 from ray_glocal.koopman.forecasters.answer import Answer, WindowForecaster
-from ray_glocal.koopman.tuning import AMPLITUDE, FLAT, POWERS, SHORTEST, TIMES
+from ray_glocal.koopman.tuning import (
+    AMPLITUDE,
+    CURVE_DRIFT,
+    CURVE_TEMPER,
+    FARTHEST,
+    FEWEST,
+    FLAT,
+    POWERS,
+    SHORTEST,
+    TIMES,
+)
 from ray_glocal.koopman.window import SeriesWindow
 
 _EXACT = 1e-6  # prior variance of the noise, in that of the curve
@@ -38,8 +48,8 @@ class Relaxation(WindowForecaster):
         ArgumentError: An argument is negative.
     """
 
-    temper: float = 0.4
-    drift_share: float = 15.0
+    temper: float = CURVE_TEMPER
+    drift_share: float = CURVE_DRIFT
 
     def __post_init__(self) -> None:
         for name in ("temper", "drift_share"):
@@ -61,7 +71,7 @@ class Relaxation(WindowForecaster):
         mean = np.sum(weights * means, axis=0)
         within = _noise(slopes, length) * (0.5 + (1 + _shrunk(length) * ends[:, None] ** 2) / length)
         variance = size**2 * np.sum(weights * (within + (means - mean) ** 2), axis=0)
-        drift = self.drift_share * _late_change(series) ** 2 + noise_variance(series[-max(4, length // 2) :])
+        drift = self.drift_share * _late_change(series) ** 2 + noise_variance(series[-max(FEWEST, length // 2) :])
         variance = variance + drift * log_time(horizon, length)
         return Answer(clipped(center + size * mean, series), np.sqrt(variance), window.outcome)
 
