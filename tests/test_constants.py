@@ -22,7 +22,6 @@ FACTS = {
         schedule/options.py: _CLOSE
         session/bounds.py: SAME
         session/first_order/repeats.py: SAME
-        validation/trust.py: ROUNDING
     """,
     "keeps a quotient, a power or an infinity within what a number holds": """
         koopman/dmd.py: _TINY _DEPENDENT
@@ -32,7 +31,6 @@ FACTS = {
         koopman/pooling.py: _TINY
         koopman/prediction.py: FAR
         koopman/window.py: LARGEST SMALLEST
-        scheduling/axis.py: _MARGIN
         scheduling/evidence.py: _LEAST
         scheduling/proposed.py: _WORST
         scheduling/surrogate.py: _EPSILON _HUGE _RATIOS

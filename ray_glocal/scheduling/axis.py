@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
-# Closest that a varied value may come to a logit bound, as a share of the range: coordinates are infinite on it.
-_MARGIN = 1e-3
+from ray_glocal.scheduling.tuning import MARGIN
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,8 @@ class Axis:
             lower, upper = math.log(self.lower), math.log(self.upper)
             return self._inside(math.exp(_reflected(math.log(self._inside(value)) + amount, lower, upper)))
         share = (value - self.lower) / (self.upper - self.lower)
-        coordinate = _logit(min(max(share, _MARGIN), 1 - _MARGIN))
-        moved = _reflected(coordinate + amount, _logit(_MARGIN), _logit(1 - _MARGIN))
+        coordinate = _logit(min(max(share, MARGIN), 1 - MARGIN))
+        moved = _reflected(coordinate + amount, _logit(MARGIN), _logit(1 - MARGIN))
         return _between(self.lower, self.upper, 1 / (1 + math.exp(-moved)))
 
     def _inside(self, value: float) -> float:

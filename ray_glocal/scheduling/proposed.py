@@ -14,7 +14,7 @@ from ray_glocal.scheduling.decision import Decision
 from ray_glocal.scheduling.event import Added, Completed, Errored, Reported, Settled
 from ray_glocal.scheduling.factor import Array, Levels, Space
 from ray_glocal.scheduling.ledger import Event
-from ray_glocal.scheduling.tuning import LIGHT
+from ray_glocal.scheduling.tuning import BEHIND, LIGHT
 
 Flags = NDArray[np.bool_]
 
@@ -152,7 +152,7 @@ class TrialTable:
         if not len(able):
             return None
         losses = self.final[able]
-        behind = np.minimum((losses - losses.min()) / spread, 3.0)
+        behind = np.minimum((losses - losses.min()) / spread, BEHIND)
         return self.trials[int(able[np.argmin(apart[self.configuration[able]] + LIGHT * behind)])]
 
     def hopeless(self, certainty: float) -> Flags:

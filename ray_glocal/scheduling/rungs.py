@@ -18,9 +18,7 @@ from ray_glocal.scheduling.attained import Attained
 from ray_glocal.scheduling.decision import Decision
 from ray_glocal.scheduling.event import Added, Errored, Reported
 from ray_glocal.scheduling.ledger import Event
-from ray_glocal.scheduling.tuning import AHEAD, BEFOREHAND
-
-PARTS = 3600  # of a trial's own training, for rungs that are shares of it: many reduction factors divide it
+from ray_glocal.scheduling.tuning import AHEAD, BEFOREHAND, REDUCTION
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Ladder:
     """
 
     grace: int
-    factor: int = 3
+    factor: int = REDUCTION
     top: float | None = None
     parts: int = 0
     heirs: bool = field(default=False, repr=False)

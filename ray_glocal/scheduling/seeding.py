@@ -18,7 +18,7 @@ from ray_glocal.scheduling.factor import Factor, Levels, Space
 from ray_glocal.scheduling.ledger import Ledger, Record
 from ray_glocal.scheduling.proposed import ProposedTrials, TrialTable
 from ray_glocal.scheduling.surrogate import surrogate
-from ray_glocal.scheduling.tuning import AWAITED, CERTAINTY, EXPLORE, VARIATION
+from ray_glocal.scheduling.tuning import AWAITED, CERTAINTY, COVERING, EXPLORE, VARIATION
 
 _DIGITS = 9  # to which improvements are compared: processors differ in the last ones
 
@@ -99,7 +99,7 @@ def first_coverage(space: Space, samples: int) -> int:
     half = -(-samples // 2)
     if space.configurations <= half:
         return space.configurations
-    return min(max(-(-samples // 4), 2 * max(space.sizes)), half, space.configurations)
+    return min(max(-(-samples // COVERING), 2 * max(space.sizes)), half, space.configurations)
 
 
 def covered(space: Space, seed: int, index: int, cover: int) -> Proposal:

@@ -25,6 +25,7 @@ from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import FORGOTTEN, Added, Completed, Errored
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.scheduling.rules import Rule
+from ray_glocal.scheduling.tuning import REDUCTION
 from ray_glocal.tune import decisions as table
 from ray_glocal.tune._compat import (
     Trial,
@@ -47,6 +48,7 @@ from ray_glocal.tune.reading import Reading, check_mode, flat_config
 from ray_glocal.tune.resumption import leave_for_what_is_left
 from ray_glocal.tune.retention import Retention, check_handing_down, check_kind
 from ray_glocal.tune.terms import Terms
+from ray_glocal.tune.tuning import GROWN
 from ray_glocal.tune.unread import check_read
 
 logger = logging.getLogger(__name__)
@@ -77,7 +79,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
             `reduction_factor` ** 2 (1 where the end is not known: neither `max_t`, nor a stopping criterion, nor
             `total_steps` in the results); where results tell `total_steps`, as a session's do, rungs are then shares of
             each trial's own training, whatever its batch size, epochs or length, with one at two thirds (for 3).
-        reduction_factor: One in this many trials of a rung goes on.
+        reduction_factor: One in this many trials of a rung goes on, 3 by default.
         rules: Names of pruning rules (`nonfinite`, `rung`), or rules.
         forecaster: Name of a forecaster of `ray_glocal.koopman`, or a forecaster.
         forecast_of: The metric whose end a session's own `forecast/final_loss` tells.
@@ -108,7 +110,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         time_attr: str = "step",
         max_t: float | None = None,
         grace_period: int | None = None,
-        reduction_factor: int = 3,
+        reduction_factor: int = REDUCTION,
         rules: Sequence[str | Rule] = ("nonfinite", "rung"),
         forecaster: str | Forecaster = "relaxation",
         forecast_of: str = "val_loss",
@@ -385,7 +387,7 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
 
     def _write_table_when_idle(self, controller: Any) -> None:
         """Write the table when nothing is live: at the end for sure, in between only where it has grown enough."""
-        grown = len(self.ledger.decisions) > 1.1 * self._tabled
+        grown = len(self.ledger.decisions) > GROWN * self._tabled
         if not self.ledger.live and (grown or search_is_finished(controller)):
             self._write_table()
 

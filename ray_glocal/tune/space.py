@@ -32,13 +32,12 @@ from ray_glocal.tune._compat import (
     resolved,
 )
 from ray_glocal.tune.reading import finite
-from ray_glocal.tune.tuning import BINS, DRAWS
+from ray_glocal.tune.tuning import BINS, DRAWS, ORDER
 
 Path = tuple[str, ...]
 
 # Under another optimizer the same learning rate means something else: values are not handed down across these.
 _DECISIVE = frozenset({"optimizer", "optim", "opt"})
-_ORDER = 3  # different numbers that make an order
 
 
 @dataclass(frozen=True)
@@ -259,7 +258,7 @@ def _ordered(levels: Sequence[Sequence[Any]]) -> NDArray[np.float64] | None:
     """
     values = [finite(stratum[len(stratum) // 2]) for stratum in levels]
     known = [value for value in values if value is not None]
-    return None if len(known) < len(values) or len(set(known)) < _ORDER else np.array(known)
+    return None if len(known) < len(values) or len(set(known)) < ORDER else np.array(known)
 
 
 def _places(numbers: NDArray[np.float64] | None) -> tuple[float, ...] | None:

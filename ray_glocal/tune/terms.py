@@ -10,7 +10,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Forecaster
 from ray_glocal.names import TOTAL_STEPS
 from ray_glocal.scheduling.rules import Rule
-from ray_glocal.scheduling.rungs import PARTS
+from ray_glocal.scheduling.tuning import PARTS
 from ray_glocal.tune._compat import TRAINING_ITERATION
 from ray_glocal.tune.reading import finite
 from ray_glocal.tune.rulebook import Rulebook

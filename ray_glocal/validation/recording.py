@@ -17,6 +17,7 @@ from ray_glocal.hypergradient.state.snapshot import Snapshot
 from ray_glocal.hypergradient.window.schedule import Factor
 from ray_glocal.hypergradient.window.window import Trajectory, Window
 from ray_glocal.validation.case import Case
+from ray_glocal.validation.tuning import EARLIER, FUTURES, SPACING, VAL_BATCHES, WINDOW
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,11 @@ class Plan:
     """
 
     starts: tuple[int, ...]
-    window: int = 40
-    earlier: int = 3
-    spacing: int = 64
-    futures: int = 3
-    val_batches: int = 4
+    window: int = WINDOW
+    earlier: int = EARLIER
+    spacing: int = SPACING
+    futures: int = FUTURES
+    val_batches: int = VAL_BATCHES
     step_sizes: tuple[float, ...] = ()
     forward: bool = True
     ahead: int | None = None

@@ -11,9 +11,7 @@ from typing import Literal
 import numpy as np
 
 from ray_glocal.forecast import Array
-from ray_glocal.validation.tuning import EXPLODED, SIGNS, SIZES
-
-ROUNDING = 8.0  # units of rounding that two losses must lie apart for their difference to mean anything
+from ray_glocal.validation.tuning import EXPLODED, ROUNDING, SIGNS, SIZES
 
 
 @dataclass(frozen=True)

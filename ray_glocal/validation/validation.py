@@ -86,11 +86,11 @@ def validate(
     total_steps: int,
     lr_scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
     settings: Settings | None = None,
-    windows: int = 4,
-    futures: int = 2,
+    windows: int = 4,  # untested
+    futures: int = 2,  # untested
     horizon: int | None = None,
     forecasters: Sequence[str] | None = None,
-    step_sizes: Sequence[float] = (1e-2, 1e-3),
+    step_sizes: Sequence[float] = (1e-2, 1e-3),  # untested
     seed: int = 0,
 ) -> Validation:
     """Train at the start values, compute exact final hypergradients of some windows, and score forecasters by them.

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.scheduling.rungs import PARTS, Ladder
+from ray_glocal.scheduling.rungs import Ladder
+from ray_glocal.scheduling.tuning import PARTS
 
 
 def brute_force(grace, factor, top, step):

@@ -12,7 +12,8 @@ from ray_glocal.scheduling.event import Added, Completed, Reported
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.scheduling.rules import judge
 from ray_glocal.scheduling.rules.rung import Rung
-from ray_glocal.scheduling.rungs import PARTS, Ladder
+from ray_glocal.scheduling.rungs import Ladder
+from ray_glocal.scheduling.tuning import PARTS
 
 LADDER = Ladder(PARTS // 9, 3, PARTS, PARTS)
 
