@@ -34,7 +34,6 @@ FACTS = {
         scheduling/evidence.py: _LEAST
         scheduling/proposed.py: _WORST
         scheduling/surrogate.py: _EPSILON _HUGE _RATIOS
-        session/first_order/search.py: FAINTEST
         validation/scores.py: EXACT
     """,
     "precision of a difference quotient, or of the check of a derivative by one": """

@@ -126,7 +126,9 @@ class LearnedSchedule:
         if found is not None:
             return found
         if name in self.unfollowed:
-            remedy = "A trace holds the values of up to 16 entries each, and of more their norm."
+            from ray_glocal.session.tuning import MANY
+
+            remedy = f"A trace holds the values of up to {MANY} entries each, and of more their norm."
             raise ArgumentError("name", "be a hyperparameter whose values were recorded", name, remedy)
         rule = f"be one of {', '.join(self.names) or 'none'}"
         raise ArgumentError("name", rule, name, "Print the schedule to see each of them.")

@@ -9,15 +9,14 @@ from typing import Any
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session.adapted import Adapted
-
-MOST = 10_000_000  # steps: schedules are foreseen step by step
+from ray_glocal.session.tuning import MOST_STEPS
 
 
 def whole_steps(total: Any) -> int:
     """The number of inner steps of a training.
 
     Raises:
-        ArgumentError: It is no whole number, or not between 1 and `MOST`.
+        ArgumentError: It is no whole number, or not between 1 and `MOST_STEPS`.
     """
     remedy = "Count inner steps: epochs times `len(train_loader)`."
     if isinstance(total, bool) or not isinstance(total, Integral):
@@ -27,8 +26,8 @@ def whole_steps(total: Any) -> int:
     steps = int(total)
     if steps < 1:
         raise ArgumentError("total_steps", "be at least 1", steps, remedy)
-    if steps > MOST:
-        raise ArgumentError("total_steps", f"be at most {MOST:,}", steps, remedy)
+    if steps > MOST_STEPS:
+        raise ArgumentError("total_steps", f"be at most {MOST_STEPS:,}", steps, remedy)
     return steps
 
 

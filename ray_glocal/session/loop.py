@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from ray_glocal.errors import ArgumentError
-
-AHEAD = 32  # batches in a row that a loop may ask for ahead of the steps that it takes
+from ray_glocal.session.tuning import AHEAD
 
 
 @dataclass

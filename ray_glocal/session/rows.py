@@ -14,8 +14,7 @@ from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.names import entry_key
 from ray_glocal.session.answer import Gate
 from ray_glocal.session.state.trace import Row
-
-MANY = 16  # entries: a larger hyperparameter is shown by norms
+from ray_glocal.session.tuning import MANY
 
 
 class Judged(Protocol):

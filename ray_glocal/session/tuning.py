@@ -34,6 +34,12 @@ OUTLASTED = 4  # times the steps a schedule was planned for, from which it is of
 NEGLIGIBLE = 1e-3  # share of the largest rate below which next to nothing trains; untested
 HALF = 0.5  # share of training that may pass below it; untested
 
+# ---- what a session takes and shows ----
+
+AHEAD = 32  # batches in a row that a loop may ask for ahead of the steps that it takes; untested
+MOST_STEPS = 10_000_000  # of a training: schedules are foreseen step by step; untested
+MANY = 16  # entries: a larger hyperparameter is shown by norms; untested
+
 # ---- defaults that depend on others ----
 
 NOMINAL = 1 / 8  # duty cycle that a budget leads to, roughly; untested

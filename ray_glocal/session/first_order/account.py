@@ -11,7 +11,7 @@ from ray_glocal.session.first_order.memory import Kinds, Memory
 from ray_glocal.session.first_order.observation import Observation
 from ray_glocal.session.first_order.rates import explained
 from ray_glocal.session.first_order.tuning import CLEAR
-from ray_glocal.session.rows import MANY
+from ray_glocal.session.tuning import MANY
 
 HELD = "held: of a decay rate a first-order hypergradient says what it says of the learning rate"
 

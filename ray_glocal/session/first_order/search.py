@@ -13,10 +13,9 @@ from ray_glocal.session.answer import Gate
 from ray_glocal.session.first_order.decision import Move
 from ray_glocal.session.first_order.memory import Kinds, Memory
 from ray_glocal.session.first_order.observation import Observation
-from ray_glocal.session.first_order.tuning import BACK, GROWTH, ONWARD, PEAK, SEARCH_MOST, WORSE
+from ray_glocal.session.first_order.tuning import BACK, FAINTEST, GROWTH, ONWARD, PEAK, SEARCH_MOST, WORSE
 
 WAITS = "waits until the learning rate's order of magnitude is found"
-FAINTEST = 1e-3  # height of a schedule that is still read as one
 
 
 def search(seen: Observation, memory: Memory, kinds: Kinds, top: bool) -> Move:

@@ -9,7 +9,7 @@ of 1e-4, 1e-2 and 1. Settings, not constants, were varied in the ablation (`exam
 # ---- the search for the learning rate's order of magnitude ----
 
 LONG = 0.25  # of the search region: below that, the order of magnitude is found; first form
-COLD = 1e-3  # relative change of the loss in a window below which a rate is too small; 0: 2 of 20 seeds stay at 1e-4
+COLD = 1e-3  # relative change of the loss in a window below which a rate is too small; first form, 0: 2 of 20 stay low
 BACK = 0.5  # of the rate that the search ends with: it was the first that did no better; first form
 IDLE = 2  # windows without a long step onward that end the search; first form
 
@@ -44,5 +44,5 @@ TRIED = 4  # steps of a window that the forward engine is timed over, after one 
 # Windows at twice the price cost a session 8 % of its loss, and no better forecast has won back a measurable part of
 # one so far: the forward engine may cost a tenth more, for which a session pays about a percent (26 November 2026).
 WORTH = 1.1
-FEW_ENTRIES = 3  # beyond that it cannot be: each entry takes a product, and the adjoint engine one for all
+FEW_ENTRIES = 3  # beyond that it is not tried: each entry takes a product, the adjoint engine one for all; untested
 TRIES = 3  # windows in a row that may fail before the next one waits; untested

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ray_glocal.session.answer import Gate
-from ray_glocal.session.first_order.search import FAINTEST, search
-from ray_glocal.session.first_order.tuning import BACK, GROWTH, ONWARD, PEAK, SEARCH_MOST, WORSE
+from ray_glocal.session.first_order.search import search
+from ray_glocal.session.first_order.tuning import BACK, FAINTEST, GROWTH, ONWARD, PEAK, SEARCH_MOST, WORSE
 
 from .cases import KINDS, kinds_of, memory, observation
 
