@@ -18,7 +18,6 @@ OTHERS = sorted(set(ROOT.rglob("*.py")) - set(TUNED) - SHOWN)
 FACTS = {
     "rounding: two numbers that were meant to be the same, or one that is no more than the last bits of others": """
         hypergradient/hyperparameters/hyperparameter.py: 1e-06
-        hypergradient/hyperparameters/rates.py: CLOSE
         koopman/coordinates.py: _ROUNDING
         koopman/disk.py: UNIT_TOLERANCE
         koopman/dmd.py: 12
@@ -27,7 +26,7 @@ FACTS = {
         koopman/rank.py: _ROUNDING
         koopman/window.py: _STILL
         koopman/window_forecast.py: 1e-12
-        schedule/options.py: _CLOSE
+        options.py: CLOSE
         scheduling/seeding.py: _DIGITS
         scheduling/surrogate.py: _DIGITS
         session/bounds.py: SAME

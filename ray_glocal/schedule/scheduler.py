@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.lr_schedulers import bases, taken
-from ray_glocal.schedule import options
+from ray_glocal.options import BETAS, in_proportion, is_among, option_in, option_of, set_option
 from ray_glocal.schedule.schedule import LearnedSchedule
 from ray_glocal.schedule.values import LearnedValues
 
@@ -120,13 +120,13 @@ class LearnedScheduler:
             raise ArgumentError("optimizer", rule, f"{len(groups)} of them", "Build it as the session's was.")
         if learned.option is None or learned.start.size != 1:
             return []
-        names = [options.option_in(groups[index], learned.option) for index in chosen]
+        names = [option_in(groups[index], learned.option) for index in chosen]
         if None in names:
             return []
         option = str(names[0])
-        own = [self._bases[i] if option == "lr" else options.read(groups[i], option) for i in chosen]
-        default = options.read(self.optimizer.defaults, option) if option in _known(self.optimizer) else None
-        each = options.ratios(learned, option, own, default)
+        own = [self._bases[i] if option == "lr" else option_of(groups[i], option) for i in chosen]
+        default = option_of(self.optimizer.defaults, option) if option in _known(self.optimizer) else None
+        each = _ratios(learned, option, own, default)
         return [_Setting(learned, option, group, ratio) for group, ratio in zip(chosen, each, strict=True)]
 
     def _advance(self) -> None:
@@ -163,9 +163,32 @@ class LearnedScheduler:
             value = float(each.learned.at(step)) * each.ratio
             if each.option == "lr" and self.lr_scheduler is not None:
                 value = self._own[each.group] * (value / self._bases[each.group])
-            options.write(groups[each.group], each.option, value)
+            set_option(groups[each.group], each.option, value)
 
 
 def _known(optimizer: torch.optim.Optimizer) -> set[str]:
     """Options that an optimizer has a default of."""
-    return {*optimizer.defaults, *(("beta1", "beta2") if "betas" in optimizer.defaults else ())}
+    return {*optimizer.defaults, *(BETAS if "betas" in optimizer.defaults else ())}
+
+
+def _ratios(learned: LearnedValues, option: str, own: Sequence[float], default: float | None) -> tuple[float, ...]:
+    """How many times the hyperparameter's value the option of each of its groups is.
+
+    Args:
+        learned: The hyperparameter.
+        option: Which it sets.
+        own: What the groups have, before any schedule.
+        default: What groups without an option of their own have; None where that is not known.
+
+    Raises:
+        ArgumentError: The groups differ, and the value that the session began with is none of theirs.
+    """
+    if learned.ratios is not None:
+        return learned.ratios
+    if not in_proportion(option, own):
+        return (1.0,) * len(own)
+    start = float(learned.start)
+    if not is_among(start, [*own, *(() if default is None else (default,))]):
+        rule = f"have a group whose {option!r} is {start:g}, with which the session began, for its groups differ"
+        raise ArgumentError("optimizer", rule, list(own), "Build it as the session's was.")
+    return tuple(each / start for each in own)

@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.options import GEOMETRIC
 
 Array = npt.NDArray[np.float64]
-
-GEOMETRIC = frozenset({"lr", "weight_decay", "eps"})  # what these differ by are factors
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.forecast import Array
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.hyperparameters.outer_variables import ADAPTED_LR
-from ray_glocal.hypergradient.hyperparameters.rates import CLOSE
 from ray_glocal.lr_schedulers import clock, parts, peaks
+from ray_glocal.options import CLOSE
 from ray_glocal.session.notices import Notices
 from ray_glocal.session.plan import mismatch
 

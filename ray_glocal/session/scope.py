@@ -4,8 +4,9 @@ import logging
 
 from ray_glocal.errors import UnreadError
 from ray_glocal.hypergradient import Problem
-from ray_glocal.hypergradient.hyperparameters.hyperparameter import DECAY_RATES, Values
+from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.hypergradient.problem.trained import listed
+from ray_glocal.options import DECAY_RATES
 from ray_glocal.session.adaptation import Adaptation
 from ray_glocal.session.course import Course
 from ray_glocal.session.notices import Notices

@@ -11,12 +11,10 @@ from ray.tune import Checkpoint
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter
+from ray_glocal.options import NAMES
 from ray_glocal.session.adapted import Adapted
 from ray_glocal.tune.ancestry import ancestor, storage_of
 from ray_glocal.tune.space import Continuous, split
-
-# Names that mean an option of the optimizer at the end of a nested name; any other is read by the losses.
-_OPTIONS = frozenset({"lr", "momentum", "dampening", "weight_decay", "beta1", "beta2", "alpha", "eps"})
 
 
 def adapted(
@@ -71,8 +69,9 @@ def nothing_continuous(space: Mapping[str, Any]) -> ArgumentError:
 
 def _hyperparameter(entry: Continuous, start: float) -> Hyperparameter:
     axis = entry.axis
-    # A nested name stays whole, so that metrics and configuration agree; its last part may name an optimizer's option.
-    field = entry.path[-1] if len(entry.path) > 1 and entry.path[-1] in _OPTIONS else None
+    # A nested name stays whole, so that metrics and configuration agree; its last part may name an optimizer's option,
+    # and any other name is read by the losses.
+    field = entry.path[-1] if len(entry.path) > 1 and entry.path[-1] in NAMES else None
     return Hyperparameter(axis.name, start, axis.lower, axis.upper, axis.scale, field=field)
 
 

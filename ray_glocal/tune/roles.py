@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ray_glocal.hypergradient.hyperparameters.hyperparameter import DECAY_RATES
+from ray_glocal.options import DECAY_RATES
 from ray_glocal.tune._compat import Domain
 from ray_glocal.tune.space import Continuous, Split, left_over
 

@@ -5,11 +5,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from ray import tune
 from ray.tune.impl.placeholder import create_resolvers_map, inject_placeholders, resolve_placeholders
 from ray.tune.search.variant_generator import generate_variants
+from torch import nn
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.hypergradient.hyperparameters.binding import bound
+from ray_glocal.hypergradient.rules import RULES
+from ray_glocal.options import NAMES
 from ray_glocal.scheduling.axis import Axis
 from ray_glocal.tune import adapted
 from ray_glocal.tune._compat import hand_down
@@ -182,6 +187,15 @@ def test_adapted_reads_start_values_bounds_and_scales():
     ]
     assert got.ancestor is None
     assert got.package is tune.Checkpoint.from_directory or got.package == tune.Checkpoint.from_directory
+
+
+@pytest.mark.parametrize("option", sorted(NAMES))
+def test_a_nested_name_that_ends_in_an_option_sets_it_where_the_optimizer_has_it(option):
+    (hyper,) = adapted({"opt": {option: 0.1}}, {"opt": {option: tune.uniform(0.0, 0.5)}}).hyperparameters
+    optimizers = [kind([nn.Parameter(torch.ones(2, 2))]) for kind, rule in RULES.items() if option in rule.fields]
+    found = [bound([hyper], each, RULES[type(each)], read=True)[0].field for each in optimizers]
+    assert found
+    assert set(found) == {option}
 
 
 def descendant_of(folder):

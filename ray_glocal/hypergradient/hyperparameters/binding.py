@@ -8,9 +8,7 @@ import torch
 from ray_glocal.errors import ArgumentError, UnreadError
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Hyperparameter
 from ray_glocal.hypergradient.rules import UpdateRule
-
-# At exactly zero a schedule's factor is lost from the learning rate, and torch keeps no momentum buffer.
-NEVER_ZERO = frozenset({"lr", "momentum"})
+from ray_glocal.options import NEVER_ZERO
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,9 @@ from torch import Tensor, nn
 
 from ray_glocal.errors import AbsentError, ArgumentError
 from ray_glocal.hypergradient.hyperparameters.coordinates import Coordinate, Scale, coordinate
+from ray_glocal.options import DECAY_RATES
 
 Values = Mapping[str, Tensor]  # float64 on the CPU, by name of the hyperparameter
-
-# Decay rates: what matters is their distance from one, so their logit always spans (0, 1) and bounds only clip.
-DECAY_RATES = frozenset({"momentum", "beta1", "beta2", "alpha", "dampening"})
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ class Hyperparameter:
     @cached_property
     def coordinate(self) -> Coordinate:
         """The map between values and the real line."""
-        if self.field_name in DECAY_RATES:
+        if self.field_name in DECAY_RATES:  # their logit always spans (0, 1), and bounds only clip
             return coordinate(self.scale, 0.0, 1.0)
         return coordinate(self.scale, self.lower, self.upper)
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ray_glocal.hypergradient.hyperparameters.binding import NEVER_ZERO, Binding
+from ray_glocal.hypergradient.hyperparameters.binding import Binding
 from ray_glocal.hypergradient.hyperparameters.coordinates import Coordinate, Simplex
 from ray_glocal.hypergradient.tuning import SMALLEST
+from ray_glocal.options import NEVER_ZERO
 
 
 class Line:

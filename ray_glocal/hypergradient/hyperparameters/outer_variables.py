@@ -13,8 +13,9 @@ from ray_glocal.hypergradient._compat import version
 from ray_glocal.hypergradient.hyperparameters.binding import bound
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Hyperparameter, Values
 from ray_glocal.hypergradient.hyperparameters.line import Line
-from ray_glocal.hypergradient.hyperparameters.rates import PROPORTIONAL, WHOLE, Proportion, proportions
+from ray_glocal.hypergradient.hyperparameters.rates import WHOLE, Proportion, proportions
 from ray_glocal.hypergradient.rules import rule_for
+from ray_glocal.options import PROPORTIONAL
 
 # Key of a parameter group that holds the group's adapted rate, which its `lr` is a multiple of; `initial_lr`, which
 # schedulers own, stays where it was when the rate moves on.

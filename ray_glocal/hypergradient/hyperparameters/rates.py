@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ray_glocal.errors import ArgumentError
-
-PROPORTIONAL = frozenset({"lr", "weight_decay"})  # options whose ratio between groups means something
-CLOSE = 1e-6  # relative distance of two numbers that were meant to be the same
+from ray_glocal.options import in_proportion, is_among
 
 
 @dataclass(frozen=True)
@@ -47,10 +45,10 @@ def proportions(
     Raises:
         ArgumentError: They differ, and the start is none of them and not the default, or it is zero.
     """
-    if field not in PROPORTIONAL or len(set(options.values())) <= 1:
+    if not in_proportion(field, options.values()):
         return dict.fromkeys(options, WHOLE)
     known = (*options.values(), default)
-    if start == 0 or not any(abs(start - own) <= CLOSE * abs(own) for own in known):
+    if not is_among(start, known):
         rule = f"be above zero and one of the optimizer's own for {name!r}, whose groups have different ones"
         numbers = ", ".join(f"{own:g}" for own in dict.fromkeys(known))
         remedy = (

@@ -27,6 +27,7 @@ from ray_glocal.hypergradient.rules.rule import (
     through_root,
     total,
 )
+from ray_glocal.options import ALIASES, set_option
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class AdamRule:
     decoupled: bool = False
     elementwise: bool = True
     fields: tuple[str, ...] = ("lr", "beta1", "beta2", "eps", "weight_decay")
-    aliases: Mapping[str, str] = field(default_factory=lambda: {"momentum": "beta1"})
+    aliases: Mapping[str, str] = field(default_factory=ALIASES.copy)
 
     def options(self, group: Mapping[str, Any]) -> dict[str, Any]:
         beta1, beta2 = group["betas"]
@@ -49,13 +50,7 @@ class AdamRule:
         return {"beta1": beta1, "beta2": beta2, "decoupled": decoupled, **{name: group[name] for name in names}}
 
     def write(self, group: dict[str, Any], field: str, value: float) -> None:
-        beta1, beta2 = group["betas"]
-        if field == "beta1":
-            group["betas"] = (value, beta2)
-        elif field == "beta2":
-            group["betas"] = (beta1, value)
-        else:
-            group[field] = value
+        set_option(group, field, value)
 
     def read(self, parameter: Tensor, state: Mapping[str, Any], options: Options) -> tuple[Slots, int]:
         names = ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if options["amsgrad"] else ()))

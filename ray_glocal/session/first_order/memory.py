@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ray_glocal.forecast import Array
 from ray_glocal.hypergradient import Problem
-from ray_glocal.hypergradient.hyperparameters.hyperparameter import DECAY_RATES
+from ray_glocal.options import DECAY_RATES
 from ray_glocal.session.divergence import changed_by, worth_keeping
 from ray_glocal.session.first_order.tuning import ABOVE, DOUBT, FAINT, LEVEL, MEAN, NOISE, SQUARE
 

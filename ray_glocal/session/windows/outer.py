@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ray_glocal.forecast import Array, Forecast
 from ray_glocal.hypergradient import Problem
-from ray_glocal.hypergradient.hyperparameters.hyperparameter import DECAY_RATES
+from ray_glocal.options import DECAY_RATES
 from ray_glocal.session.settings import Settings
 from ray_glocal.session.vectors import agreements, magnitudes, normalised
 from ray_glocal.session.windows.gate import Cause, Verdicts

@@ -9,6 +9,7 @@ from torch.func import functional_call
 from ray_glocal import Lion
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.rules import RULES, rule_for
+from ray_glocal.options import BETAS, NAMES, option_in, option_of
 
 STEPS = 100
 
@@ -200,3 +201,27 @@ def test_an_unsupported_optimizer_is_named_with_those_that_are():
         match = f"`optimizer` must be one of {names}; got '{optimizer.__name__}'.*RULES"
         with pytest.raises(ArgumentError, match=match):
             rule_for(optimizer([torch.zeros(1, requires_grad=True)], lr=0.1))
+
+
+NO_FIELDS = {"initial_accumulator_value", "ns_steps"}  # numbers that are no continuous hyperparameters of a step
+
+
+def test_the_options_that_are_known_are_those_of_the_rules():
+    assert set().union(*(rule.fields for rule in RULES.values())) == NAMES
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_an_optimizers_own_options_are_those_that_are_known(kind):
+    defaults = kind([nn.Parameter(torch.ones(2, 2))]).defaults
+    own = {name for name, value in defaults.items() if type(value) in (int, float)} - NO_FIELDS
+    own |= set(BETAS) if "betas" in defaults else set()
+    assert {name for name in NAMES if option_in(defaults, name) == name} == own
+    assert set(RULES[kind].fields) <= own
+    assert {alias: option_in(defaults, alias) for alias in RULES[kind].aliases} == RULES[kind].aliases
+
+
+@pytest.mark.parametrize(("kind", "option"), [(kind, option) for kind, rule in RULES.items() for option in rule.fields])
+def test_an_option_is_read_where_its_rule_writes_it(kind, option):
+    (group,) = kind([nn.Parameter(torch.ones(2, 2))]).param_groups
+    RULES[kind].write(group, option, 0.625)
+    assert option_of(group, option) == RULES[kind].options(group)[option] == 0.625
