@@ -52,7 +52,6 @@ FACTS = {
     """,
     "mathematics: a derivative, an integral, a distribution, a fixed point, quarters of a window": """
         hypergradient/hyperparameters/rates.py: WHOLE
-        hypergradient/kernels/activation.py: LOG_TWICE_DENSITY TANH CUBE 3 6
         hypergradient/kernels/hard.py: 3 6
         hypergradient/rules/adam.py: 3
         hypergradient/state/marks.py: GOLDEN

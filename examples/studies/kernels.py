@@ -39,7 +39,6 @@ def _bags(weight: Tensor) -> Tensor:
 
 # By name: the function that is replaced, a call of it, and the shapes of what is differentiated.
 CALLS: dict[str, tuple[Any, Callable[..., Tensor], Sequence[tuple[int, ...]]]] = {
-    "gelu": (F.gelu, F.gelu, [(512, 2048)]),
     "silu": (F.silu, F.silu, [(512, 2048)]),
     "layer_norm": (F.layer_norm, lambda x, w, b: F.layer_norm(x, w.shape, w, b), [(1024, 512), (512,), (512,)]),
     "attention": (F.scaled_dot_product_attention, F.scaled_dot_product_attention, [(8, 4, 64, 32)] * 3),

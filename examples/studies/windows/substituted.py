@@ -56,27 +56,10 @@ class Prototypes(nn.Module):
         return -torch.cdist(self.body(seen), self.prototypes)
 
 
-class Residual(nn.Module):
-    """A transformer's perceptron, beside what it is given."""
-
-    def __init__(self, between: Callable[[], nn.Module]) -> None:
-        super().__init__()
-        self.think = nn.Sequential(nn.Linear(WIDTH, 4 * WIDTH), between(), nn.Linear(4 * WIDTH, WIDTH))
-
-    def forward(self, seen: Tensor) -> Tensor:
-        """Of [batch, width]."""
-        return seen + self.think(seen)
-
-
 def perceptron(between: Callable[[], nn.Module], inputs: int = WIDTH, width: int = 256) -> nn.Module:
     """Two hidden layers."""
     hidden = [nn.Linear(inputs, width), between(), nn.Linear(width, width), between()]
     return nn.Sequential(*hidden, nn.Linear(width, CLASSES))
-
-
-def residual(between: Callable[[], nn.Module]) -> nn.Module:
-    """Two of a transformer's blocks, without attention and normalisation."""
-    return nn.Sequential(Residual(between), Residual(between), nn.Linear(WIDTH, CLASSES))
 
 
 def normalised(width: int = 512) -> nn.Module:
@@ -91,11 +74,9 @@ def convolutional(norm: Callable[[int], nn.Module]) -> nn.Module:
     return nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(32 * (SIDE // 2) ** 2, CLASSES))
 
 
-# By the function: a network that calls it, and the shape of a batch. Of small tensors GELU and layer normalisation
-# are left to torch, as `cdist` is beyond 25 rows.
+# By the function: a network that calls it, and the shape of a batch. Of small tensors layer normalisation is left to
+# torch, as `cdist` is beyond 25 rows.
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "gelu": (lambda: perceptron(nn.GELU), (1024, WIDTH)),
-    "gelu, residual": (lambda: residual(nn.GELU), (1024, WIDTH)),
     "silu": (lambda: perceptron(nn.SiLU), (1024, WIDTH)),
     "silu, 128 rows": (lambda: perceptron(nn.SiLU), (128, WIDTH)),
     "layer_norm": (lambda: perceptron(normalised, width=512), (1024, WIDTH)),

@@ -1,7 +1,7 @@
 """Kernels that can be differentiated as often as a window needs.
 
 Torch's fused kernels have no second derivative (attention), or one that is put together from many passes over memory
-(GELU, normalisation). Here each keeps its fused forward and backward pass, bit for bit, and gets a second derivative
+(normalisation). Here each keeps its fused forward and backward pass, bit for bit, and gets a second derivative
 that is a formula: the backward pass is a function of its own, whose backward pass that formula is.
 """
 

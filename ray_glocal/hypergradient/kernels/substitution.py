@@ -12,7 +12,6 @@ from torch.overrides import TorchFunctionMode
 from ray_glocal.hypergradient._compat import entered, transforms_run
 from ray_glocal.hypergradient._compat import weight_norm as named_weight_norm
 from ray_glocal.hypergradient.kernels import (
-    activation,
     autocast,
     backends,
     batch_norm,
@@ -25,6 +24,7 @@ from ray_glocal.hypergradient.kernels.eager import differentiable_in_eval
 from ray_glocal.hypergradient.kernels.embedding_bag import embedding_bag
 from ray_glocal.hypergradient.kernels.hard import hardsigmoid
 from ray_glocal.hypergradient.kernels.margin import multi_margin_loss
+from ray_glocal.hypergradient.kernels.silu import silu
 from ray_glocal.hypergradient.kernels.unsupported import UNSUPPORTED, refusal
 from ray_glocal.hypergradient.kernels.weight_norm import weight_norm
 
@@ -32,8 +32,7 @@ Kernel = Callable[..., Tensor | None]
 
 # A kernel answers None to arguments that it does not cover.
 REPLACED: Mapping[Any, Kernel] = {
-    F.gelu: activation.gelu,
-    F.silu: activation.silu,
+    F.silu: silu,
     F.layer_norm: layer_norm.layer_norm,
     torch.layer_norm: layer_norm.layer_norm,
     F.scaled_dot_product_attention: attention,

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient.gradient.graph import once_differentiable, wrong_twice
-from ray_glocal.hypergradient.kernels import activation, batch_norm, layer_norm, twice_differentiable
+from ray_glocal.hypergradient.kernels import batch_norm, layer_norm, twice_differentiable
 from ray_glocal.hypergradient.kernels.substitution import REPLACED
 from ray_glocal.hypergradient.kernels.unsupported import MISSING, REMEDIES, SPARSE, UNSUPPORTED, WRONG
 
@@ -82,7 +82,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:size_average and reduce", "ignor
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(activation, "SMALL_GELU", 0)
     monkeypatch.setattr(batch_norm, "SMALL_BATCH_NORM", 0)
     monkeypatch.setattr(layer_norm, "SMALL_LAYER_NORM", 0)
 

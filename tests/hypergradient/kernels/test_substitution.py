@@ -8,13 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ray_glocal.hypergradient.kernels import activation, layer_norm, twice_differentiable
+from ray_glocal.hypergradient.kernels import layer_norm, twice_differentiable
 from ray_glocal.hypergradient.kernels.backends import allowed
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(activation, "SMALL_GELU", 0)
     monkeypatch.setattr(layer_norm, "SMALL_LAYER_NORM", 0)
 
 
@@ -31,7 +30,7 @@ class Block(nn.Module):
     def forward(self, x):
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in self.mix(self.first(x)).chunk(3, -1))
         x = x + self.out(F.scaled_dot_product_attention(q, k, v, **self.options).transpose(1, 2).flatten(2))
-        return x + self.narrow(F.silu(F.gelu(self.wide(self.second(x)))))
+        return x + self.narrow(F.silu(self.wide(self.second(x))))
 
 
 def nodes(loss):
@@ -56,15 +55,15 @@ def step(model, x, inside):
 
 
 MASK = torch.ones(6, 6, dtype=torch.bool).tril()
-OURS = {"AttentionBackward", "LayerNormBackward", "PointwiseBackward"}
+OURS = {"AttentionBackward", "LayerNormBackward", "SiLUBackward"}
 MODELS = {
     "causal": lambda: Block(is_causal=True),
     "boolean": lambda: Block(attn_mask=MASK),
     "float": lambda: Block(attn_mask=torch.randn(4, 1, 6, 6)),
     "scale": lambda: Block(scale=0.3),
-    "tanh": lambda: nn.Sequential(nn.Linear(8, 8), nn.GELU("tanh"), nn.LayerNorm(8, bias=False)),
-    "encoder": lambda: nn.TransformerEncoderLayer(8, 2, 16, 0.0, F.gelu, batch_first=True),
-    "encoder-first": lambda: nn.TransformerEncoderLayer(8, 2, 16, 0.0, F.gelu, batch_first=True, norm_first=True),
+    "silu": lambda: nn.Sequential(nn.Linear(8, 8), nn.SiLU(), nn.LayerNorm(8, bias=False)),
+    "encoder": lambda: nn.TransformerEncoderLayer(8, 2, 16, 0.0, F.silu, batch_first=True),
+    "encoder-first": lambda: nn.TransformerEncoderLayer(8, 2, 16, 0.0, F.silu, batch_first=True, norm_first=True),
 }
 
 
@@ -75,7 +74,7 @@ def test_values_and_gradients_keep_their_bits(kind):
     plain, kept = step(model, x, False), step(model, x, True)
     assert all(torch.equal(a, b) for a, b in zip(plain, kept, strict=True))
     missing = OURS - nodes(kept[0])
-    assert missing == ({"AttentionBackward"} if kind == "tanh" else set())
+    assert missing == ({"AttentionBackward"} if kind == "silu" else set())
 
 
 @pytest.mark.parametrize("kind", sorted(MODELS))
@@ -150,23 +149,16 @@ def test_heads_that_are_shared_are_left_to_torchs_math():
 def test_functional_transforms_are_left_to_torch():
     x = torch.randn(5, 3, requires_grad=True)
     with twice_differentiable(nn.Identity()):
-        rows = torch.func.vmap(torch.func.grad(lambda t: F.gelu(t).sum()))(x)
-        torch.func.jvp(F.gelu, (x,), (x,))
-    assert torch.allclose(rows, torch.autograd.grad(F.gelu(x).sum(), x)[0])
+        rows = torch.func.vmap(torch.func.grad(lambda t: F.silu(t).sum()))(x)
+        torch.func.jvp(F.silu, (x,), (x,))
+    assert torch.allclose(rows, torch.autograd.grad(F.silu(x).sum(), x)[0])
 
 
-@pytest.mark.parametrize(
-    ("module", "limit", "call", "node"),
-    [
-        (activation, "SMALL_GELU", F.gelu, "PointwiseBackward"),
-        (layer_norm, "SMALL_LAYER_NORM", lambda x: F.layer_norm(x, x.shape), "LayerNormBackward"),
-    ],
-)
-def test_small_tensors_are_left_to_torch(module, limit, call, node, monkeypatch):
-    monkeypatch.setattr(module, limit, 16)
+def test_small_tensors_are_left_to_torch(monkeypatch):
+    monkeypatch.setattr(layer_norm, "SMALL_LAYER_NORM", 16)
     with twice_differentiable(nn.Identity()):
-        names = [nodes(call(torch.zeros(n, requires_grad=True))) for n in (15, 16)]
-    assert [node in n for n in names] == [False, True]
+        names = [nodes(F.layer_norm(torch.zeros(n, requires_grad=True), (n,))) for n in (15, 16)]
+    assert ["LayerNormBackward" in n for n in names] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -196,11 +188,6 @@ def test_an_activation_in_place_stays_in_place():
     with twice_differentiable(nn.Identity()):
         y = x * 1
         assert F.silu(y, inplace=True) is y
-
-
-def test_an_unknown_approximation_is_torchs_to_refuse():
-    with twice_differentiable(nn.Identity()), pytest.raises(RuntimeError, match="approximate"):
-        F.gelu(torch.zeros(3, requires_grad=True), approximate="best")
 
 
 def test_settings_come_back_and_the_models_own_choice_stands():
@@ -258,7 +245,7 @@ def test_a_change_in_place_of_what_backward_needs_is_noticed():
     q = torch.randn(2, 2, 6, 4, requires_grad=True)
     with twice_differentiable(nn.Identity()):
         y = q * 1
-        out = F.gelu(y)
+        out = F.silu(y)
         y.add_(1)
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             out.sum().backward()
