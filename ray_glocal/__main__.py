@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.names import EXPERIMENT_STATE
 from ray_glocal.report.account import Summary, summarised
 from ray_glocal.report.comparison import compare
 from ray_glocal.report.experiment import Experiment, read
@@ -101,7 +102,7 @@ def _replay(chosen: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m ray_glocal", description="Look at finished or running experiments.")
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
-    folder = "folder of an experiment: the one that holds experiment_state-*.json and a folder for each trial"
+    folder = f"folder of an experiment: the one that holds {EXPERIMENT_STATE}*.json and a folder for each trial"
 
     report = commands.add_parser("report", help="trials, best configuration, what was pruned and why, cost")
     report.add_argument("results", metavar="RESULTS", help=folder)

@@ -10,16 +10,15 @@ from typing import Any
 
 from ray_glocal import tables
 from ray_glocal.errors import ArgumentError
-from ray_glocal.names import DECISIONS_FILE, LEDGER_FILE, VAL_LOSS
+from ray_glocal.names import DECISIONS_FILE, EXPERIMENT_STATE, LEDGER_FILE, SEARCHER_STATE, SIGN, VAL_LOSS
 from ray_glocal.report import trial as trials
-from ray_glocal.report.folder import STATE, TRIAL_FILES, RemoteFolder, opened
+from ray_glocal.report.folder import TRIAL_FILES, RemoteFolder, opened
 from ray_glocal.report.trial import TUNES, Run, number
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import Reported, Settled
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.scheduling.sentences import in_the_users_terms
 
-_SIGN = "sign/"
 _LEDGER_START = journal.HEADER.encode()
 
 
@@ -98,7 +97,7 @@ def ledger_in(folder: RemoteFolder) -> Ledger | None:
         ArgumentError: The ledger is damaged.
     """
     files = folder.files()
-    saved = [name for name in files if name.startswith("searcher-state-") and name.endswith(".pkl")]
+    saved = [name for name in files if name.startswith(SEARCHER_STATE) and name.endswith(".pkl")]
     # The newest first. Another searcher's file of this name is a pickle: it is looked at, and never unpickled.
     for name in [*reversed(saved), LEDGER_FILE]:
         content = folder.content(name) if name in files else b""
@@ -128,8 +127,8 @@ def _check_metric(metric: str, runs: Sequence[Run]) -> None:
 
 
 def _signs(ledger: Ledger) -> list[tuple[str, float]]:
-    settings = [e for e in ledger.events if isinstance(e, Settled) and e.name.startswith(_SIGN)]
-    return [(e.name.removeprefix(_SIGN), e.value) for e in settings]
+    settings = [e for e in ledger.events if isinstance(e, Settled) and e.name.startswith(SIGN)]
+    return [(e.name.removeprefix(SIGN), e.value) for e in settings]
 
 
 def _runs(folder: RemoteFolder, ledger: Ledger | None) -> tuple[Run, ...]:
@@ -152,7 +151,7 @@ def _unknown(trial: str) -> None:
 
 def _states(folder: RemoteFolder) -> dict[str, dict[str, Any]]:
     """Tune's own record of each trial, by the name of its folder; empty where there is none that can be read."""
-    names = [name for name in folder.files() if name.startswith(STATE)]
+    names = [name for name in folder.files() if name.startswith(EXPERIMENT_STATE)]
     if not names:
         return {}
     try:

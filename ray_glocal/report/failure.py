@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ray_glocal.names import FAILURE
 from ray_glocal.report.trial import Run, kind_of
 
-_EACH = "Failure # "  # before each failure in Tune's file
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _PLACE = re.compile(r'  File "(?:[^"]*[/\\])?([^"/\\]+)", line (\d+)')
 
@@ -39,7 +39,7 @@ def failures(runs: Sequence[Run]) -> tuple[Failed, ...]:
 
 def cause(error: str) -> str:
     """The error that Tune's file tells of, its first line and its place; of several failures the last."""
-    lines = _COLOUR.sub("", error.rpartition(_EACH)[2]).splitlines()[1:]  # the first is the number and the date
+    lines = _COLOUR.sub("", error.rpartition(FAILURE)[2]).splitlines()[1:]  # the first is the number and the date
     places = [i for i, line in enumerate(lines) if _PLACE.match(line)]
     after = lines[places[-1] + 1 :] if places else lines
     sentence = next((line for line in after if line.strip() and not line.startswith((" ", "ray::"))), "")

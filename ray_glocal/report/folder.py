@@ -9,11 +9,10 @@ from typing import Any
 from pyarrow import ArrowException, fs
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.names import EXPERIMENT_STATE
 
 TRIAL_FILES = frozenset({"params.json", "result.json", "progress.csv"})
-STATE = "experiment_state-"  # what the name of Tune's own record of an experiment begins with
-CHECKPOINT = "checkpoint_"  # and the names of its checkpoints' folders
-_HINT = f"Give the folder that holds {STATE}*.json and one folder for each trial."
+_HINT = f"Give the folder that holds {EXPERIMENT_STATE}*.json and one folder for each trial."
 
 
 @dataclass(frozen=True)
@@ -76,9 +75,9 @@ def _checked(folder: RemoteFolder) -> RemoteFolder:
         remedy = "This is the folder of one trial; give the folder that it lies in."
         raise ArgumentError("results", "be the folder of an experiment", folder.path, remedy)
     inside = folder.folders()
-    if any(name.startswith(STATE) for name in files) or any(TRIAL_FILES & set(f.files()) for f in inside):
+    if any(name.startswith(EXPERIMENT_STATE) for name in files) or any(TRIAL_FILES & set(f.files()) for f in inside):
         return folder
-    experiments = [f.name for f in inside if any(name.startswith(STATE) for name in f.files())]
+    experiments = [f.name for f in inside if any(name.startswith(EXPERIMENT_STATE) for name in f.files())]
     among = f"It holds experiments, though: {', '.join(experiments)}. Give one of them." if experiments else _HINT
     raise ArgumentError("results", "be the folder of an experiment", folder.path, among)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from ray_glocal.names import COST_STEPS
+from ray_glocal.names import COST_STEPS, TRAINING_ITERATION
 from ray_glocal.report.experiment import Experiment
 from ray_glocal.report.trial import Run, number
 
@@ -53,6 +53,6 @@ def gaps(experiment: Experiment, *, counted: bool) -> tuple[str, ...]:
             "and validation is not in them."
         )
     clocks = {run.clock for run in experiment.runs if run.rows}
-    if "training_iteration" in clocks:
+    if TRAINING_ITERATION in clocks:
         notes.append("trials that report no `step` are measured in training iterations.")
     return tuple(notes)

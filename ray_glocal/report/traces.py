@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ray_glocal import tables
-from ray_glocal.names import TRACE_FILE
-from ray_glocal.report.folder import CHECKPOINT, RemoteFolder
+from ray_glocal.names import CHECKPOINT, TRACE_FILE
+from ray_glocal.report.folder import RemoteFolder
 from ray_glocal.report.trial import Run
 
 _READERS = 8  # a storage elsewhere answers each request late

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ray_glocal.names import AT_BOUND, STEP, WARNING
+from ray_glocal.names import AT_BOUND, STEP, TIMESTEPS, TRAINING_ITERATION, WARNING
 from ray_glocal.report.ending import FAILED, ending
 from ray_glocal.report.folder import RemoteFolder
 from ray_glocal.scheduling.ledger import Record
@@ -21,7 +21,7 @@ ANCESTOR = "glocal_ancestor"  # a key that earlier versions put into configurati
 ERROR_FILE = "error.txt"
 # What Tune itself puts into results:
 _TIMES = ("timestamp", "time_this_iter_s", "time_total_s", "time_since_restore", "iterations_since_restore")
-_COUNTS = ("training_iteration", "timesteps_total", "timesteps_since_restore", "timesteps_this_iter", "episodes_total")
+_COUNTS = (TRAINING_ITERATION, TIMESTEPS, "timesteps_since_restore", "timesteps_this_iter", "episodes_total")
 TUNES = frozenset((*_TIMES, *_COUNTS, "pid"))
 Row = Mapping[str, Any]
 _PLAIN = frozenset({bool, float, int, str})  # of which it is known without asking that they hold nothing
@@ -78,7 +78,7 @@ class Run:
     @cached_property
     def clock(self) -> str:
         """Key of its steps: `step`, or Tune's count of results where it reports none."""
-        return STEP if any(STEP in row for row in self.rows) else "training_iteration"
+        return STEP if any(STEP in row for row in self.rows) else TRAINING_ITERATION
 
     @cached_property
     def steps(self) -> float:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.names import CHECKPOINT
 from ray_glocal.report.experiment import Experiment
 from ray_glocal.report.failure import failures, in_short
-from ray_glocal.report.folder import CHECKPOINT, RemoteFolder
+from ray_glocal.report.folder import RemoteFolder
 from ray_glocal.report.trial import Run
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.names import GO_BACK, RESTART, ROLL_BACK
+from ray_glocal.names import GO_BACK, RESTART, ROLL_BACK, entry_labels, norm_label
 from ray_glocal.schedule.values import Array
 
 _RETURNS = frozenset({ROLL_BACK, GO_BACK, RESTART})
@@ -123,11 +123,8 @@ def entries(values: Mapping[str, Array], shown: Sequence[str]) -> dict[str, floa
     """Values of hyperparameters by the names that a trace shows, in its order; of many entries their norm."""
     found: dict[str, float] = {}
     for name, value in values.items():
-        flat = value.flatten().tolist()
-        if f"|{name}|" in shown:
-            found[f"|{name}|"] = float(np.linalg.norm(value))
-        elif len(flat) == 1:
-            found[name] = flat[0]
+        if (norm := norm_label(name)) in shown:
+            found[norm] = float(np.linalg.norm(value))
         else:
-            found |= {f"{name}[{place}]": entry for place, entry in enumerate(flat)}
+            found |= zip(entry_labels(name, value.size), value.flatten().tolist(), strict=True)
     return found

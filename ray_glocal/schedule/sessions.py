@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.names import TRACE_FILE
+from ray_glocal.names import TRACE_FILE, entry_labels, norm_label
 from ray_glocal.schedule.path import Segment, TraceRow, entries, path_of, start_of
 from ray_glocal.schedule.schedule import LearnedSchedule, Passage
 from ray_glocal.schedule.values import Array, LearnedValues
@@ -139,7 +140,7 @@ def _shown(recorded: Recorded) -> list[str]:
 def _names(recorded: Recorded) -> tuple[list[str], list[str]]:
     """Hyperparameters whose values were recorded, and those of which only the norm was."""
     shown = set(_shown(recorded))
-    unfollowed = [name for name in recorded.values if f"|{name}|" in shown]
+    unfollowed = [name for name in recorded.values if norm_label(name) in shown]
     return [name for name in recorded.values if name not in unfollowed], unfollowed
 
 
@@ -156,6 +157,5 @@ def _check_alike(one: Recorded, other: Recorded) -> None:
 
 
 def _value(name: str, shape: tuple[int, ...], shown: Mapping[str, float]) -> Array:
-    size = int(np.prod(shape))
-    labels = [name] if size == 1 else [f"{name}[{place}]" for place in range(size)]
+    labels = entry_labels(name, math.prod(shape))
     return np.array([shown[label] for label in labels], dtype=np.float64).reshape(shape)

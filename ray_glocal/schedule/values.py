@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.names import entry_labels
 from ray_glocal.options import GEOMETRIC
 
 Array = npt.NDArray[np.float64]
@@ -107,8 +108,7 @@ class LearnedValues:
     @property
     def labels(self) -> tuple[str, ...]:
         """A name for each entry."""
-        size = self.start.size
-        return (self.name,) if size == 1 else tuple(f"{self.name}[{i}]" for i in range(size))
+        return entry_labels(self.name, self.start.size)
 
 
 def checked(values: LearnedValues, steps: int) -> LearnedValues:

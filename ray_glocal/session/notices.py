@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 
-from ray_glocal.names import WARNING
+from ray_glocal.names import WARNING, WARNINGS
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Notices:
 
     def metrics(self) -> dict[str, float | str]:
         """How many warnings there are, and their texts, a line each."""
-        return {"warnings": len(self._texts), WARNING: "\n".join(self.texts)}
+        return {WARNINGS: len(self._texts), WARNING: "\n".join(self.texts)}
 
     def as_plain(self) -> dict[str, str]:
         """The warnings as plain data."""

@@ -17,9 +17,11 @@ from ray_glocal.names import (
     ROLLBACKS,
     SEARCHING,
     STEP,
+    TIMESTEPS,
     TOTAL_STEPS,
     TRAIN_LOSS,
     VAL_LOSS,
+    WINDOWS,
 )
 from ray_glocal.session.adaptation import Adaptation
 from ray_glocal.session.averaged import AveragedWeights
@@ -99,13 +101,13 @@ class Reports:
             VAL_LOSS: loss,
             TRAIN_LOSS: self._mean_training_loss(),
             STEP: course.step_count,
-            "timesteps_total": course.step_count,  # what Tune's loggers take for the x axis
+            TIMESTEPS: course.step_count,  # what Tune's loggers take for the x axis
             TOTAL_STEPS: course.total_steps,
             FINAL_LOSS: mean,
             FINAL_DEVIATION: deviation,
             POTENTIAL: self._adaptation.potential(loss),
             ROLLBACKS: course.guard.rollbacks,
-            "windows": self._adaptation.count,  # or observations
+            WINDOWS: self._adaptation.count,
             SEARCHING: int(self._adaptation.searching),
             OWN_STEPS: own,
             LINEAGE_STEPS: own + course.inherited,

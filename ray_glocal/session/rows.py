@@ -11,7 +11,7 @@ import torch
 from ray_glocal.forecast import Array, Forecast
 from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
-from ray_glocal.names import entry_key
+from ray_glocal.names import entry_key, norm_label
 from ray_glocal.session.answer import Gate
 from ray_glocal.session.state.trace import Row
 from ray_glocal.session.tuning import MANY
@@ -118,7 +118,7 @@ def _shown(problem: Problem) -> Iterator[tuple[str, slice]]:
     start = 0
     for hyper in problem.hyperparameters:
         if hyper.size > MANY:
-            yield f"|{hyper.name}|", slice(start, start + hyper.size)
+            yield norm_label(hyper.name), slice(start, start + hyper.size)
         else:
             yield from ((label, slice(i, i + 1)) for i, label in enumerate(hyper.labels, start))
         start += hyper.size

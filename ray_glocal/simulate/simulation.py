@@ -16,6 +16,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, Searcher, SearchGenerator
 
 from ray_glocal.errors import ArgumentError
+from ray_glocal.names import TRAINING_ITERATION
 from ray_glocal.simulate._compat import VirtualController, VirtualExperiment, driver_alone, flatten_dict
 from ray_glocal.simulate.actors import Seconds, VirtualActors
 from ray_glocal.simulate.clock import Clock
@@ -82,7 +83,7 @@ class _Recorder(tune.Callback):  # type: ignore[misc]  # Ray ships no types
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any) -> None:
         number = self.numbers.setdefault(trial.trial_id, len(self.numbers))
         value = float(flatten_dict(result)[self._metric])
-        self.results.append(Result(self._clock.now, number, int(result["training_iteration"]), value))
+        self.results.append(Result(self._clock.now, number, int(result[TRAINING_ITERATION]), value))
 
 
 def simulate(

@@ -30,7 +30,9 @@ from ray.tune.search.sample import Categorical, Domain, Float, Function, Integer
 from ray.tune.search.variant_generator import assign_value, generate_variants
 from ray.tune.utils import flatten_dict  # DeveloperAPI: what Tune flattens results by before schedulers see them
 
-SNAPSHOT = "experiment_state-*.json"  # what Tune knows of an experiment's trials, in its folder
+from ray_glocal.names import EXPERIMENT_STATE
+
+SNAPSHOT = f"{EXPERIMENT_STATE}*.json"  # what Tune knows of an experiment's trials, in its folder
 TUNER = "tuner.pkl"  # the `Tuner` that began the experiment
 Bundles = tuple[Mapping[str, float], ...]
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from ray_glocal.names import SIGN
 from ray_glocal.scheduling.attained import Lowest
 from ray_glocal.scheduling.decision import Decision
 from ray_glocal.scheduling.event import Reported, Settled
@@ -16,8 +17,6 @@ from ray_glocal.tune.logbook import Logbook
 from ray_glocal.tune.reading import Reading
 from ray_glocal.tune.rulebook import Rulebook
 from ray_glocal.tune.terms import Terms
-
-SIGN = "sign/"  # settings that tell which metric is optimised, and what turns it into a loss: 1 or -1
 
 logger = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 from ray.tune import Checkpoint
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.names import SESSION_FILE
+from ray_glocal.names import CHECKPOINT, SESSION_FILE
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.session.state.checkpoint import RESUME
 from ray_glocal.tune._compat import Trial, checkpoints_kept, drop_superseded, last_checkpoint, latest_of
@@ -38,7 +38,7 @@ PERIOD = 1.0  # seconds between looks at what has reached the storage
 THREADS = 4  # a removal takes a storage elsewhere several requests
 PATIENCE = 60.0  # seconds that a driver which ends waits for removals that are under way
 
-_FOLDER = re.compile(r"checkpoint_(\d{6,})")  # as Tune names them
+_FOLDER = re.compile(CHECKPOINT + r"(\d{6,})")
 _RESUME = re.compile(RESUME.format(".*"))
 
 logger = logging.getLogger(__name__)

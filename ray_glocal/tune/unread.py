@@ -10,9 +10,9 @@ import re
 from pathlib import Path
 
 from ray_glocal.errors import ArgumentError, UnreadError
+from ray_glocal.names import FAILURE
 from ray_glocal.tune._compat import Trial, error_file
 
-_EACH = "Failure # "  # before each failure in Tune's file: an earlier driver's may have been mended since
 # The end of a traceback: the name of the class, the rule, the name that nobody reads, and the way out.
 _COMPLAINT = re.compile(rf"\b{UnreadError.__name__}: `\w+` must .*?; got (['\"])(.+?)\1\.(.*)")
 
@@ -27,7 +27,8 @@ def check_read(trial: Trial) -> None:
         ArgumentError: It failed for that.
     """
     path = error_file(trial)
-    complaint = None if path is None else _COMPLAINT.search(_text(Path(path)).rpartition(_EACH)[2])
+    # The last alone, for what an earlier driver complained of may have been mended since.
+    complaint = None if path is None else _COMPLAINT.search(_text(Path(path)).rpartition(FAILURE)[2])
     if complaint is not None:
         remedy = f"{complaint[3].strip()} Or say what to adapt, `adapt=[...]`, to GlocalSearch and `adapted` alike."
         rule = "adapt only what the optimizer or a loss reads"

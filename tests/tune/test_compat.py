@@ -9,6 +9,7 @@ import weakref
 import numpy as np
 import pyarrow.fs
 import pytest
+import ray.tune.result
 from ray import tune
 from ray.train._internal import syncer
 from ray.train._internal.session import _TrainingResult
@@ -23,6 +24,7 @@ from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, Searcher,
 from ray.tune.search.sample import Function
 from ray.tune.search.variant_generator import assign_value, generate_variants
 
+from ray_glocal.names import CHECKPOINT, EXPERIMENT_STATE, FAILURE, SEARCHER_STATE, TIMESTEPS, TRAINING_ITERATION
 from ray_glocal.report import Progress
 from ray_glocal.simulate._compat import Storage
 from ray_glocal.tune import GlocalScheduler, GlocalSearch, _compat
@@ -362,14 +364,21 @@ def test_what_the_driver_saves_of_a_trial_tells_its_id_its_end_and_its_folder():
     state = json.loads(trial.get_json_state()[0])
     assert (state["trial_id"], state["status"], state["relative_logdir"]) == (trial.trial_id, "PENDING", None)
     assert '"trial_data"' in inspect.getsource(TuneController.save_to_dir)
-    assert TuneController.CKPT_FILE_TMPL == "experiment_state-{}.json"
 
 
 def test_files_that_the_report_reads_are_named_as_it_expects():
     from ray.tune.result import EXPR_PARAM_FILE, EXPR_PROGRESS_FILE, EXPR_RESULT_FILE
 
     assert (EXPR_PARAM_FILE, EXPR_RESULT_FILE, EXPR_PROGRESS_FILE) == ("params.json", "result.json", "progress.csv")
-    assert Searcher.CKPT_FILE_TMPL == "searcher-state-{}.pkl"
+    assert Searcher.CKPT_FILE_TMPL.format("*") == SEARCHER_STATE + "*.pkl"
+    assert TuneController.CKPT_FILE_TMPL.format("*") == EXPERIMENT_STATE + "*.json"
+    assert StorageContext._make_checkpoint_dir_name(3) == CHECKPOINT + "000003"
+    assert f'"{FAILURE}{{}} ' in inspect.getsource(Trial)
+
+
+def test_keys_of_results_are_tunes():
+    assert ray.tune.result.TRAINING_ITERATION == TRAINING_ITERATION
+    assert ray.tune.result.TIMESTEPS_TOTAL == TIMESTEPS
 
 
 def test_results_tell_where_they_lie():

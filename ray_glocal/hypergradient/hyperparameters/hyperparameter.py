@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ray_glocal.errors import AbsentError, ArgumentError
 from ray_glocal.hypergradient.hyperparameters.coordinates import Coordinate, Scale, coordinate
+from ray_glocal.names import entry_labels
 from ray_glocal.options import DECAY_RATES
 
 Values = Mapping[str, Tensor]  # float64 on the CPU, by name of the hyperparameter
@@ -113,7 +114,7 @@ class Hyperparameter:
     @property
     def labels(self) -> tuple[str, ...]:
         """A name for each entry."""
-        return (self.name,) if self.size == 1 else tuple(f"{self.name}[{i}]" for i in range(self.size))
+        return entry_labels(self.name, self.size)
 
     def clip(self, value: Tensor) -> Tensor:
         """The nearest value inside the bounds."""

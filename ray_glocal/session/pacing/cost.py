@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from ray_glocal.names import COST_SECONDS, COST_SHARE, COST_STEPS
+from ray_glocal.names import COST_OVERHEAD, COST_SECONDS, COST_SHARE, COST_STEPS
 from ray_glocal.session.pacing.tuning import RECENT
 
 # One plain step (forward and backward pass) is one. A differentiated step repeats it, unless its graph was kept, and
@@ -85,7 +85,7 @@ class Cost:
             COST_STEPS: self.plain_steps + self.extra_steps,
             COST_SECONDS: seconds,
             COST_SHARE: self.extra_seconds / seconds if seconds else 0.0,
-            "cost/overhead": self.overhead,
+            COST_OVERHEAD: self.overhead,
         }
 
     def as_plain(self) -> dict[str, Any]:
