@@ -9,6 +9,7 @@ from enum import Enum
 from ray_glocal.errors import ArgumentError
 
 FINISHED = "max_t"  # the one rule whose STOP is a natural end, not a verdict on the trial
+NONFINITE = "nonfinite"  # the one rule whose STOP says that the trial has diverged
 
 
 class Action(str, Enum):
@@ -61,3 +62,8 @@ class Decision:
     def prunes(self) -> bool:
         """Whether the trial shall end because it cannot win, rather than because it is done."""
         return self.stops and self.rule != FINISHED
+
+    @property
+    def diverged(self) -> bool:
+        """Whether it says that the trial's loss was not finite."""
+        return self.rule == NONFINITE

@@ -261,7 +261,7 @@ class Ledger:
     def _decide(self, event: Decision) -> None:
         record = self._known(event.trial)
         record.pruned = record.pruned or event.prunes
-        record.diverged = record.diverged or event.rule == "nonfinite"
+        record.diverged = record.diverged or event.diverged
         self._decisions.append(event)
         self._answers[event.trial, event.step] = event
 

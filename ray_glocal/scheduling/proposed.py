@@ -208,7 +208,7 @@ class TrialTable:
             self._report(place, event)
         elif isinstance(event, Decision):
             self._columns["pruned"][place] |= event.prunes
-            self._columns["diverged"][place] |= event.rule == "nonfinite"
+            self._columns["diverged"][place] |= event.diverged
         elif isinstance(event, Added | Completed | Errored) and event.attempt >= self._attempts[place]:
             self._columns["errored"][place] = isinstance(event, Errored) and event.final and not event.lost
             self._columns["live"][place] = isinstance(event, Added) or (isinstance(event, Errored) and not event.final)

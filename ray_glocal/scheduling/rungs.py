@@ -237,7 +237,7 @@ class Rungs:
         self._places.pop(trial, None)
 
     def _prune(self, decision: Decision) -> None:
-        if decision.rule == "nonfinite":
+        if decision.diverged:
             self._take_out(decision.trial, returns=False)
         if decision.trial not in self._pruned:
             self._pruned.add(decision.trial)

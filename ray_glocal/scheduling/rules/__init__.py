@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.scheduling.decision import Decision
+from ray_glocal.scheduling.decision import NONFINITE, Decision
 from ray_glocal.scheduling.event import Reported
 from ray_glocal.scheduling.ledger import Ledger
 from ray_glocal.scheduling.rules.nonfinite import NonFinite
@@ -15,7 +15,7 @@ from ray_glocal.scheduling.rungs import Ladder
 
 # Whoever adds a rule writes one file and one line here. A rule that needs no ladder ignores it.
 RULES: Mapping[str, Callable[[Ladder], Rule]] = {
-    "nonfinite": lambda ladder: NonFinite(),
+    NONFINITE: lambda ladder: NonFinite(),
     "rung": Rung,
 }
 

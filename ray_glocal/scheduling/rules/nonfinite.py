@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ray_glocal.scheduling.decision import Action, Decision
+from ray_glocal.scheduling.decision import NONFINITE, Action, Decision
 from ray_glocal.scheduling.event import Reported
 from ray_glocal.scheduling.ledger import Ledger
 
@@ -13,7 +13,7 @@ from ray_glocal.scheduling.ledger import Ledger
 class NonFinite:
     """Prunes on NaN and infinity, whatever the trial's age."""
 
-    name: str = "nonfinite"
+    name: str = NONFINITE
 
     def __call__(self, ledger: Ledger, event: Reported) -> Decision | None:
         """STOP where the reported loss is not finite."""
