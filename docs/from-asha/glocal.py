@@ -51,8 +51,8 @@ def train(config):
     for epoch in session.epochs(train_batches):
         for batch in epoch:
             session.step(batch)
-        told = session.evaluate(lambda model: accuracy(model, val_batches))
-        tune.report({**session.metrics(), "accuracy": told}, checkpoint=session.checkpoint())
+        value = session.evaluate(lambda model: accuracy(model, val_batches))
+        tune.report({**session.metrics(), "accuracy": value}, checkpoint=session.checkpoint())
 
 
 def main(samples=12):

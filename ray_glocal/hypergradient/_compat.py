@@ -1,7 +1,7 @@
 """Every private name of torch that hypergradients stand on, each with the reason it is needed.
 
 `tests/hypergradient/test_compat.py` pins each fact on the installed torch: a torch that changes one fails there first,
-by name. They hold on torch 2.13; no other was tried.
+by name. They hold on torch 2.13; `docs/limits.md` says what torch 2.8, the oldest that is allowed, lacks.
 """
 
 import sys

@@ -105,7 +105,7 @@ def mean_variance(series: Array) -> Array:
         series: At least 2 snapshots, shape [time, channel].
 
     Returns:
-        Shape [channel]; r is held within 0 and 1 - 2 / n, so that n values count as one at least.
+        Shape [channel]; r is held within 0 and 1 - 2 / (n + 1), so that n values count as one at least.
     """
     length = len(series)
     centered = series - series.mean(axis=0)

@@ -121,7 +121,7 @@ def started(
     ancestor = None if curious else table.nearest(choice.levels, choice.spread)
     record = None if ancestor is None else ledger.trial(ancestor)
     if ancestor is None or record is None:
-        why = f"as in {EXPLORE:.0%} of the proposals" if curious else "for no kin has values that would mean the same"
+        why = f"as in {EXPLORE:.0%} of the proposals" if curious else "for no trial has values that would mean the same"
         reason = f"{choice.reason} {again} Fresh start values, {why}."
         return Proposal(choice.levels, drawn(space, ledger.proposals, seed), "explore", reason=reason)
     own = f"trial {ancestor} ({table.expected(ancestor):.6g})"

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from ray_glocal.forecast import Array
 
+DROPPED = "window"  # key of the warning that a window was dropped
+
 
 class Adaptation(Protocol):
     """Takes a session's inner steps, and adapts hyperparameters between them."""

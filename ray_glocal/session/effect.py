@@ -152,7 +152,7 @@ def say_cut_off(problem: Problem, notices: Notices, series: Array) -> None:
     for name in cut_off(problem, series):
         notices.say(
             _key(name),
-            f"The derivative in {name!r} is exactly zero over the whole first window: a loss that rounds it or "
+            f"The derivative in {name!r} is exactly zero in the whole first hypergradient: a loss that rounds it or "
             f"compares it, or reads it as `float(hyper[{name!r}])`, cuts it off, and it will never move. "
             f"{_way_out(repr(name))}",
         )

@@ -7,7 +7,7 @@ from ray_glocal.hypergradient import Problem
 from ray_glocal.hypergradient.hyperparameters.hyperparameter import Values
 from ray_glocal.hypergradient.problem.trained import listed
 from ray_glocal.options import DECAY_RATES
-from ray_glocal.session.adaptation import Adaptation
+from ray_glocal.session.adaptation import DROPPED, Adaptation
 from ray_glocal.session.course import Course
 from ray_glocal.session.notices import Notices
 from ray_glocal.session.pacing.cost import WINDOW
@@ -43,10 +43,10 @@ def say_foreseen(course: Course, adaptation: Adaptation) -> None:
     if not names:
         course.notices.say(STAYING, f"Nothing will be adapted. {staying}")
     elif count:
-        told = ", ".join(names), count, course.total_steps, f" {staying}" if held else ""
-        logger.info("Adapts %s: up to %d hypergradients in %d steps.%s", *told)
+        known = ", ".join(names), count, course.total_steps, f" {staying}" if held else ""
+        logger.info("Adapts %s: up to %d hypergradients in %d steps.%s", *known)
     else:
-        course.notices.say("no window foreseen", f"Nothing will be adapted. {adaptation.scarcity()}")
+        course.notices.say("no hypergradient foreseen", f"Nothing will be adapted. {adaptation.scarcity()}")
 
 
 def _held(course: Course) -> list[str]:
@@ -80,12 +80,12 @@ def check_read(problem: Problem) -> None:
 
 
 def say_unadapted(course: Course, adaptation: Adaptation) -> None:
-    """Say at the end what was not adapted, for no window was differentiated, or the search took them all."""
+    """Say at the end what was not adapted, for there was no hypergradient, or the search took them all."""
     if course.notices.said(STAYING):
         return
     if not adaptation.count:
-        why = "Every one was dropped." if course.notices.said("window") else adaptation.scarcity()
-        course.notices.say("no window", f"Nothing was adapted: no window was differentiated. {why}")
+        why = "Every window was dropped." if course.notices.said(DROPPED) else adaptation.scarcity()
+        course.notices.say("no hypergradient", f"Nothing was adapted: there was no hypergradient. {why}")
         return
     held = _held(course)
     named = [b.hyperparameter.name for b in course.problem.bindings if b.field != "lr"]

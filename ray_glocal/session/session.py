@@ -247,7 +247,7 @@ class GlocalSession:
             randomness.restore()
 
     def step(self, batch: Any) -> Tensor:
-        """Take one inner step, and whatever the window that it may complete asks for.
+        """Take one inner step and, where a hypergradient is due after it, adapt.
 
         Args:
             batch: What both losses understand; the training loss may write into it.

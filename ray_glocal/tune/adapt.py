@@ -40,8 +40,8 @@ def adapted(
 
     Examples:
         >>> space = {"width": tune.choice([64, 128]), "lr": tune.loguniform(1e-4, 1.0)}
-        >>> told = adapted({"width": 64, "lr": 0.01}, space)
-        >>> [(each.name, each.start, each.scale) for each in told.hyperparameters]
+        >>> found = adapted({"width": 64, "lr": 0.01}, space)
+        >>> [(each.name, each.start, each.scale) for each in found.hyperparameters]
         [('lr', 0.01, 'log')]
 
     Raises:

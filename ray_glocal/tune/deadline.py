@@ -13,8 +13,11 @@ from typing import TypeVar
 from ray_glocal.errors import ArgumentError, HangError
 
 _STDERR = 2  # the file itself: Ray puts an object of its own in the place of `sys.stderr`
-_SENTENCE = "A step took longer than {:g} s: this worker ends. Tune retries the trial if it may fail again."
 _MARGIN = 1.0  # seconds in which the sentence is written, before the process ends
+_REMEDY = (
+    "Tune retries the trial if it may fail again. Raise `step_timeout`, or the seconds of `watched`, where a step may "
+    "take so long."
+)
 
 T = TypeVar("T")
 
@@ -50,7 +53,7 @@ def deadline(seconds: float | None) -> Iterator[None]:
         sentence.cancel()
         sentence.join()  # it may be speaking
     if said.is_set():
-        raise HangError(_SENTENCE.format(seconds))
+        raise HangError(f"A step took longer than {seconds:g} s, and came back: it fails its trial alone. {_REMEDY}")
 
 
 def watched(batches: Iterable[T], seconds: float | None) -> Iterator[T]:
@@ -89,4 +92,5 @@ def check_seconds(seconds: float) -> None:
 
 def _say(seconds: float, said: threading.Event) -> None:
     said.set()
-    os.write(_STDERR, f"{_SENTENCE.format(seconds)}\n".encode())
+    sentence = f"A step took longer than {seconds:g} s: unless it comes back within {_MARGIN:g} s, this worker ends."
+    os.write(_STDERR, f"{sentence} {_REMEDY}\n".encode())

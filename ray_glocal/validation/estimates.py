@@ -36,7 +36,7 @@ class OnWindow:
 
 @dataclass(frozen=True)
 class Pooled:
-    """The estimator that sights the lag trajectories of a case and of its earlier windows in flow time, and fuses them.
+    """The estimator that reads the lag trajectories of a case and of its earlier windows in flow time, and fuses them.
 
     Args:
         forecaster: Predicts each trajectory.

@@ -271,8 +271,8 @@ def test_one_whose_derivative_is_zero_is_said_at_the_first_window(settings):
     assert session.notices.texts == ()
     drive(session, stream, 60)
     assert session.notices.texts == (
-        "The derivative in 'x' is exactly zero over the whole first window: a loss that rounds it or compares it, or "
-        f"reads it as `float(hyper['x'])`, cuts it off, and it will never move.{OUT}",
+        "The derivative in 'x' is exactly zero in the whole first hypergradient: a loss that rounds it or compares "
+        f"it, or reads it as `float(hyper['x'])`, cuts it off, and it will never move.{OUT}",
     )
 
 

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Subset, SubsetRandomSampler
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter
+from ray_glocal.session import Settings
 
 from .cases import WAYS, Run, differences, drive, entropy, windows
 from .first_day import batches, data, network, session_of
@@ -139,8 +140,8 @@ def test_an_optimizer_that_is_watched_can_be_copied_and_saved():
 
 
 SCARCE = (
-    "`overhead` allows 25 % of 100 steps, 24.3 of them once reports are paid, and a window costs about 34. Train "
-    "longer, raise `Settings(overhead=...)`, or set `Settings(window=..., search_window=...)` to fewer steps."
+    "`overhead` allows 25 % of 100 steps, 24.3 of them once reports are paid, and a hypergradient costs about 34. "
+    "Train longer, raise `Settings(overhead=...)`, or set `Settings(window=..., search_window=...)` to fewer steps."
 )
 
 
@@ -149,7 +150,7 @@ def test_a_session_that_can_buy_no_window_says_so_at_its_start_at_its_end_and_in
     for batch in session.batches(batches()):
         session.step(batch)
         assert session.notices.texts[0] == f"Nothing will be adapted. {SCARCE}"
-    end = f"Nothing was adapted: no window was differentiated. {SCARCE}"
+    end = f"Nothing was adapted: there was no hypergradient. {SCARCE}"
     told = session.metrics()
     assert (told["windows"], told["warnings"]) == (0, 2)
     assert told["warning"].splitlines() == [f"Nothing will be adapted. {SCARCE}", end]
@@ -162,7 +163,8 @@ def test_so_does_one_by_a_duty_cycle():
     session.step(batches()[0])
     (told,) = session.notices.texts
     assert told.startswith(
-        "Nothing will be adapted. In 60 steps no window of 64 steps comes to its end before the last"
+        "Nothing will be adapted. In 60 steps no hypergradient is complete before the last one: "
+        "each takes 64 steps, one in 128."
     )
 
 
@@ -175,7 +177,17 @@ def test_one_whose_windows_never_came_says_so_at_its_end(caplog):
     for batch in session.batches(batches()):
         session.step(batch)
     (told,) = session.notices.texts
-    assert told.startswith("Nothing was adapted: no window was differentiated. `overhead` allows 25 % of 640 steps, ")
+    assert told.startswith("Nothing was adapted: there was no hypergradient. `overhead` allows 25 % of 640 steps, ")
+
+
+def test_a_session_that_can_buy_no_first_order_hypergradient_speaks_of_no_window():
+    session = session_of(network(), total=20, settings=Settings(overhead=1e-6))
+    for batch in session.batches(batches()):
+        session.step(batch)
+    ahead, end = (text for text in session.notices.texts if text.startswith("Nothing"))
+    why = "`overhead` allows 0.0001 % of 20 steps, 0 of them once reports are paid, and a hypergradient costs about 2."
+    assert ahead.startswith(f"Nothing will be adapted. {why}")
+    assert end.startswith(f"Nothing was adapted: there was no hypergradient. {why}")
 
 
 def test_else_how_many_windows_there_will_be_is_logged(caplog):

@@ -209,7 +209,7 @@ def test_a_hung_worker_ends_at_its_deadline_and_comes_back(stage, calm, tmp_path
     assert outcome.verdicts == calm().verdicts
     assert "Timeout (0:00:03)!" in said(tmp_path)
     if fault == "sleeping":
-        assert "A step took longer than 2 s: this worker ends." in said(tmp_path)
+        assert "A step took longer than 2 s: unless it comes back within 1 s, this worker ends." in said(tmp_path)
 
 
 def test_a_worker_killed_by_somebody_else_costs_nothing_but_time(stage, calm, tmp_path):

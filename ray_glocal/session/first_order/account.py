@@ -62,6 +62,6 @@ class Account:
 
 
 def plain_forecast(memory: Memory, scale: float, horizon: int) -> Forecast:
-    """The mean of what was seen stands for what will be: forecasts of such series changed nothing (see `tuning`)."""
+    """The mean of what was seen stands for what will be: forecasts of such series changed nothing."""
     mean, deviation = memory.average * scale, memory.deviation * scale
     return Forecast(mean, deviation, horizon, Outcome(Kind.OK, "the mean of the last observations"))

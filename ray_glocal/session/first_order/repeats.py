@@ -21,7 +21,7 @@ def repeatable(problem: Problem, notices: Notices) -> bool:
             "back: the learning rate is searched for from its start value, and what the training loss reads stays "
             "as it is. Hold a list, or a generator that is made anew."
         )
-        notices.say("window", text)
+        notices.say("iterator", text)
     return not held
 
 

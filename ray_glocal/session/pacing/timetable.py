@@ -100,8 +100,8 @@ class DutyCycle:
         """Windows are too long, or too far between."""
         window, period = self._settings.window, self._settings.period
         return (
-            f"In {self._total} steps no window of {window} steps comes to its end before the last one, by one "
-            f"each {period} steps. Train longer, set `Settings(window=..., search_window=...)` to fewer steps, or "
+            f"In {self._total} steps no hypergradient is complete before the last one: each takes {window} steps, one "
+            f"in {period}. Train longer, set `Settings(window=..., search_window=...)` to fewer steps, or "
             "raise `duty_cycle`."
         )
 
@@ -199,7 +199,7 @@ class BudgetTimetable:
         free = max(0.0, self._budget.free(0, 0.0, known))
         return (
             f"`overhead` allows {100 * share:.3g} % of {self._total} steps, {free:.3g} of them once reports are paid, "
-            f"and a window costs about {known.window:.3g}. Train longer, raise `Settings(overhead=...)`, or set "
+            f"and a hypergradient costs about {known.window:.3g}. Train longer, raise `Settings(overhead=...)`, or set "
             "`Settings(window=..., search_window=...)` to fewer steps."
         )
 

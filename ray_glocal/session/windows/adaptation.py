@@ -13,6 +13,7 @@ from ray_glocal.forecast import Array, Forecast
 from ray_glocal.hypergradient.window.tape import Tape
 from ray_glocal.hypergradient.window.window import Window
 from ray_glocal.koopman import forecaster
+from ray_glocal.session.adaptation import DROPPED
 from ray_glocal.session.course import Course
 from ray_glocal.session.effect import say_cut_off
 from ray_glocal.session.pacing.cost import PLAIN, REPORT, SEARCH, WINDOW
@@ -218,7 +219,7 @@ class ByWindows:
         if not trouble:
             return False
         again, say = self.tape.repeatable, self.course.notices.say
-        say("window", f"A window was dropped: {trouble}.")
+        say(DROPPED, f"A window was dropped: {trouble}.")
         if not again:
             say("windows", f"No further window is opened: {trouble}.")
         if self.recorder.snapshots:
