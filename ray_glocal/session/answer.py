@@ -6,7 +6,7 @@ from ray_glocal import names
 
 
 class Gate(str, Enum):
-    """Whether one hyperparameter may move."""
+    """Whether one hyperparameter may move: by its full step, by a part of it, or not at all."""
 
     ACT = names.ACT
     ACT_SMALL = names.ACT_SMALL

@@ -28,6 +28,8 @@ from ray_glocal.session.validation import ValidationBatches
 class Course:
     """Where a training stands: what a session shares with whoever adapts its hyperparameters.
 
+    It counts steps, holds the present values, and leads training elsewhere: back to an earlier state, or anew.
+
     Args:
         problem: The bilevel problem.
         schedule: Of the learning rates.

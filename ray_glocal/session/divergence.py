@@ -118,7 +118,7 @@ class Retreat:
 
 
 class Guard:
-    """Watches the loss and remembers where to go back to.
+    """Watches the loss, says in a sentence what is wrong with it, and remembers the states to go back to.
 
     Args:
         settings: What counts as a jump, and how far the learning rate is cut.

@@ -7,7 +7,7 @@ from ray_glocal.session.tuning import ANNEALED, END, HIGHER
 
 
 class Outline:
-    """How high a schedule stands at each step.
+    """How high a learning-rate schedule stands at each step, as a share of its peak, and whether it anneals in the end.
 
     Args:
         factors: On the base rates over the whole training, shape [step, group].

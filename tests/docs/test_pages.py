@@ -22,6 +22,7 @@ def texts():
 
 
 TEXTS = list(texts())
+CLASSES = [node for source in (ROOT / "ray_glocal").rglob("*.py") for node in ast.parse(source.read_text()).body]
 
 
 @pytest.mark.parametrize("message", MESSAGES)
@@ -71,6 +72,20 @@ def test_the_glossary_is_in_order_and_has_the_designs_words():
     assert words == sorted(words, key=str.lower)
     for word in ("elasticity", "rung", "ledger", "duty cycle", "potential", "window elasticity", "averaged weights"):
         assert word in words
+
+
+COINED = """
+    Axes Carrier Course Evidence Forecaster Generation Guard Holder Judge Keeping Ledger Logbook Look Observation
+    Outline Passage Recorder RestorePoint Retention Retreat Rulebook Rung Segment Snapshot Standing Surroundings Tape
+    Terms Trace Window
+"""
+
+
+@pytest.mark.parametrize("name", COINED.split())
+def test_a_class_whose_name_is_a_word_of_this_project_is_in_the_glossary(name):
+    assert any(isinstance(node, ast.ClassDef) and node.name == name for node in CLASSES)
+    word = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+    assert re.search(rf"^\| (.*, )?{word}(,.*)? \|", (DOCS / "glossary.md").read_text(), re.MULTILINE)
 
 
 def test_every_constant_that_the_method_names_is_there():

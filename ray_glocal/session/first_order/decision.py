@@ -10,7 +10,7 @@ from ray_glocal.session.first_order.memory import Memory
 
 @dataclass(frozen=True)
 class Move:
-    """How each entry moves.
+    """How each entry moves after an observation, what is remembered from then on, and what each entry is told.
 
     Args:
         move: On the line, of rates in e-folds, shape [q].

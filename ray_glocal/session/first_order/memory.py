@@ -16,7 +16,7 @@ from ray_glocal.session.first_order.tuning import ABOVE, DOUBT, FAINT, LEVEL, ME
 
 @dataclass(frozen=True)
 class Kinds:
-    """What the entries are; both arrays have shape [q].
+    """What the entries of the line are, for each kind moves by a rule of its own; all arrays have shape [q].
 
     Args:
         rates: Learning rates.

@@ -43,7 +43,7 @@ from ray_glocal.session.windows.tuning import (
 
 @dataclass(frozen=True)
 class Axes:
-    """What the entries of the line are; every array has shape [q].
+    """What the entries of the line are, for the outer step treats them differently; every array has shape [q].
 
     Args:
         rates: Learning rates.
@@ -87,7 +87,7 @@ class Axes:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where training stands.
+    """Where training stands as an outer step is taken: by that it holds back cuts, and follows heat.
 
     Args:
         progress: Share of it that has passed.

@@ -16,7 +16,7 @@ from ray_glocal.session.windows.outer import Axes, OuterState, Standing, move, r
 
 @dataclass(frozen=True)
 class Ending:
-    """Where a window ended.
+    """Where a window ended, from where its outer step starts.
 
     Args:
         problem: Its coordinates and bounds.
