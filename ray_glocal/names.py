@@ -17,7 +17,7 @@ HYPER, ELASTICITY = "hyper/", "elasticity/"  # `entry_key` of a hyperparameter's
 HYPERPARAMETER, VALUE, LOCAL = "hyperparameter", "value", "local"
 FORECAST, DEVIATION = "forecast", "deviation"
 GATE, REASON = "gate", "reason"
-TRAJECTORY, BACK_TO = "trajectory", "back_to"
+TRAJECTORY, BACK_TO, ENTRIES = "trajectory", "back_to", "entries"
 
 # What a gate says where a hyperparameter might have moved, and where training went back.
 ACT, ACT_SMALL, HOLD = "act", "act small", "hold"

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ray_glocal import tables
-from ray_glocal.names import CHECKPOINT, TRACE_FILE
+from ray_glocal.names import CHECKPOINT, ENTRIES, TRACE_FILE
 from ray_glocal.report.folder import RemoteFolder
 from ray_glocal.report.trial import Run
 
@@ -15,7 +15,10 @@ _READERS = 8  # a storage elsewhere answers each request late
 
 
 def traces(runs: Sequence[Run]) -> dict[str, tuple[Mapping[str, Any], ...]]:
-    """Rows of the newest trace of each trial that has one, by trial, in the order in which they were written."""
+    """Rows of the newest trace of each trial that has one, by trial, in the order in which they were written.
+
+    Without the values of hyperparameters of many entries, which may be thousands a row.
+    """
     with ThreadPoolExecutor(_READERS) as pool:
         found = zip(runs, pool.map(_newest, runs), strict=True)
         return {run.id: rows for run, rows in found if rows}
@@ -36,6 +39,6 @@ def _read(folder: RemoteFolder) -> tuple[Mapping[str, Any], ...]:
     """The rows in a checkpoint; none where a running trial has not written it whole, or has removed it since."""
     try:
         content = folder.content(TRACE_FILE) if TRACE_FILE in folder.files() else b""
-        return tuple(tables.rows(content)) if content else ()
+        return tuple(tables.rows(content, without=(ENTRIES,))) if content else ()
     except tables.UNREADABLE:
         return ()

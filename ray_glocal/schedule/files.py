@@ -17,7 +17,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.schedule.schedule import LearnedSchedule, Passage
 from ray_glocal.schedule.values import LearnedValues, checked
 
-FORMAT, VERSION = "ray_glocal schedule", 1
+FORMAT, VERSION = "ray_glocal schedule", 2
 _COMMENT = "# "  # begins the first line of a CSV file: what is no table
 
 

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
 from ray_glocal.errors import ArgumentError
 from ray_glocal.names import GO_BACK, RESTART, ROLL_BACK, entry_labels, norm_label
 from ray_glocal.schedule.values import Array
@@ -30,12 +28,17 @@ class TraceRow(Protocol):
 
     @property
     def hyperparameter(self) -> str:
-        """Name of an entry; between bars that of many, whose norm is told."""
+        """Name of an entry; between bars that of many."""
         ...
 
     @property
     def value(self) -> float:
-        """In a window before it moves, after a return what is gone on with."""
+        """In a window before it moves, after a return what is gone on with; of many entries their norm."""
+        ...
+
+    @property
+    def entries(self) -> Sequence[float] | None:
+        """The values of many entries, where the trace holds them."""
         ...
 
     @property
@@ -47,6 +50,9 @@ class TraceRow(Protocol):
     def back_to(self) -> int | None:
         """The step whose weights a return led to; None elsewhere."""
         ...
+
+
+Shown = Sequence[float]  # what a row tells: the value of one entry, or those of many
 
 
 @dataclass(frozen=True)
@@ -61,10 +67,10 @@ class Segment:
 
     begin: int
     end: int
-    values: Mapping[str, float]
+    values: Mapping[str, Shown]
 
 
-def path_of(rows: Sequence[TraceRow], end: Mapping[str, float], step: int) -> list[Segment]:
+def path_of(rows: Sequence[TraceRow], end: Mapping[str, Shown], step: int) -> list[Segment]:
     """The segments that led to a session's weights, by the session's steps, which leap where it went back.
 
     Args:
@@ -82,18 +88,22 @@ def path_of(rows: Sequence[TraceRow], end: Mapping[str, float], step: int) -> li
         if batch[0].gate in _RETURNS:
             kept = _cut(kept, _returned(batch[0]))
         else:
-            kept.append(Segment(begin, at, {row.hyperparameter: row.value for row in batch}))
+            kept.append(Segment(begin, at, _told(batch)))
         begin = at
     return [each for each in [*kept, Segment(begin, step, end)] if each.end > each.begin]
 
 
-def start_of(rows: Sequence[TraceRow], end: Mapping[str, float]) -> Mapping[str, float]:
+def start_of(rows: Sequence[TraceRow], end: Mapping[str, Shown]) -> Mapping[str, Shown]:
     """Values that a session was given: those ahead of the first row, or of the end where there is none."""
     first = next(iter(_batches(rows, end)), None)
-    return end if first is None else {row.hyperparameter: row.value for row in first}
+    return end if first is None else _told(first)
 
 
-def _batches(rows: Sequence[TraceRow], end: Mapping[str, float]) -> list[Sequence[TraceRow]]:
+def _told(batch: Sequence[TraceRow]) -> dict[str, Shown]:
+    return {row.hyperparameter: [row.value] if row.entries is None else row.entries for row in batch}
+
+
+def _batches(rows: Sequence[TraceRow], end: Mapping[str, Shown]) -> list[Sequence[TraceRow]]:
     """Rows that were written together, one for each entry."""
     count = len(end)
     batches = [rows[place : place + count] for place in range(0, len(rows), count)]
@@ -119,12 +129,13 @@ def _cut(segments: Sequence[Segment], step: int) -> list[Segment]:
     return [Segment(each.begin, min(each.end, step), each.values) for each in before]
 
 
-def entries(values: Mapping[str, Array], shown: Sequence[str]) -> dict[str, float]:
-    """Values of hyperparameters by the names that a trace shows, in its order; of many entries their norm."""
-    found: dict[str, float] = {}
+def entries(values: Mapping[str, Array], shown: Sequence[str]) -> dict[str, Shown]:
+    """Values of hyperparameters by the names that a trace shows, in its order."""
+    found: dict[str, Shown] = {}
     for name, value in values.items():
+        flat = value.flatten().tolist()
         if (norm := norm_label(name)) in shown:
-            found[norm] = float(np.linalg.norm(value))
+            found[norm] = flat
         else:
-            found |= zip(entry_labels(name, value.size), value.flatten().tolist(), strict=True)
+            found |= {label: [entry] for label, entry in zip(entry_labels(name, len(flat)), flat, strict=True)}
     return found

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ray_glocal.schedule.scheduler import LearnedScheduler
     from ray_glocal.session import GlocalSession
 
+_LISTED = 16  # entries; of more the smallest and the largest are told
+
 
 @dataclass(frozen=True)
 class Passage:
@@ -49,7 +51,8 @@ class LearnedSchedule:
         passages: Where the session, or its ancestors', went on from earlier weights; the first begins at 0.
         planned: Steps that the session's lr_scheduler was built for.
         lr_scheduler: Name of its class; None where the session ran without.
-        unfollowed: Hyperparameters of so many entries that only their norm was recorded.
+        unfollowed: Hyperparameters of so many entries that no trace held them: `learned` has their values of the end,
+            at each step.
         trials: Whose steps they are, the eldest ancestor first; empty of a session outside of Tune.
     """
 
@@ -120,18 +123,13 @@ class LearnedSchedule:
         """The values of one hyperparameter, to be called with a step.
 
         Raises:
-            ArgumentError: There is none of that name, or only its norm was recorded.
+            ArgumentError: There is none of that name.
         """
         found = next((each for each in self.learned if each.name == name), None)
-        if found is not None:
-            return found
-        if name in self.unfollowed:
-            from ray_glocal.session.tuning import MANY
-
-            remedy = f"A trace holds the values of up to {MANY} entries each, and of more their norm."
-            raise ArgumentError("name", "be a hyperparameter whose values were recorded", name, remedy)
-        rule = f"be one of {', '.join(self.names) or 'none'}"
-        raise ArgumentError("name", rule, name, "Print the schedule to see each of them.")
+        if found is None:
+            rule = f"be one of {', '.join(self.names) or 'none'}"
+            raise ArgumentError("name", rule, name, "Print the schedule to see each of them.")
+        return found
 
     def values(self, step: int) -> Mapping[str, Tensor]:
         """Every hyperparameter at the step that follows `step` others, as losses read them: tensors by name."""
@@ -210,11 +208,13 @@ class LearnedSchedule:
 
     def __str__(self) -> str:
         lines = [f"Learned schedule of {self.steps} steps{self._whose()}{self._beneath()}"]
-        lines += [f"  {_line(each)}" for each in self.learned]
-        lines += [f"  {name}: only its norm was recorded" for name in self.unfollowed]
+        lines += [f"  {_line(each)}{self._known(each.name)}" for each in self.learned]
         if self.taken_back:
             lines.append(f"  {self.taken_back} further steps were taken back, and are not in it.")
         return "\n".join(lines)
+
+    def _known(self, name: str) -> str:
+        return "; of its way, too much for a trace, only the end is known" if name in self.unfollowed else ""
 
     def _whose(self) -> str:
         return f", of {' and then '.join(self.trials)}" if self.trials else ""
@@ -224,11 +224,14 @@ class LearnedSchedule:
 
 
 def _line(each: LearnedValues) -> str:
-    changes = len(each.steps) - 1
+    changes, count = len(each.steps) - 1, each.start.size
     ends = " -> ".join(_shown(value.flatten().tolist()) for value in (each.values[0], each.values[-1]))
-    return f"{each.name}: {ends}, in {changes} {'change' if changes == 1 else 'changes'}"
+    many = f"{count:,} entries, " if count > _LISTED else ""
+    return f"{each.name}: {many}{ends}, in {changes} {'change' if changes == 1 else 'changes'}"
 
 
 def _shown(entries: Sequence[Any]) -> str:
+    if len(entries) > _LISTED:
+        return f"{min(entries):.4g} to {max(entries):.4g}"
     numbers = ", ".join(f"{entry:.4g}" for entry in entries)
     return numbers if len(entries) == 1 else f"[{numbers}]"

@@ -12,7 +12,7 @@ import numpy as np
 
 from ray_glocal.errors import ArgumentError
 from ray_glocal.names import TRACE_FILE, entry_labels, norm_label
-from ray_glocal.schedule.path import Segment, TraceRow, entries, path_of, start_of
+from ray_glocal.schedule.path import Segment, Shown, TraceRow, entries, path_of, start_of
 from ray_glocal.schedule.schedule import LearnedSchedule, Passage
 from ray_glocal.schedule.values import Array, LearnedValues
 
@@ -94,8 +94,8 @@ def joined(sessions: Sequence[Recorded]) -> LearnedSchedule:
             hyperparameters.
     """
     last = sessions[-1]
-    names, unfollowed = _names(last)
-    changes: dict[str, list[Array]] = {name: [] for name in names}
+    unfollowed = _unfollowed(sessions)
+    changes: dict[str, list[Array]] = {name: [] for name in last.values}
     steps: list[int] = []
     passages: list[Passage] = []
     total = 0
@@ -107,13 +107,13 @@ def joined(sessions: Sequence[Recorded]) -> LearnedSchedule:
                 passages.append(Passage(total, segment.begin, afresh=expected < 0 and bool(steps)))
             expected = segment.end
             steps.append(total)
-            for name in names:
-                changes[name].append(_value(name, last.values[name].shape, segment.values))
+            for name, end in last.values.items():
+                changes[name].append(end if name in unfollowed else _value(name, end.shape, segment.values))
             total += segment.end - segment.begin
     begun = start_of(sessions[0].rows, entries(sessions[0].values, _shown(sessions[0])))
     learned = []
-    for name in names:
-        start, tie = _value(name, last.values[name].shape, begun), last.tie(name)
+    for name, end in last.values.items():
+        start, tie = end if name in unfollowed else _value(name, end.shape, begun), last.tie(name)
         each_change = changes[name] or [start]
         learned.append(
             LearnedValues.of(
@@ -127,7 +127,7 @@ def joined(sessions: Sequence[Recorded]) -> LearnedSchedule:
         tuple(passages) or (Passage(0, 0, afresh=False),),
         last.planned,
         last.lr_scheduler,
-        tuple(unfollowed),
+        unfollowed,
         trials,
     )
 
@@ -137,11 +137,10 @@ def _shown(recorded: Recorded) -> list[str]:
     return list(dict.fromkeys(row.hyperparameter for row in recorded.rows))
 
 
-def _names(recorded: Recorded) -> tuple[list[str], list[str]]:
-    """Hyperparameters whose values were recorded, and those of which only the norm was."""
-    shown = set(_shown(recorded))
-    unfollowed = [name for name in recorded.values if norm_label(name) in shown]
-    return [name for name in recorded.values if name not in unfollowed], unfollowed
+def _unfollowed(sessions: Sequence[Recorded]) -> tuple[str, ...]:
+    """Hyperparameters of many entries of which a trace lacks the values."""
+    without = {row.hyperparameter for each in sessions for row in each.rows if row.entries is None}
+    return tuple(name for name in sessions[-1].values if norm_label(name) in without)
 
 
 def _segments(recorded: Recorded) -> list[Segment]:
@@ -156,6 +155,7 @@ def _check_alike(one: Recorded, other: Recorded) -> None:
         raise ArgumentError("ancestor", rule, (one.trial, mine, one.lr_scheduler), remedy)
 
 
-def _value(name: str, shape: tuple[int, ...], shown: Mapping[str, float]) -> Array:
+def _value(name: str, shape: tuple[int, ...], shown: Mapping[str, Shown]) -> Array:
     labels = entry_labels(name, math.prod(shape))
-    return np.array([shown[label] for label in labels], dtype=np.float64).reshape(shape)
+    flat = shown.get(norm_label(name)) or [entry for label in labels for entry in shown[label]]
+    return np.array(flat, dtype=np.float64).reshape(shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from ray_glocal.names import entry_labels
 from ray_glocal.options import GEOMETRIC
 
 Array = npt.NDArray[np.float64]
+Steps = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,7 @@ class LearnedValues:
     groups: tuple[int, ...] | None
     ratios: tuple[float, ...] | None
     start: Array
-    steps: npt.NDArray[np.int64]
+    steps: Steps
     values: Array
 
     @classmethod
@@ -67,7 +69,7 @@ class LearnedValues:
 
     def at(self, step: int) -> Array:
         """The same as an array of the hyperparameter's shape."""
-        value: Array = self.values[max(0, int(np.searchsorted(self.steps, step, side="right")) - 1)]
+        value: Array = self.values[self._holding(step)]
         return value
 
     def __eq__(self, other: object) -> bool:
@@ -91,15 +93,29 @@ class LearnedValues:
 
     def smoothed(self, width: int, total: int) -> LearnedValues:
         """Means over `width` steps around each of `total`; geometric ones of options that are compared by factors."""
-        lengths = np.diff(np.append(self.steps, total))
         geometric = self.option in GEOMETRIC and bool(np.all(self.values > 0))
-        each = np.repeat(np.log(self.values) if geometric else self.values, lengths, axis=0)
-        sums = np.concatenate([np.zeros_like(each[:1]), np.cumsum(each, axis=0)])
+        each = np.log(self.values) if geometric else self.values
         place = np.arange(total)
         low, high = np.maximum(0, place - (width - 1) // 2), np.minimum(total, place + width // 2 + 1)
-        counts = (high - low).reshape(-1, *([1] * (each.ndim - 1)))
-        means = (sums[high] - sums[low]) / counts
-        return self._with(list(range(total)), list(np.exp(means) if geometric else means))
+        first, last = self._holding(low), self._holding(high - 1)
+        smooth = [self.values[change] for change in first]
+        mixed = np.flatnonzero(first != last)  # elsewhere there is one value, which rounding would make another
+        low, high = low[mixed], high[mixed]
+        means = (self._summed(each, high) - self._summed(each, low)) / _beside(high - low, each)
+        for step, mean in zip(mixed, np.exp(means) if geometric else means, strict=True):
+            smooth[step] = mean
+        return self._with(list(range(total)), smooth)
+
+    def _summed(self, each: Array, ends: Steps) -> Array:
+        """Sums over the steps before some others of what holds from each change on, shape [ends, *shape]."""
+        whole = np.cumsum(each[:-1] * _beside(np.diff(self.steps), each), axis=0)
+        before, holding = np.concatenate([np.zeros_like(each[:1]), whole]), self._holding(ends)
+        sums: Array = before[holding] + each[holding] * _beside(ends - self.steps[holding], each)
+        return sums
+
+    def _holding(self, steps: Steps | int) -> Any:
+        """The place of the change that holds at each step."""
+        return np.maximum(np.searchsorted(self.steps, steps, side="right") - 1, 0)
 
     def _with(self, steps: Sequence[int], values: Sequence[Array]) -> LearnedValues:
         ties = {"option": self.option, "groups": self.groups, "ratios": self.ratios}
@@ -109,6 +125,11 @@ class LearnedValues:
     def labels(self) -> tuple[str, ...]:
         """A name for each entry."""
         return entry_labels(self.name, self.start.size)
+
+
+def _beside(column: Steps, each: Array) -> Steps:
+    """A number for each of some arrays, to be multiplied with them."""
+    return column.reshape(-1, *([1] * (each.ndim - 1)))
 
 
 def checked(values: LearnedValues, steps: int) -> LearnedValues:

@@ -1,6 +1,7 @@
-"""What an outer step looks like in the trace, and values in the metrics; those of many entries are summed up."""
+"""What an outer step looks like in the trace, and values in the metrics; of many entries norms stand there."""
 
 import math
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -77,7 +78,8 @@ def outer_step_rows(step: int, taken: OuterStep, verdicts: Judged) -> list[Row]:
             reason += f"; moves to {moved:.4g}"
         elif any(wanted[part]):
             reason += "; stays at its bound"
-        rows.append(Row(step, label, value, local, mean, deviation, gate, reason, _trajectory(taken.series, part)))
+        trajectory, entries = _trajectory(taken.series, part), _many(before[part])
+        rows.append(Row(step, label, value, local, mean, deviation, gate, reason, trajectory, entries=entries))
     return rows
 
 
@@ -105,7 +107,10 @@ def moved_rows(step: int, problem: Problem, before: Values, after: Values, why: 
 def _unmeasured(step: int, problem: Problem, values: Values, answer: Callable[[slice], tuple[str, str]]) -> list[Row]:
     """Rows without derivatives; `answer` gives the gate and the reason of those entries that one shows."""
     entries, nan = flat(values), math.nan
-    return [Row(step, label, _norm(entries[part]), nan, nan, nan, *answer(part)) for label, part in _shown(problem)]
+    return [
+        Row(step, label, _norm(entries[part]), nan, nan, nan, *answer(part), entries=_many(entries[part]))
+        for label, part in _shown(problem)
+    ]
 
 
 def entry_metrics(kind: str, problem: Problem, column: Array) -> dict[str, float]:
@@ -135,6 +140,11 @@ def _norms(table: Array, part: slice) -> list[float]:
     single = part.stop - part.start == 1
     shown: list[float] = (table[:, part.start] if single else np.linalg.norm(table[:, part], axis=1)).tolist()
     return shown
+
+
+def _many(part: Array) -> "array[float] | None":
+    """The values that a row of norms stands for; None where it shows the one there is."""
+    return None if len(part) == 1 else array("d", part.tobytes())
 
 
 def _norm(part: Array) -> float:

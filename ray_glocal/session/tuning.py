@@ -38,7 +38,7 @@ HALF = 0.5  # share of training that may pass below it; untested
 
 AHEAD = 32  # batches in a row that a loop may ask for ahead of the steps that it takes; untested
 MOST_STEPS = 10_000_000  # of a training: schedules are foreseen step by step; untested
-MANY = 16  # entries: a larger hyperparameter is shown by norms; untested
+MANY = 16  # entries: a larger hyperparameter has one row, of norms and of all its values; untested
 
 # ---- defaults that depend on others ----
 

@@ -36,13 +36,13 @@ RICH = schedule(
     passages=(Passage(0, 0, afresh=False), Passage(4, 6, afresh=False), Passage(7, 0, afresh=True)),
     planned=6,
     lr_scheduler="CosineAnnealingLR",
-    unfollowed=("many",),
+    unfollowed=("one",),
     trials=("a", "b"),
 )
 
 
 @pytest.mark.parametrize("name", ["schedule.json", "schedule.csv", "SCHEDULE.CSV"])
-@pytest.mark.parametrize("held", [RICH, schedule(), schedule(steps=9, unfollowed=("x",))], ids=["rich", "plain", "x"])
+@pytest.mark.parametrize("held", [RICH, schedule(), schedule(steps=9, unfollowed=("lr",))], ids=["rich", "plain", "x"])
 def test_a_file_holds_all_of_it(tmp_path, name, held):
     held.write(tmp_path / name)
     assert LearnedSchedule.read(tmp_path / name) == held
@@ -111,6 +111,33 @@ def test_a_smoothed_schedule_has_the_means_of_what_is_around(width):
             assert smoothed[name](step) == pytest.approx(float(back(np.mean(there(around)))))
     shares = RICH.smoothed(width)["mix"]
     assert all(shares(step).sum() == pytest.approx(1) for step in range(10))
+
+
+@pytest.mark.parametrize("width", [1, 4, 7, 40])
+def test_a_smoothed_constant_stays_one_and_so_does_what_no_change_is_near(width):
+    stands = followed("weight_decay", (0,), (0.3,)), followed("mix", (0,), ([0.1, 0.7],), option=None)
+    moves = followed("share", (0, 50), ([0.1, 0.7], [0.3, 0.6]), option=None)
+    smoothed = schedule(*stands, moves, steps=100).smoothed(width)
+    assert smoothed.learned[:2] == stands
+    changes, reach = smoothed["share"].steps, width - 1
+    assert changes.tolist() == [0, *range(50 - width // 2, 50 + (width - 1) // 2 + 1)]
+    assert len(changes) == 1 + reach + 1
+    assert smoothed["share"](99).tolist() == [0.3, 0.6]
+
+
+def test_tensors_are_stretched_and_smoothed_entry_by_entry():
+    values = np.random.default_rng(0).uniform(size=(3, 5, 4))
+    held = schedule(followed("weights", (0, 3, 8), values, option=None))
+    one = [schedule(followed("w", (0, 3, 8), values[:, i, j], option=None)) for i in range(5) for j in range(4)]
+    for do in (lambda each: each.stretched(23), lambda each: each.smoothed(4), lambda each: each):
+        for step in range(10):
+            each = [do(single).values(step)["w"] for single in one]
+            assert torch.equal(do(held).values(step)["weights"], torch.stack(each).reshape(5, 4))
+
+
+def test_what_cannot_be_written_is_said(tmp_path):
+    with pytest.raises(ArgumentError, match=r"`file` must be a file that can be written; got '.*none/s.json'. No such"):
+        schedule().write(tmp_path / "none" / "s.json")
 
 
 def optimizer(kind=torch.optim.SGD, **told):
@@ -206,7 +233,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
 
 DAMAGES = {
     "torn": (lambda told: "{", "`file` must hold a schedule that `LearnedSchedule.write` wrote as .json"),
-    "another version": (lambda told: json.dumps({**told, "version": 2}), "`file` must hold a ray_glocal schedule of v"),
+    "another version": (lambda told: json.dumps({**told, "version": 1}), "`file` must hold a ray_glocal schedule of v"),
     "without steps": (lambda told: json.dumps({**told, "steps": None}), "`file` must hold a schedule that"),
     "infinite": (
         lambda told: json.dumps({**told, "steps": math.inf}),
@@ -247,7 +274,6 @@ def test_its_text_tells_each_hyperparameter():
         "Learned schedule of 10 steps, of a and then b; beneath a CosineAnnealingLR of 6 steps",
         "  net/lr: 0.1 -> 0.4, in 2 changes",
         "  mix: [0.2, 0.8] -> [0.7854, 0.2146], in 1 change",
-        "  one: 0.5 -> 0.1, in 1 change",
-        "  many: only its norm was recorded",
+        "  one: 0.5 -> 0.1, in 1 change; of its way, too much for a trace, only the end is known",
         "  2 further steps were taken back, and are not in it.",
     ]

@@ -1,7 +1,9 @@
 """Schedules of real sessions, beside what optimizer and session really held step by step."""
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from session import cases
 from session.first_order import sessions
 
@@ -13,6 +15,7 @@ from ray_glocal.session import GlocalSession, Settings
 from .witness import Witness, options, same_options
 
 SGD = (sessions.rate(), Hyperparameter("momentum", 0.9, 0.0, 0.99, "logit"))
+MANY = Hyperparameter("weights", torch.full((5, 4), 0.5), 0.0, 1.0, "logit")
 WEIGHTS = Hyperparameter("weights", torch.ones(sessions.SOURCES) / sessions.SOURCES, scale="simplex")
 
 
@@ -35,6 +38,12 @@ def warm(optimizer):
 def faulty(model, batch):
     """Beyond all measure where a batch says so."""
     return sessions.plain_loss(model, batch) * (1e4 if batch[2].min() >= 10 else 1.0)
+
+
+def weighted(model, batch, hyper):
+    """A weight for each label and source; beyond all measure as above."""
+    weights, factor = hyper["weights"][batch[1], batch[2] % 4], 1e4 if batch[2].min() >= 10 else 1.0
+    return factor * (weights * F.cross_entropy(model(batch[0]), batch[1], reduction="none")).sum() / weights.sum()
 
 
 def trained(session, *, bad=(), until=sessions.TOTAL, noisy=False, witness=None):
@@ -146,18 +155,65 @@ def test_hyperparameters_that_losses_read_are_told_entry_by_entry():
     assert last.sum() == pytest.approx(1)
 
 
-def test_of_many_entries_the_trace_holds_the_norm_and_the_schedule_says_so():
-    many = Hyperparameter("weights", torch.ones(20) / 20, scale="simplex")
-    session = sessions.session((sessions.rate(), many), train=sessions.by_source)
+@pytest.mark.parametrize("bad", [(), ((150, 160), (230, 235))], ids=["straight on", "back"])
+@pytest.mark.parametrize("name", ["s.json", "s.csv"])
+def test_many_entries_are_told_with_their_shape_at_each_change(tmp_path, bad, name):
+    session = sessions.session((sessions.rate(), MANY), train=weighted)
+    witness = trained(session, bad=bad, noisy=True)
+    assert bool(witness.returns) == bool(bad)
+    learned = LearnedSchedule.from_session(session)
+    assert learned.unfollowed == ()
+    assert len(learned["weights"].steps) > 5
+    assert learned["weights"].values.shape[1:] == MANY.start.shape
+    assert told_as_witnessed(learned, witness, anew())
+    learned.write(tmp_path / name)
+    assert LearnedSchedule.read(tmp_path / name) == learned
+    low, high = (f"{end(learned['weights'].values[-1]):.4g}" for end in (np.min, np.max))
+    assert f"  weights: 20 entries, 0.5 to 0.5 -> {low} to {high}, in " in str(learned)
+    with pytest.raises(ArgumentError, match="`name` must be one of lr, weights; got 'momentum'"):
+        learned["momentum"]
+
+
+def test_a_session_with_many_entries_that_was_resumed_twice_is_told_as_one_that_ran_through(tmp_path):
+    """After the second checkpoint it ran on, in vain; it returned before the first."""
+    session, taken = sessions.session((sessions.rate(), MANY), train=weighted), []
+    for until, bad in ((130, ((90, 97),)), (201, ()), (240, ())):
+        witness = Witness(session)
+        witness.taken = list(taken)
+        trained(session, bad=bad, until=until, witness=witness)
+        if until < 240:
+            session.save(tmp_path)
+            taken = witness.taken
+        session = sessions.session((sessions.rate(), MANY), train=weighted)
+        session.restore(tmp_path)
+    witness = Witness(session)
+    witness.taken = taken
+    trained(session, witness=witness)
+    learned = LearnedSchedule.from_session(session)
+    assert learned.taken_back > 0
+    assert told_as_witnessed(learned, witness, anew())
+
+
+def test_of_more_entries_than_a_trace_holds_the_values_of_the_end_stand_at_each_step(monkeypatch, tmp_path):
+    """And so it stays where a session goes on from its checkpoint."""
+    monkeypatch.setattr("ray_glocal.session.state.trace.MOST", 100)
+    session = sessions.session((sessions.rate(), MANY), train=weighted)
     witness = trained(session, until=120)
+    session.save(tmp_path)
+    session = sessions.session((sessions.rate(), MANY), train=weighted)
+    session.restore(tmp_path)
+    later = Witness(session)
+    later.taken = witness.taken
+    monkeypatch.setattr("ray_glocal.session.state.trace.MOST", 10_000)
+    trained(session, until=200, witness=later)
     learned = LearnedSchedule.from_session(session)
     assert learned.unfollowed == ("weights",)
-    assert told_as_witnessed(learned, witness, anew())
-    assert "weights: only its norm was recorded" in str(learned)
-    with pytest.raises(ArgumentError, match="`name` must be a hyperparameter whose values were recorded; got 'weigh"):
-        learned["weights"]
-    with pytest.raises(ArgumentError, match="`name` must be one of lr; got 'momentum'"):
-        learned["momentum"]
+    assert learned["weights"].steps.tolist() == [0]
+    assert learned["weights"](0).tolist() == session.values["weights"].tolist()
+    assert str(learned).endswith(" in 0 changes; of its way, too much for a trace, only the end is known")
+    for _, _, values in later.taken:
+        values["weights"] = session.values["weights"]
+    assert told_as_witnessed(learned, later, anew())
 
 
 def test_groups_keep_their_ratios_and_their_own_hyperparameters():
@@ -224,12 +280,15 @@ def test_a_trace_that_does_not_tell_where_training_went_back_is_refused():
         LearnedSchedule.from_session(session)
 
 
-def test_the_network_is_trained_to_the_same_weights():
+@pytest.mark.parametrize("train", [None, weighted], ids=["options", "and many entries"])
+def test_the_network_is_trained_to_the_same_weights(tmp_path, train):
     """Without a return the steps are the very same, so the weights are, but for rounding of rates."""
-    session = sessions.session(SGD, schedule=cosine, options={"momentum": 0.9})
+    hyper, loss = (SGD, sessions.plain_loss) if train is None else ((*SGD, MANY), train)
+    session = sessions.session(hyper, schedule=cosine, options={"momentum": 0.9}, train=loss)
     witness = trained(session)
     assert not witness.returns
-    learned = LearnedSchedule.from_session(session)
+    LearnedSchedule.from_session(session).write(tmp_path / "s.json")
+    learned = LearnedSchedule.read(tmp_path / "s.json")
     torch.manual_seed(0)
     model = sessions.Network()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
@@ -238,7 +297,7 @@ def test_the_network_is_trained_to_the_same_weights():
     while done < learned.steps:
         for batch in loader:
             optimizer.zero_grad()
-            sessions.plain_loss(model, batch).backward()
+            loss(model, batch, *(() if train is None else (learned.values(done),))).backward()
             optimizer.step()
             scheduler.step()
             done += 1

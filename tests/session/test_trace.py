@@ -2,6 +2,8 @@
 
 import math
 import re
+from array import array
+from dataclasses import replace
 from itertools import pairwise
 
 import pyarrow as pa
@@ -31,6 +33,7 @@ SCHEMA = pa.schema(
         ("reason", pa.string()),
         ("trajectory", pa.list_(pa.float64())),
         ("back_to", pa.int64()),
+        ("entries", pa.list_(pa.float64())),
     ]
 )
 
@@ -158,10 +161,34 @@ def test_a_trace_without_a_folder_stays_in_memory_and_in_checkpoints(tmp_path):
 def test_a_trace_from_before_a_column_was_added_is_read(tmp_path):
     file, trace = tmp_path / "trace.parquet", Trace()
     trace.append([row(8)])
-    pq.write_table(trace.table().drop_columns(["back_to"]), file)
+    pq.write_table(trace.table().drop_columns(["back_to", "entries"]), file)
     again = Trace()
     again.load(file, 8)
     assert again.rows == [row(8)]
+
+
+def long(step, name, count):
+    return replace(row(step, f"|{name}|"), entries=array("d", [step + place / count for place in range(count)]))
+
+
+def test_values_of_many_entries_are_held_as_long_as_there_is_room(tmp_path, monkeypatch):
+    """The hyperparameter that has the most of them goes first, and does not come back."""
+    monkeypatch.setattr("ray_glocal.session.state.trace.MOST", 120)
+    trace = Trace()
+    for step in (1, 2, 3):
+        trace.append([row(step), long(step, "few", 20), long(step, "many", 30)])
+        assert trace.table()["entries"].null_count == (step if step < 3 else 2 * step)
+    trace.save(tmp_path / "trace.parquet")
+    again = Trace(tmp_path / "parts")
+    again.load(tmp_path / "trace.parquet", 2)
+    again.append([row(3), long(3, "few", 20), long(3, "many", 30)])
+    assert again.rows == trace.rows
+    assert [each.entries for each in again.rows if each.hyperparameter == "|few|"] == [
+        long(step, "few", 20).entries for step in (1, 2, 3)
+    ]
+    assert read(tmp_path / "parts") == [
+        {**vars(each), "entries": each.entries and each.entries.tolist()} for each in again.rows
+    ]
 
 
 def weighted(count, settings, scale="identity", start=1.0, **changed):
@@ -199,6 +226,10 @@ def test_many_entries_share_a_row_of_norms(way):
     lines = rows_of(session)
     assert {line["hyperparameter"] for line in lines} == {"|weights|"}
     assert lines[0]["value"] == pytest.approx(math.sqrt(40))
+    assert lines[0]["entries"].tolist() == [1.0] * 40
+    assert all(line["value"] == pytest.approx(math.hypot(*line["entries"])) for line in lines)
+    moved = [one["entries"] != other["entries"] for one, other in pairwise(lines)]
+    assert moved == ["moves to" in line["reason"] for line in lines[:-1]]
     assert lines[0]["local"] > 0
     if way == "windows":  # which judge a vector as one
         assert all(line["reason"].startswith("elasticity +") for line in lines)

@@ -1,7 +1,9 @@
 """The trace: an append-only table of what every hypergradient measured, foretold and decided."""
 
 import os
-from dataclasses import asdict, dataclass
+from array import array
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,19 @@ import pyarrow.parquet as pq
 
 from ray_glocal import tables
 from ray_glocal.errors import CheckpointError
-from ray_glocal.names import BACK_TO, DEVIATION, FORECAST, GATE, HYPERPARAMETER, LOCAL, REASON, STEP, TRAJECTORY, VALUE
+from ray_glocal.names import (
+    BACK_TO,
+    DEVIATION,
+    ENTRIES,
+    FORECAST,
+    GATE,
+    HYPERPARAMETER,
+    LOCAL,
+    REASON,
+    STEP,
+    TRAJECTORY,
+    VALUE,
+)
 
 SCHEMA = pa.schema(
     [
@@ -25,8 +39,11 @@ SCHEMA = pa.schema(
         (REASON, pa.string()),
         (TRAJECTORY, pa.list_(pa.float64())),
         (BACK_TO, pa.int64()),
+        (ENTRIES, pa.list_(pa.float64())),
     ]
 )
+
+MOST = 2_000_000  # values in `entries` of all rows together, 16 MB: 1,000 entries at 2,000 changes
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,8 @@ class Row:
 
     `trajectory` is what a differentiated window saw of it and was forecast from: its local hypergradient over the last
     1, 2, .. K steps. Others have none. `back_to` is set where training went back: to the weights of that step.
+    `entries` holds the values of a hyperparameter of many entries, of which the other columns tell norms: in each of
+    its rows, or in none where they are more than a trace holds.
     """
 
     step: int
@@ -47,6 +66,7 @@ class Row:
     reason: str
     trajectory: list[float] | None = None
     back_to: int | None = None
+    entries: "array[float] | None" = None
 
 
 class Trace:
@@ -59,6 +79,8 @@ class Trace:
     def __init__(self, folder: str | Path | None = None) -> None:
         self._folder = None if folder is None else Path(folder)
         self.rows: list[Row] = []
+        self._held: Counter[str] = Counter()  # values in `entries`, by hyperparameter
+        self._without: set[str] = set()  # hyperparameters of which there are too many, or a release before had none
         if self._folder:
             self._folder.mkdir(parents=True, exist_ok=True)
 
@@ -68,7 +90,7 @@ class Trace:
 
     def append(self, rows: list[Row]) -> None:
         """Add rows of the present step."""
-        self.rows += rows
+        self._add(rows)
         if rows:
             step = rows[0].step
             # A step may append twice, an outer step and a retreat from the report that follows it.
@@ -89,8 +111,27 @@ class Trace:
         Raises:
             CheckpointError: There is none, or it cannot be read.
         """
-        self.rows = read(file, step)
+        saved = read(file, step)
+        self.rows, self._held = [], Counter()
+        self._without = {row.hyperparameter for row in saved if row.hyperparameter[0] == "|" and row.entries is None}
+        self._add(saved)
         self._rewrite()
+
+    def _add(self, rows: list[Row]) -> None:
+        """Hold further rows; where their entries are too many, those go of the hyperparameter that has the most."""
+        self.rows += rows
+        for row in rows:
+            self._held[row.hyperparameter] += len(row.entries or ())
+        while self._held.total() > MOST:
+            ((largest, _),) = self._held.most_common(1)
+            self._without.add(largest)
+            del self._held[largest]
+        if self._without:
+            self.rows = [self._bare(row) for row in self.rows]
+
+    def _bare(self, row: Row) -> Row:
+        held = row.entries is None or row.hyperparameter not in self._without
+        return row if held else replace(row, entries=None)
 
     def _rewrite(self) -> None:
         """Make the folder hold the present rows and no others."""
@@ -113,11 +154,16 @@ def read(file: Path, step: int) -> list[Row]:
         CheckpointError: There is none, or it cannot be read.
     """
     try:
-        saved = [Row(**row) for row in tables.rows(file)]
+        saved = [_row(row) for row in tables.rows(file)]
         return [row for row in saved if row.step <= step]
     except (*tables.UNREADABLE, TypeError) as error:  # TypeError: other columns than ours, or none of its steps known
         remedy = "Pass a folder that `GlocalSession.save` or `checkpoint` wrote."
         raise CheckpointError("source", f"hold a readable file {file.name!r}", str(file.parent), remedy) from error
+
+
+def _row(saved: dict[str, Any]) -> Row:
+    entries = saved.get(ENTRIES)
+    return Row(**{**saved, ENTRIES: None if entries is None else array("d", entries)})
 
 
 def _table(rows: list[Row]) -> Any:
