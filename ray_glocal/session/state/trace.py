@@ -172,5 +172,6 @@ def _table(rows: list[Row]) -> Any:
 
 def _write(rows: list[Row], file: Path) -> None:
     unfinished = file.with_name("." + file.name)  # readers of a folder pass over names with a dot
-    pq.write_table(_table(rows), unfinished)
+    texts = [HYPERPARAMETER, GATE, REASON]  # a dictionary of numbers, which differ, takes time and memory for nothing
+    pq.write_table(_table(rows), unfinished, use_dictionary=texts)
     os.replace(unfinished, file)
