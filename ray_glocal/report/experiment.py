@@ -28,7 +28,7 @@ class Experiment:
 
     Args:
         name: The name of its folder.
-        path: Where it lies.
+        path: Where it lies: a path, or the address that was given.
         metric: Key of the value that is optimised.
         mode: "min" or "max".
         runs: Its trials, in the order in which Tune made them.
@@ -87,7 +87,7 @@ def read(results: object, metric: str | None = None, mode: str | None = None) ->
     runs = _runs(folder, ledger)
     _check_metric(metric, runs)
     ours = bool({DECISIONS_FILE, LEDGER_FILE} & set(folder.files()))
-    return Experiment(folder.name, folder.path, metric, mode, runs, ledger, _decisions(folder), ours)
+    return Experiment(folder.name, folder.address, metric, mode, runs, ledger, _decisions(folder), ours)
 
 
 def ledger_in(folder: RemoteFolder) -> Ledger | None:

@@ -12,6 +12,8 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.names import EXPERIMENT_STATE
 
 TRIAL_FILES = frozenset({"params.json", "result.json", "progress.csv"})
+_FSSPEC = "py::fsspec"  # what pyarrow's name of a filesystem of fsspec's begins with
+_SCHEMES = {"gcs": "gs"}  # of filesystems that pyarrow names otherwise
 _HINT = f"Give the folder that holds {EXPERIMENT_STATE}*.json and one folder for each trial."
 
 
@@ -22,15 +24,29 @@ class RemoteFolder:
     Args:
         filesystem: Where it is.
         path: Its path there.
+        typed: Its address, where somebody typed one: a path alone does not tell its scheme or its endpoint.
     """
 
     filesystem: Any
     path: str
+    typed: str = ""
 
     @property
     def name(self) -> str:
         """The last part of its path."""
         return self.path.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def address(self) -> str:
+        """What leads here from anywhere on this machine, as far as that is known: a path, else with a scheme."""
+        kind = self.filesystem.type_name
+        if kind == "local":
+            return self.path
+        if self.typed:
+            return self.typed
+        if kind.startswith(_FSSPEC):
+            return f"fsspec+{self.filesystem.handler.fs.unstrip_protocol(self.path)}"
+        return f"{_SCHEMES.get(kind, kind)}://{self.path}"
 
     def files(self) -> list[str]:
         """Names of the files in it, sorted."""
@@ -38,8 +54,13 @@ class RemoteFolder:
 
     def folders(self) -> list[RemoteFolder]:
         """The folders in it, sorted by name."""
-        paths = sorted(entry.path for entry in self._entries() if entry.type == fs.FileType.Directory)
-        return [RemoteFolder(self.filesystem, path) for path in paths]
+        inside = sorted((e.path, e.base_name) for e in self._entries() if e.type == fs.FileType.Directory)
+        return [RemoteFolder(self.filesystem, path, self._typed(name)) for path, name in inside]
+
+    def _typed(self, name: str) -> str:
+        """The address of a folder in it; options, an endpoint say, stand at an address's end."""
+        place, mark, options = self.typed.partition("?")
+        return f"{place.rstrip('/')}/{name}{mark}{options}" if self.typed else ""
 
     def content(self, name: str) -> bytes:
         """The whole file `name`."""
@@ -107,7 +128,8 @@ def _filesystem(results: object) -> Any:
 
 def _at(address: str) -> RemoteFolder:
     try:
-        return RemoteFolder(*fs.FileSystem.from_uri(address))
+        filesystem, path = fs.FileSystem.from_uri(address)
     except (ValueError, OSError) as error:  # pyarrow's errors for a scheme it does not know and a bucket it cannot find
         remedy = f"{error}. fsspec's are opened as fsspec+{address}."
         raise ArgumentError("results", "be an address that pyarrow can open", address, remedy) from error
+    return RemoteFolder(filesystem, path, address)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from shlex import quote
+from typing import TYPE_CHECKING, Any
 
+from ray_glocal.errors import ArgumentError
 from ray_glocal.report import layout
 from ray_glocal.report.account import AdaptedValue, adapted_of
 from ray_glocal.report.experiment import Experiment, read
-from ray_glocal.report.folder import RemoteFolder
 from ray_glocal.schedule.lineage import Generation, best_run, lineage
+from ray_glocal.schedule.schedule import LearnedSchedule
 from ray_glocal.schedule.sessions import Recorded, joined
 from ray_glocal.schedule.trials import handed_down, has_session
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Sessions = Sequence[tuple[Recorded, Generation]]
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,12 @@ class BestConfig:
         lr_scheduler: Name of the class of the session's lr_scheduler; None where it had none.
         planned: Steps that it was built for.
         checkpoint: Address of its last checkpoint; None where there is none.
-        path: Where the experiment lies.
+        path: Where the experiment lies: a path, or the address that was given.
+        values: All that the session adapted, as it was at the end, float64 tensors by name; empty where no session
+            tells it.
+        unfollowed: Which of these have so many entries that no trace held them: a schedule has them as at the end.
+        unread: Why the checkpoints do not tell what `trained`, `values` and the rest are read from; empty where they
+            do.
     """
 
     config: Mapping[str, Any]
@@ -72,6 +84,9 @@ class BestConfig:
     planned: int
     checkpoint: str | None
     path: str
+    values: Mapping[str, Tensor] = field(default_factory=dict)
+    unfollowed: tuple[str, ...] = ()
+    unread: str = ""
 
     def __str__(self) -> str:
         parts = (self._head(), self._choices(), self._values(), self._descent(), self._weights(), self._again())
@@ -87,10 +102,14 @@ class BestConfig:
         return "\n".join(f"  {name.ljust(width)}  {_value(value)}" for name, value in self.chosen.items())
 
     def _values(self) -> str:
-        rows = [("  " + each.name, *map(layout.shown, (each.start, each.now, each.factor))) for each in self.adapted]
+        many = {f"{name}.norm": name for name in self.values}  # what metrics call those of many entries
+        single = [each for each in self.adapted if each.name not in many]
+        rows = [("  " + each.name, *map(layout.shown, (each.start, each.now, each.factor))) for each in single]
         heads = ("  adapted", "start", "end", "factor")
         table = [layout.table(heads, rows, words=("  adapted",))] if rows else []
-        return "\n".join([*table, *(layout.paragraph(sentence, "  ") for sentence in self.bounds)])
+        names = [many[each.name] for each in self.adapted if each.name in many]
+        summed = [f"  {name}: {_many(self.values[name])}: best_config(results).values[{name!r}]" for name in names]
+        return "\n".join([*table, *summed, *(layout.paragraph(sentence, "  ") for sentence in self.bounds)])
 
     def _descent(self) -> str:
         if not self.ancestors:
@@ -101,7 +120,8 @@ class BestConfig:
             gift = "weights and values" if each.weights else "start values"
             steps = "" if each.steps is None else f", after {each.steps} steps"
             lines.append(f"  trial {each.trial}{steps}: {gift}")
-        whole = f", {self.trained} from the first weights to the last" if self.ancestors[-1].weights else ""
+        handed = self.ancestors[-1].weights and self.trained is not None
+        whole = f", {self.trained} from the first weights to the last" if handed else ""
         back = f", for {self.taken_back} were taken back" if whole else f", of which {self.taken_back} were taken back"
         return "\n".join([*lines, f"and trained {self.steps} steps itself{whole}{back if self.taken_back else ''}."])
 
@@ -112,7 +132,7 @@ class BestConfig:
 
     def _again(self) -> str:
         if self.trained is None:
-            return ""
+            return f"By which schedule it trained is not known: {self.unread}" if self.unread else ""
         beneath, built = "", ""
         if self.lr_scheduler is not None:
             beneath, built = (
@@ -122,7 +142,7 @@ class BestConfig:
         lines = [
             "To train it from scratch, by the schedule that it followed and without any adaptation:",
             "",
-            f"  python -m ray_glocal schedule {self.path} --out schedule.json",
+            f"  python -m ray_glocal schedule {quote(self.path)} --out schedule.json",
             "",
             '  schedule = ray_glocal.LearnedSchedule.read("schedule.json")',
             f"  scheduler = schedule.scheduler(optimizer{beneath}){built}",
@@ -130,6 +150,12 @@ class BestConfig:
             "      ...  # zero_grad, loss (what it reads: schedule.values(step)), backward, optimizer.step()",
             "      scheduler.step()",
         ]
+        if self.unfollowed:
+            names = ", ".join(self.unfollowed)
+            gap = (
+                f"In it {names} stand as at the end, at each step: no trace holds so many values. What they taught on "
+            )
+            lines += ["", layout.paragraph(f"{gap}the way is not in it.")]
         return "\n".join(lines)
 
 
@@ -144,26 +170,37 @@ def best_config(results: object, *, metric: str | None = None, mode: str | None 
     Returns:
         A `BestConfig`; print it. `config` is the whole configuration with the adapted values of the end, `trial`,
         `value` and `steps` say whose it is and how far it came, `adapted` holds the values of start and end,
-        `ancestors` and `trained` the way to its weights, and `checkpoint` the address of its last checkpoint.
+        `ancestors` and `trained` the way to its weights, `values` all that its session adapted, tensors among it, and
+        `checkpoint` the address of its last checkpoint. Where a checkpoint cannot be read, `unread` says why, and what
+        it would tell is left out.
 
     Raises:
         ArgumentError: `results` is no experiment, or no trial in it reported a finite `metric`.
-        CheckpointError: A checkpoint of the best trial or of an ancestor is damaged or of another version.
     """
     experiment = read(results, metric, mode)
     line = lineage(experiment, best_run(experiment))
-    sessions = handed_down(line) if has_session(line[-1].checkpoint) else []
-    return _gathered(experiment, line, sessions)
+    if not has_session(line[-1].checkpoint):
+        return _gathered(experiment, line, [], None, "")
+    sessions, error = handed_down(line)
+    if error is not None:
+        return _gathered(experiment, line, sessions, None, str(error))
+    try:
+        return _gathered(experiment, line, sessions, joined([recorded for recorded, _ in sessions]), "")
+    except ArgumentError as mismatch:  # of an earlier release's trace
+        return _gathered(experiment, line, sessions, None, str(mismatch))
 
 
 def _gathered(
-    experiment: Experiment, line: Sequence[Generation], sessions: Sequence[tuple[Recorded, Generation]]
+    experiment: Experiment,
+    line: Sequence[Generation],
+    sessions: Sessions,
+    schedule: LearnedSchedule | None,
+    unread: str,
 ) -> BestConfig:
     run, adapted = line[-1].run, adapted_of(line[-1].run)
     best = run.best(experiment.metric, experiment.sign)
     assert best is not None
     now = {each.name: each.now for each in adapted}
-    schedule = joined([recorded for recorded, _ in sessions]) if sessions else None
     checkpoint = line[-1].checkpoint
     return BestConfig(
         config=nested({name: now.get(name, value) for name, value in run.config.items()}),
@@ -176,28 +213,39 @@ def _gathered(
         chosen={name: value for name, value in run.config.items() if name not in now},
         adapted=adapted,
         bounds=run.bounds,
-        ancestors=_ancestors(line, sessions),
+        ancestors=_ancestors(line, sessions, known=not unread),
         trained=None if schedule is None else schedule.steps,
         taken_back=0 if schedule is None else sum(recorded.step for recorded, _ in sessions) - schedule.steps,
         lr_scheduler=None if schedule is None else schedule.lr_scheduler,
         planned=0 if schedule is None else schedule.planned,
-        checkpoint=None if checkpoint is None else _address(checkpoint),
+        checkpoint=None if checkpoint is None else checkpoint.address,
         path=experiment.path,
+        values=_values(sessions),
+        unfollowed=() if schedule is None else schedule.unfollowed,
+        unread=unread,
     )
 
 
-def _ancestors(line: Sequence[Generation], sessions: Sequence[tuple[Recorded, Generation]]) -> tuple[LineageTrial, ...]:
-    """Those of the line, with the weights of those whose sessions the best one's goes on from."""
+def _ancestors(line: Sequence[Generation], sessions: Sessions, *, known: bool) -> tuple[LineageTrial, ...]:
+    """Those of the line, with the weights of those whose sessions the best one's goes on from.
+
+    Where that is not known, for a checkpoint cannot be read, of those that were meant to hand them down.
+    """
     steps = {generation.run.id: recorded.step for recorded, generation in sessions}
     return tuple(
-        LineageTrial(each.run.id, steps.get(each.run.id, int(each.run.steps) or None), each.run.id in steps)
+        LineageTrial(
+            each.run.id,
+            steps.get(each.run.id, int(each.run.steps) or None),
+            each.run.id in steps or (each.weights and not known),
+        )
         for each in line[:-1]
     )
 
 
-def _address(folder: RemoteFolder) -> str:
-    kind = folder.filesystem.type_name
-    return folder.path if kind == "local" else f"{kind}://{folder.path}"
+def _values(sessions: Sessions) -> dict[str, Tensor]:
+    import torch
+
+    return {name: torch.as_tensor(value) for name, value in sessions[-1][0].values.items()} if sessions else {}
 
 
 def nested(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -210,6 +258,10 @@ def nested(config: Mapping[str, Any]) -> dict[str, Any]:
             inside = inside.setdefault(folder, {})
         inside[last] = value
     return out
+
+
+def _many(value: Tensor) -> str:
+    return f"{value.numel():,} entries, {layout.shown(float(value.min()))} to {layout.shown(float(value.max()))}"
 
 
 def _value(value: Any) -> str:

@@ -23,7 +23,10 @@ def best_schedule(results: object, metric: str | None, mode: str | None) -> Lear
     if not has_session(line[-1].checkpoint):
         remedy = "A trial leaves one by `tune.report(session.metrics(), checkpoint=session.checkpoint())`."
         raise ArgumentError("results", f"hold a session's checkpoint of its best trial {run.id}", _place(line), remedy)
-    return joined([recorded for recorded, _ in handed_down(line)])
+    found, error = handed_down(line)
+    if error is not None:
+        raise error
+    return joined([recorded for recorded, _ in found])
 
 
 def has_session(checkpoint: RemoteFolder | None) -> bool:
@@ -31,26 +34,29 @@ def has_session(checkpoint: RemoteFolder | None) -> bool:
     return checkpoint is not None and SESSION_FILE in checkpoint.files()
 
 
-def handed_down(line: Sequence[Generation]) -> list[tuple[Recorded, Generation]]:
+def handed_down(line: Sequence[Generation]) -> tuple[list[tuple[Recorded, Generation]], CheckpointError | None]:
     """Of a line of descent the part in which each trial began with the weights of the one before, as sessions do it.
 
     Args:
         line: The eldest first; the last has a session's checkpoint.
 
-    Raises:
-        CheckpointError: One of them cannot be read.
+    Returns:
+        The sessions, as far as they can be read, and why the next one cannot; None where all can.
     """
-    recorded, weights = _saved(line[-1])
-    found = [(recorded, line[-1])]
-    for elder in reversed(line[:-1]):
-        if not elder.weights or not has_session(elder.checkpoint):
+    found: list[tuple[Recorded, Generation]] = []
+    ours: Mapping[str, Any] | None = None
+    for each in reversed(line):
+        if found and not (each.weights and has_session(each.checkpoint)):
             break
-        recorded, theirs = _saved(elder)
-        if not fits(theirs, weights):
+        try:
+            recorded, weights = _saved(each)
+        except CheckpointError as error:
+            return found, error
+        if ours is not None and not fits(weights, ours):
             break
-        found.insert(0, (recorded, elder))
-        weights = theirs
-    return found
+        found.insert(0, (recorded, each))
+        ours = weights
+    return found, None
 
 
 def _saved(generation: Generation) -> tuple[Recorded, Mapping[str, Any]]:
@@ -65,9 +71,9 @@ def _saved(generation: Generation) -> tuple[Recorded, Mapping[str, Any]]:
             f"It must {rule}; got {got!r}. Read it with the release of ray_glocal that wrote it; where it is damaged, "
             "move it out of the trial's folder, and the one before it counts."
         )
-        raise CheckpointError("results", readable, generation.checkpoint.path, remedy) from error
+        raise CheckpointError("results", readable, generation.checkpoint.address, remedy) from error
 
 
 def _place(line: Sequence[Generation]) -> str:
     folder = line[-1].run.folder
-    return "" if folder is None else folder.path
+    return "" if folder is None else folder.address

@@ -1,8 +1,9 @@
 """Experiments as Tune leaves them, whose trials trained with real sessions: the best one, and its line of descent."""
 
 import json
+import re
+import shlex
 import shutil
-from itertools import product
 from types import SimpleNamespace
 
 import pytest
@@ -15,9 +16,10 @@ from ray_glocal import LearnedSchedule, best_config
 from ray_glocal.__main__ import main
 from ray_glocal.errors import ArgumentError, CheckpointError
 from ray_glocal.names import SESSION_FILE, TRACE_FILE
+from ray_glocal.report.folder import RemoteFolder
 from ray_glocal.session.adapted import Adapted
 
-from .test_sessions import anew, told_as_witnessed, trained
+from .test_sessions import MANY, anew, told_as_witnessed, trained, weighted
 from .witness import Witness
 
 STEPS = 100
@@ -41,15 +43,16 @@ class Experiment:
         reports=(STEPS,),
         worse=0.0,
         bad=(),
+        many=False,
         **config,
     ):
         """Whose checkpoints are those of its reports; the witness of its training."""
         elder = None if ancestor is None else self.place(ancestor, handed)
         model = sessions.Network()
         model.first = torch.nn.Linear(features, 16)
-        hyper = (sessions.rate(1e-3 if ancestor is None else 0.05),)
+        hyper = (sessions.rate(1e-3 if ancestor is None else 0.05), *([MANY] if many else []))
         adapted = Adapted(hyper, None if elder is None else SimpleNamespace(as_directory=lambda: _Held(elder)))
-        session = sessions.session(adapted, model=model, total_steps=STEPS, train=cut, val=cut)
+        session = sessions.session(adapted, model=model, total_steps=STEPS, train=weighted if many else cut, val=cut)
         session.restore(None)
         witness, rows = Witness(session), []
         place = self.folder / f"train_{name}"
@@ -203,6 +206,66 @@ def test_an_experiment_that_was_moved_or_lies_elsewhere_is_read_the_same(family,
     assert best_config(results).checkpoint == "subtree://copy/train_heir/checkpoint_000100"
 
 
+@pytest.mark.parametrize("kind", ["path", "address", "results"])
+def test_commands_can_be_pasted(family, tmp_path, monkeypatch, kind):
+    """A path with a space is quoted, an address stays as it was typed, and of what Tune returned one is made."""
+    experiment, _ = family
+    place = tmp_path / "my results"
+    shutil.copytree(experiment.folder, place)
+    filesystem, path = fs.FileSystem.from_uri(f"fsspec+file://{place}")
+    results, wanted = {
+        "path": (place, str(place)),
+        "address": (f"fsspec+file://{place}/", f"fsspec+file://{place}/"),
+        "results": (SimpleNamespace(experiment_path=path, filesystem=filesystem), f"fsspec+file://{place}"),
+    }[kind]
+    best = best_config(results)
+    assert best.path == wanted
+    assert best.checkpoint == f"{wanted.rstrip('/')}/train_heir/checkpoint_000100"
+    (line,) = [line for line in str(best).splitlines() if "python -m ray_glocal" in line]
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(line)[3:]) == 0
+    assert LearnedSchedule.read("schedule.json") == LearnedSchedule.of(experiment.folder)
+
+
+def test_options_stay_at_the_end_of_the_addresses_of_folders(family):
+    """And a local folder is a path, which `weights` takes."""
+    place, local = family[0].folder, fs.LocalFileSystem()
+    typed = "s3://bucket/mine/?endpoint_override=host:9000"
+    inside = RemoteFolder(fs.SubTreeFileSystem(str(place.parent), local), place.name, typed).folders()
+    assert inside[0].address == "s3://bucket/mine/train_elder?endpoint_override=host:9000"
+    assert best_config(f"file://{place}").checkpoint == str(family[0].place("heir", STEPS))
+    assert RemoteFolder(SimpleNamespace(type_name="gcs"), "bucket/mine").address == "gs://bucket/mine"
+
+
+@pytest.mark.parametrize("most", [2_000_000, 100])
+def test_many_entries_are_handed_down_with_their_values(tmp_path, monkeypatch, capsys, most):
+    """Or, where there are more than a trace holds, with those of the end, and that is said."""
+    monkeypatch.setattr("ray_glocal.session.state.trace.MOST", most)
+    experiment, out = Experiment(tmp_path / "mine"), tmp_path / "s.json"
+    witnesses = [experiment.trial("elder", worse=1.0, many=True, bad=((60, 70),))]
+    witnesses.append(experiment.trial("heir", ancestor="elder", worse=-1.0, many=True))
+    end, held = witnesses[1].session.values["weights"], LearnedSchedule.of(experiment.folder)
+    assert held.unfollowed == (() if most > 100 else ("weights",))
+    taken = [note for witness in witnesses for note in witness.taken]
+    for _, _, values in taken if held.unfollowed else ():
+        values["weights"] = end
+    assert told_as_witnessed(held, SimpleNamespace(taken=taken), anew())
+    best = best_config(experiment.folder)
+    assert {name: value.tolist() for name, value in best.values.items()} == {
+        name: value.tolist() for name, value in witnesses[1].session.values.items()
+    }
+    assert best.values["weights"].shape == MANY.start.shape
+    assert main(["best", str(experiment.folder)]) == 0
+    told = capsys.readouterr().out
+    assert f"  weights: 20 entries, {end.min():.4g} to {end.max():.4g}: best_config(results).values['weights']" in told
+    assert "norm" not in told
+    assert ("In it weights stand as at the end, at each step" in told) is bool(held.unfollowed)
+    assert main(["schedule", str(experiment.folder), "--out", str(out)]) == 0
+    assert ("only the end is known" in capsys.readouterr().out) is bool(held.unfollowed)
+    assert LearnedSchedule.read(out) == held
+    assert torch.equal(held.values(held.steps)["weights"], end.float())
+
+
 DAMAGES = {
     "trace gone": (TRACE_FILE, None),
     "trace cut off": (TRACE_FILE, slice(None, -10)),
@@ -225,16 +288,24 @@ def test_a_damaged_checkpoint_is_named_and_without_it_the_one_before_counts(fami
     elsewhere = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
     remote = SimpleNamespace(experiment_path="copy", filesystem=elsewhere)
     message = f"`results` must hold a readable checkpoint of trial {name}; got '.*copy/train_{name}/{place.name}'."
-    for ask, results in product((best_config, LearnedSchedule.of), (copy, remote)):
-        with pytest.raises(CheckpointError, match=f"{message} It must hold a readable file '{file}'; got"):
-            ask(results)
-    for command in ("best", "schedule"):
-        assert main([command, str(copy)]) == 2
-        assert "Traceback" not in (told := capsys.readouterr().err)
-        assert told.count("\n") == 1
+    message = f"{message} It must hold a readable file '{file}'; got"
+    whole = best_config(experiment.folder)
+    for results in (copy, remote):
+        with pytest.raises(CheckpointError, match=message):
+            LearnedSchedule.of(results)
+        best = best_config(results)
+        assert re.match(message, best.unread)
+        assert (best.config, best.value, best.adapted, best.trained) == (whole.config, whole.value, whole.adapted, None)
+        assert best.values == (whole.values if name == "parent" else {})
+        assert [(a.trial, a.weights) for a in best.ancestors] == [(a.trial, a.weights) for a in whole.ancestors]
+    assert main(["schedule", str(copy)]) == 2
+    assert "Traceback" not in (told := capsys.readouterr().err)
+    assert told.count("\n") == 1
+    assert main(["best", str(copy)]) == 0
+    assert f"\n\nBy which schedule it trained is not known: {best_config(copy).unread}\n" in capsys.readouterr().out
     place.rename(tmp_path / "aside")
     assert LearnedSchedule.of(copy).steps > 0
-    assert best_config(copy).trial == "heir"
+    assert best_config(copy).unread == ""
 
 
 def test_the_command_line_writes_it(family, tmp_path, capsys):
