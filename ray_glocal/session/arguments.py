@@ -57,6 +57,6 @@ def adapted_of(hyper: Any) -> Adapted:
 
 
 def _in_a_trial() -> bool:
-    """Whether Tune runs the function that asks."""
+    """Whether it is known by itself which of Tune's trials asks."""
     # A session needs no Ray and knows none: those who do are asked where somebody has loaded it already.
-    return "ray.tune" in sys.modules and bool(import_module("ray_glocal.tune._compat").runs_function_trial())
+    return "ray.tune" in sys.modules and bool(import_module("ray_glocal.tune.ancestry").known())

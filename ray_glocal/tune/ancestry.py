@@ -15,7 +15,14 @@ from contextvars import ContextVar
 from pyarrow.fs import FileSystem, FileType
 from ray.tune import Checkpoint
 
-from ray_glocal.tune._compat import Ground, Trial, ground_of_function, ground_of_trainable, last_checkpoint
+from ray_glocal.tune._compat import (
+    Ground,
+    Trial,
+    ground_of_function,
+    ground_of_trainable,
+    last_checkpoint,
+    runs_function_trial,
+)
 from ray_glocal.tune.storage import UNREADABLE, located
 
 # pyarrow's names of the filesystems that an address alone leads to, and their schemes.
@@ -54,6 +61,11 @@ def ancestor() -> Checkpoint | None:
     sources = ground.checkpoint, ground.ancestor, trouble
     logger.warning("The checkpoint %s of ancestor %s %s: starting afresh.", *sources)
     return None
+
+
+def known() -> bool:
+    """Whether this is a trial's function, or a class trainable that has said whose it is."""
+    return runs_function_trial() or _of_class.get() is not None
 
 
 @contextmanager

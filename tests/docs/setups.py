@@ -118,6 +118,11 @@ def sources():
     return {"model": model, "optimizer": _optimizer(model), "train_loader": train, "val_loader": val_loader}
 
 
+def many():
+    """The page's losses before, and what each trial builds anew."""
+    return {**{name: told for name, told in sources().items() if name.endswith("loader")}, "build": _build}
+
+
 def examples():
     """The page's session before, and batches without sources."""
     model, (train_loader, val_loader) = _network(), _loaders()
@@ -135,5 +140,5 @@ def experiment(results):
     return {**tune(), **own}
 
 
-KINDS = (loop, rate, tune, readme, sources, examples, plain)
+KINDS = (loop, rate, tune, readme, sources, many, examples, plain)
 SETUPS = SimpleNamespace(**{kind.__name__: kind for kind in KINDS})

@@ -1,15 +1,21 @@
 """Every Python block of README and docs runs; the blocks of a page one after the other, in one namespace."""
 
 import re
+import shutil
 
 import pytest
 import torch
 from blocks import BLOCKS
+from ray.tune.logger import JsonLoggerCallback
 from setups import SETUPS, experiment
 
+from ray_glocal.session import Settings
+from ray_glocal.simulate import simulate
+
 PYTHON = [block for block in BLOCKS if block.language == "python"]
-ON_RAY = sorted({block.page for block in PYTHON if {"cluster", "experiment"} & set(block.marks)})
-ALONE = sorted({block.page for block in PYTHON} - set(ON_RAY))
+RAYS = [block for block in PYTHON if {"cluster", "experiment"} & set(block.marks)]
+ON_RAY = sorted({block.page for block in RAYS})
+ALONE = sorted({block.page for block in PYTHON if block not in RAYS})
 ON_RAY.remove("README.md")  # whose example makes the results that the others read
 SCRIPT = "script"  # a whole file, which test_from_asha runs
 
@@ -19,10 +25,12 @@ def shortened(code):
     return re.sub(r"(total_steps|T_max)=\d[\d_]+", r"\1=200", code)
 
 
-def run(page, results=None):
+def run(page, results=None, without=()):
     """The blocks of a page, with fewer samples and steps than people take."""
     told = {"__name__": "__main__"}  # functions of a script travel to workers by value
     for block in (block for block in PYTHON if block.page == page and SCRIPT not in block.marks):
+        if block in without:
+            continue
         told |= experiment(results) if block.marks[0] == "experiment" else getattr(SETUPS, block.marks[0])()
         code = "\n" * block.line + shortened(block.code)  # lines of errors are those of the page
         exec(compile(code, block.page, "exec"), told)
@@ -41,7 +49,34 @@ def elsewhere(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", ALONE)
 def test_the_blocks_of_a_page_run(page):
-    assert run(page)
+    assert run(page, without=RAYS)
+
+
+def test_many_hyperparameters_under_tune_on_a_virtual_clock(tmp_path, monkeypatch):
+    """The page's experiment by Tune's own controller, its `best`, and its training by the schedule."""
+
+    class Simulated:
+        def __init__(self, train, *, param_space, tune_config):
+            self.told = train, param_space, tune_config
+
+        def fit(self):
+            train, space, config = self.told
+            told = {"num_samples": 6, "scheduler": config.scheduler, "search_alg": config.search_alg}
+            aim = {"metric": "val_loss", "mode": "min"}
+            simulate(train, space, **aim, **told, folder=tmp_path / "x", callbacks=[JsonLoggerCallback()])
+            results = tmp_path / "x" / "simulation"  # which Tune, left alone, copies the driver's files into
+            shutil.copytree(next(tmp_path.rglob("driver_artifacts")), results, dirs_exist_ok=True)
+            return results
+
+    by_steps = Settings(duty_cycle=0.5, report_every=50)  # no clock decides
+    monkeypatch.setattr("ray_glocal.Settings", lambda **_: by_steps)
+    monkeypatch.setattr("ray.tune.Tuner", Simulated)
+    told = run("docs/many.md")
+    best, schedule = told["best"], told["schedule"]
+    assert best.values["weights"].shape == (20,)
+    assert len(schedule["weights"].steps) > 3
+    assert schedule.unfollowed == ()
+    assert torch.equal(schedule.values(schedule.steps)["weights"], best.values["weights"].float())
 
 
 @pytest.fixture(scope="module")

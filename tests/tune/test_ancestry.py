@@ -6,10 +6,13 @@ from pathlib import Path
 import fsspec
 import pyarrow.fs
 import pytest
+import torch
 import trainables
 from ray import tune
 from ray.tune.experiment import Trial
 
+from ray_glocal import Hyperparameter, adapted
+from ray_glocal.session.arguments import adapted_of
 from ray_glocal.tune import GlocalScheduler, GlocalSearch
 from ray_glocal.tune._compat import hand_down
 from ray_glocal.tune.ancestry import address, ancestor, storage_of
@@ -65,6 +68,20 @@ def test_a_trial_without_a_checkpoint_has_no_address():
     assert ancestor() is None
     with storage_of(Stub(_storage=Stub(storage_filesystem=None))):
         assert ancestor() is None
+
+
+def test_what_no_space_holds_is_added_and_the_ancestor_stays_known(tmp_path):
+    """By `+` everywhere; in a list, too, where the trial is known by itself, as it is in `GlocalTrainable.build`."""
+    place = address(written(pyarrow.fs.LocalFileSystem(), str(tmp_path / "a")))
+    space, many = {"lr": tune.loguniform(1e-4, 1.0)}, Hyperparameter("weights", torch.ones(20))
+    with descendant_of(place):
+        told = adapted({"lr": 0.1}, space)
+        listed = adapted_of([*told, many])
+    for hyper in (told.__add__([many]), listed):
+        assert [each.name for each in hyper] == ["lr", "weights"]
+        assert step_of(hyper.ancestor) == 7
+        assert hyper.package == tune.Checkpoint.from_directory
+    assert adapted_of([*told, many]).ancestor is None
 
 
 @pytest.mark.parametrize("make", ["local", "subtree", "fsspec"])
