@@ -62,7 +62,8 @@ class BestConfig:
         path: Where the experiment lies: a path, or the address that was given.
         values: All that the session adapted, as it was at the end, float64 tensors by name; empty where no session
             tells it.
-        unfollowed: Which of these have so many entries that no trace held them: a schedule has them as at the end.
+        unfollowed: Which of these have so many entries that a trace holds norms alone: a schedule has them as at the
+            end.
         unread: Why the checkpoints do not tell what `trained`, `values` and the rest are read from; empty where they
             do.
     """
@@ -84,7 +85,7 @@ class BestConfig:
     planned: int
     checkpoint: str | None
     path: str
-    values: Mapping[str, Tensor] = field(default_factory=dict)
+    values: Mapping[str, Tensor] = field(default_factory=dict, compare=False)
     unfollowed: tuple[str, ...] = ()
     unread: str = ""
 
@@ -152,10 +153,8 @@ class BestConfig:
         ]
         if self.unfollowed:
             names = ", ".join(self.unfollowed)
-            gap = (
-                f"In it {names} stand as at the end, at each step: no trace holds so many values. What they taught on "
-            )
-            lines += ["", layout.paragraph(f"{gap}the way is not in it.")]
+            gap = f"Of {names} the trace holds norms alone: in the schedule they stand at each step as at the end."
+            lines += ["", layout.paragraph(gap)]
         return "\n".join(lines)
 
 

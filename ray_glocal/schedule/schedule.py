@@ -51,8 +51,8 @@ class LearnedSchedule:
         passages: Where the session, or its ancestors', went on from earlier weights; the first begins at 0.
         planned: Steps that the session's lr_scheduler was built for.
         lr_scheduler: Name of its class; None where the session ran without.
-        unfollowed: Hyperparameters of so many entries that no trace held them: `learned` has their values of the end,
-            at each step.
+        unfollowed: Hyperparameters of so many entries that a trace holds norms alone: `learned` has their values of the
+            end, at each step.
         trials: Whose steps they are, the eldest ancestor first; empty of a session outside of Tune.
     """
 
@@ -214,7 +214,7 @@ class LearnedSchedule:
         return "\n".join(lines)
 
     def _known(self, name: str) -> str:
-        return "; of its way, too much for a trace, only the end is known" if name in self.unfollowed else ""
+        return "; the trace holds norms alone: this is the end" if name in self.unfollowed else ""
 
     def _whose(self) -> str:
         return f", of {' and then '.join(self.trials)}" if self.trials else ""

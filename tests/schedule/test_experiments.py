@@ -6,6 +6,7 @@ import shlex
 import shutil
 from types import SimpleNamespace
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from pyarrow import fs
@@ -258,10 +259,10 @@ def test_many_entries_are_handed_down_with_their_values(tmp_path, monkeypatch, c
     assert main(["best", str(experiment.folder)]) == 0
     told = capsys.readouterr().out
     assert f"  weights: 20 entries, {end.min():.4g} to {end.max():.4g}: best_config(results).values['weights']" in told
-    assert "norm" not in told
-    assert ("In it weights stand as at the end, at each step" in told) is bool(held.unfollowed)
+    assert "weights.norm" not in told
+    assert ("Of weights the trace holds norms alone: in the" in told) is bool(held.unfollowed)
     assert main(["schedule", str(experiment.folder), "--out", str(out)]) == 0
-    assert ("only the end is known" in capsys.readouterr().out) is bool(held.unfollowed)
+    assert ("the trace holds norms alone: this is the end" in capsys.readouterr().out) is bool(held.unfollowed)
     assert LearnedSchedule.read(out) == held
     assert torch.equal(held.values(held.steps)["weights"], end.float())
 
@@ -306,6 +307,23 @@ def test_a_damaged_checkpoint_is_named_and_without_it_the_one_before_counts(fami
     place.rename(tmp_path / "aside")
     assert LearnedSchedule.of(copy).steps > 0
     assert best_config(copy).unread == ""
+
+
+@pytest.mark.parametrize("lacks", ["back_to", "entries"])
+def test_a_trace_of_an_earlier_release_costs_what_it_does_not_tell_and_no_more(tmp_path, lacks):
+    experiment = Experiment(tmp_path / "mine")
+    witness = experiment.trial("elder", many=True, bad=((60, 70),))
+    file = experiment.place("elder", STEPS) / TRACE_FILE
+    pq.write_table(pq.read_table(file).drop_columns([lacks]), file)
+    best = best_config(experiment.folder)
+    assert best.values["weights"].tolist() == witness.session.values["weights"].tolist()
+    if lacks == "entries":
+        assert (best.unfollowed, best.unread, best.trained) == (("weights",), "", len(witness.taken))
+        return
+    assert best.unread.startswith("`trace` must tell the step to which training went back at step 64; got None")
+    assert f"By which schedule it trained is not known: {best.unread}" in str(best)
+    with pytest.raises(ArgumentError, match="`trace` must tell the step to which training went back"):
+        LearnedSchedule.of(experiment.folder)
 
 
 def test_the_command_line_writes_it(family, tmp_path, capsys):

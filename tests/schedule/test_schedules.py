@@ -274,6 +274,6 @@ def test_its_text_tells_each_hyperparameter():
         "Learned schedule of 10 steps, of a and then b; beneath a CosineAnnealingLR of 6 steps",
         "  net/lr: 0.1 -> 0.4, in 2 changes",
         "  mix: [0.2, 0.8] -> [0.7854, 0.2146], in 1 change",
-        "  one: 0.5 -> 0.1, in 1 change; of its way, too much for a trace, only the end is known",
+        "  one: 0.5 -> 0.1, in 1 change; the trace holds norms alone: this is the end",
         "  2 further steps were taken back, and are not in it.",
     ]

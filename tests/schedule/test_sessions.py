@@ -210,7 +210,7 @@ def test_of_more_entries_than_a_trace_holds_the_values_of_the_end_stand_at_each_
     assert learned.unfollowed == ("weights",)
     assert learned["weights"].steps.tolist() == [0]
     assert learned["weights"](0).tolist() == session.values["weights"].tolist()
-    assert str(learned).endswith(" in 0 changes; of its way, too much for a trace, only the end is known")
+    assert str(learned).endswith(" in 0 changes; the trace holds norms alone: this is the end")
     for _, _, values in later.taken:
         values["weights"] = session.values["weights"]
     assert told_as_witnessed(learned, later, anew())
