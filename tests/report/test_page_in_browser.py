@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import recordings
 import simulated
 
 from ray_glocal.report.account import summarised
@@ -48,11 +49,27 @@ def browser():
 
 
 @pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The page of what ASHA did with accuracies: no loss, no forecast, no process that runs two trials."""
+    experiment = recordings.Experiment(tmp_path_factory.mktemp("plain") / "asha", key="accuracy", mode="max")
+    for i in range(20):
+        experiment.add(f"t{i:02}", {"lr": 0.01 * (i + 1), "optimizer": "ab"[i % 2]})
+        for step in range(1, 6 if i % 3 == 0 else 3):
+            told = {"train_loss": 1 / step} if i == 2 else {}
+            experiment.report(f"t{i:02}", step, 0.5 + 0.01 * i + 0.02 * step, hostname="node", pid=1000 + i, **told)
+        experiment.end(f"t{i:02}")
+    read_back = read(experiment.write(), "accuracy", "max")
+    file = experiment.folder / "report.html"
+    write_page(contents(read_back, summarised(read_back)), file)
+    return file
+
+
+@pytest.fixture(scope="module")
 def look(browser, page):
     """Opens the page; what it complains of and asks for is empty at the end."""
     complaints = []
 
-    def opened(width=1180, scheme="light"):
+    def opened(width=1180, scheme="light", page=page):
         tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         tab.on("console", lambda message: complaints.append(message.text))
         tab.on("pageerror", lambda error: complaints.append(str(error)))
@@ -73,6 +90,17 @@ def tab(look):
 
 def _elsewhere(address: str, page: Path) -> bool:
     return address != page.as_uri() and not address.startswith(("data:", "blob:"))
+
+
+def test_a_page_without_training_losses_and_one_trial_that_tells_them(look, plain):
+    tab = look(page=plain)
+    right = tab.locator("#curve .y2tick")
+    assert right.count() == 0
+    picked = tab.locator("select[data-chart=curve]")
+    picked.select_option("t02")
+    assert right.count() > 0
+    picked.select_option("t03")
+    assert right.count() == 0
 
 
 MARKS = ".scatterlayer path.js-line, .scatterlayer path.point, .barlayer path, .scatterlayer .text"

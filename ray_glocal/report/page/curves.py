@@ -36,6 +36,7 @@ MOST, LEAST = 400, 60  # of one
 OVERVIEW = 60_000  # of all curves in one chart
 SMOOTHING = 0.6  # what an earlier result counts in the running average
 SURE = 1.96  # deviations of an interval that holds 95 of 100 values
+_EMPTY = {"visible": False, "range": [0, 1]}  # an axis without data: plotly finds no range for one above another
 _LEAST = 1e-12  # lower end of an interval where logarithms are drawn
 
 
@@ -171,7 +172,8 @@ def _choice(metric: str, life: Life, curve: Curve) -> Option:
     if final is not None:
         caption += f" Its last forecast of the end was {shown(final)}"
         caption += "; the band holds 95 of 100 forecasts if their deviations are right." if interval["x"] else "."
-    axes = {"yaxis": drawn} if _is_loss(metric) else {"yaxis": drawn, "yaxis2": scaled(beside)}
+    other = scaled(beside) if beside else _EMPTY
+    axes = {"yaxis": drawn} if _is_loss(metric) else {"yaxis": drawn, "yaxis2": other}
     return Option(caption, data, axes)
 
 
