@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ray_glocal.errors import ArgumentError
@@ -36,15 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(chosen: argparse.Namespace) -> int:
     experiment = read(chosen.results, chosen.metric, chosen.mode)
     account = summarised(experiment)
-    print(account.text(chosen.trials))
-    _write_files(chosen, experiment, account)
+    _tell("\n".join([account.text(chosen.trials), *_files(chosen, experiment, account)]))
     return SAME
 
 
 def _best(chosen: argparse.Namespace) -> int:
     from ray_glocal.schedule.best import best_config  # what sessions saved is read by torch, which takes seconds
 
-    print(best_config(chosen.results, metric=chosen.metric, mode=chosen.mode))
+    _tell(best_config(chosen.results, metric=chosen.metric, mode=chosen.mode))
     return SAME
 
 
@@ -58,36 +58,36 @@ def _schedule(chosen: argparse.Namespace) -> int:
         schedule = schedule.smoothed(chosen.smooth)
     if chosen.out is not None:
         schedule.write(chosen.out)
-    print(schedule)
+    _tell(schedule)
     return SAME
 
 
-def _write_files(chosen: argparse.Namespace, experiment: Experiment, account: Summary) -> None:
-    """The page beside the text, and what else was asked for."""
+def _files(chosen: argparse.Namespace, experiment: Experiment, account: Summary) -> Iterator[str]:
+    """Write the page and what else was asked for, and say where."""
     from ray_glocal.report.page.contents import contents
     from ray_glocal.report.page.document import REMEDY, drawable
     from ray_glocal.report.page.files import beside, write_data, write_page
 
     page = chosen.html is not False and (drawable() or chosen.html is not None)
     if chosen.html is None and not page:
-        print(f"\nThere is a page of charts, too, which plotly draws. {REMEDY}")
+        yield f"\nThere is a page of charts, too, which plotly draws. {REMEDY}"
     found = contents(experiment, account) if page or chosen.json else None
     if page and found is not None:
         file = Path(chosen.html) if chosen.html else beside(chosen.results)
         write_page(found, file)
-        print(f"\nPage: {file}")
+        yield f"\nPage: {file}"
     if chosen.json and found is not None:
         write_data(found, Path(chosen.json))
-        print(f"Data: {chosen.json}")
+        yield f"Data: {chosen.json}"
     if chosen.optuna:
         from ray_glocal.report.study import write_study
 
         write_study(experiment, Path(chosen.optuna))
-        print(f"Study: {chosen.optuna}")
+        yield f"Study: {chosen.optuna}"
 
 
 def _compare(chosen: argparse.Namespace) -> int:
-    print(compare(*chosen.results, metric=chosen.metric, mode=chosen.mode))
+    _tell(compare(*chosen.results, metric=chosen.metric, mode=chosen.mode))
     return SAME
 
 
@@ -95,8 +95,16 @@ def _replay(chosen: argparse.Namespace) -> int:
     from ray_glocal.report.verification import replay  # the scheduler's rulebook loads ray, which takes seconds
 
     replayed = replay(chosen.results)
-    print(replayed)
+    _tell(replayed)
     return SAME if replayed.same else DIFFERENT
+
+
+def _tell(answer: object) -> None:
+    """Print an answer; whoever reads it may have enough before its end, as `head` has."""
+    try:
+        print(answer, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed at the end
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ray_glocal.errors import ArgumentError
 from ray_glocal.names import ACTION, FINAL_LOSS, HYPER, REASON, RULE, TRIAL, VAL_LOSS
 from ray_glocal.report import layout
 from ray_glocal.report.cost import TotalCost, cost_of
@@ -130,7 +131,12 @@ class Summary:
 
         Args:
             trials: How many trials to list at most, the best ones.
+
+        Raises:
+            ArgumentError: `trials` is negative.
         """
+        if trials < 0:
+            raise ArgumentError("trials", "be 0 or more", trials, "So many are listed at most, the best ones.")
         middle = self._best(), self._failed(), self._pruned(), self._cost(), self._warnings()
         parts = (self._head(), self._table(trials), *middle, self._notes())
         return "\n\n".join(part for part in parts if part)
@@ -152,7 +158,7 @@ class Summary:
         rows = [
             (
                 t.id,
-                " ".join(f"{name}={_value(value)}" for name, value in t.config.items()),
+                " ".join(layout.listed(((name, _value(value)) for name, value in t.config.items()), "=")),
                 t.status,
                 *map(layout.shown, (t.steps, t.best, t.last)),
                 _foretold(t),
@@ -168,7 +174,7 @@ class Summary:
         if self.best is None:
             return f"No trial reported a finite {self.metric}."
         names = {adapted.name for adapted in self.adapted}
-        config = ", ".join(f"{k} {_value(v)}" for k, v in self.config.items() if k not in names)
+        config = ", ".join(layout.listed((k, _value(v)) for k, v in self.config.items() if k not in names))
         lines = [
             layout.paragraph(f"Best: trial {self.best.id}, {self.metric} {layout.shown(self.best.best)}: {config}")
         ]

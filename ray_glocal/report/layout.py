@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 WIDTH = 100
+NAMED = 10  # hyperparameters that a sentence names, and
+_VALUE = 40  # characters of the value of each
 _GAP = "  "
 
 
@@ -21,6 +23,13 @@ def shown(value: float | None) -> str:
 def cut(text: str, width: int) -> str:
     """`text` in at most `width` characters, with dots for what is missing."""
     return text if len(text) <= width else text[: max(0, width - 2)] + ".."
+
+
+def listed(values: Iterable[tuple[str, str]], joint: str = " ") -> list[str]:
+    """Names with their values, the first few of many, and how many more there are."""
+    every = [f"{name}{joint}{cut(value, _VALUE)}" for name, value in values]
+    rest = len(every) - NAMED
+    return [*every[:NAMED], f"and {rest:,} more"] if rest > 1 else every
 
 
 def paragraph(text: str, indent: str = "") -> str:

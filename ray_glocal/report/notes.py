@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ray_glocal.names import COST_STEPS, TRAINING_ITERATION
 from ray_glocal.report.experiment import Experiment
+from ray_glocal.report.page.figures import duration
 from ray_glocal.report.trial import Run, number
 
 _SILENCE = 600.0  # seconds without a result, and
@@ -27,7 +28,7 @@ def silence(runs: Sequence[Run], going: int) -> tuple[str, ...]:
         return ()
     subject = "1 trial counts" if going == 1 else f"{going} trials count"
     return (
-        f"{subject} as going on, and the last result came {quiet / 60:,.0f} minutes ago. If the driver has died, "
+        f"{subject} as going on, and the last result came {duration(quiet)} ago. If the driver has died, "
         "tune.Tuner.restore(path, trainable) goes on from here.",
     )
 

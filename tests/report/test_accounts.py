@@ -116,6 +116,21 @@ def test_only_the_best_trials_are_listed(tmp_path):
     assert told.text(trials=2).splitlines()[6] == "... and 4 more"
 
 
+def test_a_negative_number_of_trials_is_refused(tmp_path):
+    with pytest.raises(ArgumentError, match="`trials` must be 0 or more; got -2"):
+        summary(recordings.judged(tmp_path)).text(trials=-2)
+
+
+def test_of_a_large_configuration_a_few_names_are_told(tmp_path):
+    experiment = recordings.Experiment(tmp_path)
+    for i in range(3):
+        experiment.add(f"t{i}", {f"k{j}": f"{i}{'x' * 100}" for j in range(300)})
+        experiment.report(f"t{i}", 1, float(i))
+    text = str(summary(experiment.write()))
+    assert "and 290 more" in " ".join(text.split())
+    assert len(text) < 3000
+
+
 def test_progress_csv_does_where_there_is_no_result_json(tmp_path):
     folder = recordings.stock(tmp_path) / "train_x_x"
     (folder / "result.json").unlink()

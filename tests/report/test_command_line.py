@@ -41,6 +41,25 @@ def test_report_writes_page_data_and_study_where_it_is_told(tmp_path, capsys):
     assert not (folder / "report.html").exists()
 
 
+def test_whoever_reads_may_end_early_and_the_page_is_there(tmp_path):
+    folder = recordings.judged(tmp_path / "mine")
+    command = [sys.executable, "-m", "ray_glocal", "report", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()  # as `head` does
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
+    assert (folder / "report.html").exists()
+
+
+def test_a_refused_number_of_trials_leaves_no_page(tmp_path, capsys):
+    folder = recordings.judged(tmp_path / "mine")
+    assert main(["report", str(folder), "--trials", "-2"]) == 2
+    assert capsys.readouterr().err.endswith(
+        "`trials` must be 0 or more; got -2. So many are listed at most, the best ones.\n"
+    )
+    assert not (folder / "report.html").exists()
+
+
 def test_report_writes_no_page_where_none_is_wanted(tmp_path, capsys):
     folder = recordings.judged(tmp_path / "mine")
     assert main(["report", str(folder), "--no-html"]) == 0

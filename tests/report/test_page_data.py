@@ -16,7 +16,7 @@ from scipy import stats
 from ray_glocal.errors import ArgumentError
 from ray_glocal.report.account import summarised
 from ray_glocal.report.experiment import read
-from ray_glocal.report.page import calibration, curves, document, figures, importance, lineage, workers
+from ray_glocal.report.page import calibration, choices, curves, document, figures, importance, lineage, workers
 from ray_glocal.report.page.contents import contents, plain
 from ray_glocal.report.page.files import beside, write_data, write_page
 from ray_glocal.report.page.spectra import spectra
@@ -79,6 +79,36 @@ def test_an_interval_holds_what_lies_within_two_deviations(deviation, held):
     assert calibration.Foretold("a", 1, 0.5, 1.0, deviation, 1.15).held is held
 
 
+def test_where_all_ends_are_zero_the_error_is_no_share(tmp_path):
+    made = [calibration.Foretold("a", step, 0.8, forecast, None, 0.0) for step, forecast in enumerate((0.1, -0.3, 0.2))]
+    assert calibration.section("val_loss", made).title == "Forecasts made were off by 0.2, half of them by more"
+
+
+def test_a_choice_that_explains_less_than_can_be_shown_tells_nothing(judged):
+    of = importance.Importance("width", 0.004, {}, {})
+    title = choices.section("val_loss", judged.trials, [of], {}).title
+    assert title == "No choice alone tells good trials from bad ones"
+
+
+def test_of_a_large_configuration_the_lead_names_a_few(tmp_path):
+    experiment = recordings.Experiment(tmp_path / "huge")
+    for i in range(3):
+        experiment.add(f"t{i}", {f"k{j}": f"{i}{'x' * 100}" for j in range(300)})
+        experiment.report(f"t{i}", 1, float(i))
+    page = document.written(told(experiment.write()))
+    lead = next(line for line in page.splitlines() if "The best is trial t0" in line)
+    sentence = lead.split("The best is trial t0")[1].split("</p>")[0]
+    assert sentence.count("xx..") == 10
+    assert sentence.endswith("and 290 more.")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(90, "90 seconds"), (3600, "60 minutes"), (86400 * 20787.3, "20,787 days")]
+)
+def test_durations_are_told_without_powers_of_ten(seconds, words):
+    assert figures.duration(seconds) == words
+
+
 def test_the_cost_is_that_of_the_account_and_ends_at_the_best_value(judged):
     assert judged.spent.steps[-1] == pytest.approx(judged.cost.steps)
     assert judged.spent.best[-1] == pytest.approx(min(life.best for life in judged.trials), rel=1e-4)
@@ -92,7 +122,28 @@ def test_stays_of_workers_span_the_results_without_overlap(tmp_path):
         experiment.report("m", step, 1 / step, pid=worker, hostname="node")
     (life,) = told(experiment.write()).trials
     assert [(stay.worker, stay.begin, stay.end) for stay in life.stays] == [("node 1", 0, 1.5), ("node 2", 2, 2.5)]
-    assert len(workers.lanes([life])) == 2
+    assert len(workers.lanes([life])) == 1, "no two at once"
+
+
+def test_as_many_lanes_as_trials_ran_at_once_whatever_their_processes(tmp_path):
+    experiment = recordings.Experiment(tmp_path / "mine")
+    for i in range(20):  # two at a time, each in a process of its own
+        experiment.add(f"t{i:02}")
+        begin = 1000 + 3 * (i // 2)
+        experiment.report(f"t{i:02}", 1, 1.0, pid=i, hostname="node", timestamp=begin + 3, time_this_iter_s=3.0)
+    lives = told(experiment.write()).trials
+    assert [name for name, _ in workers.lanes(lives)] == ["node, 1", "node, 2"]
+    assert workers.section(lives).title == "2 workers, busy 100% of 30 seconds"
+
+
+def test_a_process_stays_on_its_lane(tmp_path):
+    experiment = recordings.Experiment(tmp_path / "mine")
+    for i, (pid, begin) in enumerate([(1, 0), (2, 0), (2, 10), (1, 10)]):
+        experiment.add(f"t{i}")
+        more = {"timestamp": 1010 + begin, "time_this_iter_s": 10.0}
+        experiment.report(f"t{i}", 1, 1.0, pid=pid, hostname="node", **more)
+    filled = workers.lanes(told(experiment.write()).trials)
+    assert [{stay.worker for stay, _ in lane} for _, lane in filled] == [{"node 1"}, {"node 2"}]
 
 
 def test_a_trial_stands_beneath_the_one_that_it_came_from(judged):

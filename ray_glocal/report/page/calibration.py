@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ray_glocal.report.experiment import Experiment
+from ray_glocal.report.layout import shown
 from ray_glocal.report.page.chart import ACCENT, INK, MUTED, WARM, Chart, Section, axis, line, points, scaled
 from ray_glocal.report.page.curves import SURE
 from ray_glocal.report.page.figures import counted, median, rounded, share_of, thinned
@@ -81,8 +82,7 @@ def section(metric: str, forecasts: Sequence[Foretold]) -> Section:
         return Section("calibration", "Calibration", "No forecast can be held against its end yet", (text,))
     late = [each for each in forecasts if each.progress >= 0.5] or list(forecasts)
     half = "in the second half of training " if late[0].progress >= 0.5 and len(late) < len(forecasts) else ""
-    off = median(abs(each.forecast - each.came) / abs(each.came) for each in late if each.came)
-    title = f"Forecasts made {half}were off by {off:.1%}, half of them by more"
+    title = f"Forecasts made {half}were off by {_off(late)}, half of them by more"
     known = [each.held for each in forecasts if each.held is not None]
     held: list[str] = []
     if known:
@@ -91,6 +91,12 @@ def section(metric: str, forecasts: Sequence[Foretold]) -> Section:
             f"({sum(known) / len(known):.0%})."
         )
     return Section("calibration", "Calibration", title, tuple(held), (_chart(metric, forecasts),))
+
+
+def _off(forecasts: Sequence[Foretold]) -> str:
+    """The median error, as a share of what came, or as it is where all that came is 0."""
+    shares = [abs(each.forecast - each.came) / abs(each.came) for each in forecasts if each.came]
+    return f"{median(shares):.1%}" if shares else shown(median(abs(each.forecast) for each in forecasts))
 
 
 def _chart(metric: str, forecasts: Sequence[Foretold]) -> Chart:

@@ -29,6 +29,7 @@ from ray_glocal.report.page.life import Life
 
 AXES = 8  # of parallel coordinates
 TICKS = 6  # values that an axis names
+LEAST = 0.005  # share of the trials' order that is worth a word: less is 0 %
 _LEADING = 10  # one in so many trials is drawn among the best
 
 
@@ -63,7 +64,7 @@ def section(
     if len(able) < 2 or not columns:
         text = "There are too few trials with different configurations to compare."
         return Section("choices", "Choices", "Nothing can be said of the choices yet", (text,))
-    known = [each for each in importances if each.share]
+    known = [each for each in importances if (each.share or 0.0) >= LEAST]
     title = "No choice alone tells good trials from bad ones"
     if known:
         first = known[0]

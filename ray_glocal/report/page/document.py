@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from ray_glocal.errors import ArgumentError
-from ray_glocal.report.layout import shown
+from ray_glocal.report.layout import listed, shown
 from ray_glocal.report.page import (
     calibration,
     choices,
@@ -43,9 +43,9 @@ def sections(content: Contents) -> tuple[Section, ...]:
     """The sections in the order of the page."""
     first = lineage.section(content.trials)
     names = [each.hyperparameter for each in content.importance]
-    listed = table.trials(content.metric, content.trials, names, content.adapted)
+    every = table.trials(content.metric, content.trials, names, content.adapted)
     return (
-        Section(first.key, first.name, first.title, first.text, first.charts, listed),
+        Section(first.key, first.name, first.title, first.text, first.charts, every),
         curves.section(content.metric, content.trials, content.curves),
         hyperparameters.section(content.trials, content.hyperparameters),
         calibration.section(content.metric, content.calibration),
@@ -97,9 +97,9 @@ def _lead(content: Contents) -> str:
     if best is None:
         return ""
     names = [each.hyperparameter for each in content.importance]
-    chosen = [f"{name} {label(best.configuration[name])}" for name in names if name in best.configuration]
-    chosen += [f"{name} {shown(value)}" for name, value in list(content.adapted.get(best.trial, {}).items())[:8]]
-    return escape(f"The best is trial {best.trial}" + (f": {', '.join(chosen)}." if chosen else "."))
+    values = [(name, label(best.configuration[name])) for name in names if name in best.configuration]
+    values += [(name, shown(value)) for name, value in content.adapted.get(best.trial, {}).items()]
+    return escape(f"The best is trial {best.trial}" + (f": {', '.join(listed(values))}." if values else "."))
 
 
 def _labels(content: Contents) -> dict[str, str]:
@@ -113,9 +113,9 @@ def _label(life: Life) -> str:
 def _section(part: Section) -> str:
     text = "".join(f"<p>{escape(sentence)}</p>" for sentence in part.text)
     charts = "".join(_chart(chart) for chart in part.charts)
-    listed = _table(part.table) if part.table is not None else ""
+    rows = _table(part.table) if part.table is not None else ""
     head = f'<h2 id="{part.key}-title">{escape(part.title)}</h2>'
-    return f'<section id="{part.key}" aria-labelledby="{part.key}-title">{head}{text}{charts}{listed}</section>'
+    return f'<section id="{part.key}" aria-labelledby="{part.key}-title">{head}{text}{charts}{rows}</section>'
 
 
 def _chart(chart: Chart) -> str:
@@ -131,13 +131,13 @@ def _chart(chart: Chart) -> str:
     return f"<figure>{pick}{drawn}{caption}</figure>"
 
 
-def _table(listed: Table) -> str:
-    key = listed.key
+def _table(table: Table) -> str:
+    key = table.key
     box = f'<label>Filter <input type="search" id="{key}-filter" data-table="{key}" autocomplete="off"></label>'
     count = f'<output id="{key}-count" for="{key}-filter"></output>'
     head = f'<div class="pick">{box}{count}</div>'
     return (
-        f'<div class="listed"><p class="note" id="{key}-caption">{escape(listed.caption)}</p>{head}'
+        f'<div class="listed"><p class="note" id="{key}-caption">{escape(table.caption)}</p>{head}'
         f'<div class="scroll" tabindex="0" role="region" aria-labelledby="{key}-caption">'
         f'<table id="{key}" aria-labelledby="{key}-caption"><thead></thead><tbody></tbody></table></div>'
         f'<button type="button" id="{key}-more" hidden></button></div>'

@@ -22,11 +22,13 @@ class Stay:
         worker: The worker: its node's name or address, and the process.
         begin: Seconds since the experiment's first sign of life.
         end: Likewise.
+        host: Its node.
     """
 
     worker: str
     begin: float
     end: float
+    host: str
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def _life(
         proposal=rephrased(added.reason) if added is not None else "",
         paid=rounded(paid[-1]) if paid else None,
         seconds=round(sum(number(row, "time_this_iter_s") or 0.0 for row in run.rows), 3),
-        stays=tuple(Stay(s.worker, round(s.begin - zero, 3), round(s.end - zero, 3)) for s in stays),
+        stays=tuple(Stay(s.worker, round(s.begin - zero, 3), round(s.end - zero, 3), s.host) for s in stays),
     )
 
 
@@ -136,16 +138,17 @@ def _stays(rows: Sequence[Row]) -> list[Stay]:
         end = number(row, "timestamp")
         if end is None:
             continue
-        begin, worker = end - (number(row, "time_this_iter_s") or 0.0), _worker(row)
+        begin, (host, worker) = end - (number(row, "time_this_iter_s") or 0.0), _worker(row)
         if out and out[-1].worker == worker:
             begin = out[-1].begin
             out.pop()
         elif out:
             begin = max(begin, out[-1].end)  # a result that was run again: its seconds count from the return
-        out.append(Stay(worker, begin, max(begin, end)))
+        out.append(Stay(worker, begin, max(begin, end), host))
     return out
 
 
-def _worker(row: Row) -> str:
-    place, pid = row.get("hostname") or row.get("node_ip") or "worker", row.get("pid")
-    return f"{place} {pid}" if pid is not None else str(place)
+def _worker(row: Row) -> tuple[str, str]:
+    """Where a result comes from: the node, and the process on it."""
+    host, pid = str(row.get("hostname") or row.get("node_ip") or "worker"), row.get("pid")
+    return host, host if pid is None else f"{host} {pid}"

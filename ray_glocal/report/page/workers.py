@@ -1,4 +1,4 @@
-"""The timeline of workers: who ran which trial when."""
+"""The timeline of workers: who ran which trial when. A worker is what trains one trial at a time on a node."""
 
 from __future__ import annotations
 
@@ -14,22 +14,27 @@ Lane = tuple[str, list[tuple[Stay, Life]]]
 
 
 def lanes(lives: Sequence[Life]) -> list[Lane]:
-    """Stays by worker; a worker that ran several trials at once, as a simulated one does, has several lanes."""
+    """Stays by node, in as many lanes as ran at once there: a process stays on its lane, and others may follow it."""
     stays = sorted(((stay, life) for life in lives for stay in life.stays), key=lambda each: each[0].begin)
-    by_worker: dict[str, list[list[tuple[Stay, Life]]]] = {}
+    by_host: dict[str, list[list[tuple[Stay, Life]]]] = {}
     for stay, life in stays:
-        own = by_worker.setdefault(stay.worker, [])
-        # Real results are stamped in whole seconds, so that neighbours may seem to overlap by one.
-        free = next((lane for lane in own if lane[-1][0].end <= stay.begin + 1.0), None)
-        if free is None:
-            own.append([(stay, life)])
+        own = by_host.setdefault(stay.host, [])
+        free = [lane for lane in own if _follows(stay, lane[-1][0])]
+        if free:
+            max(free, key=lambda lane: lane[-1][0].worker == stay.worker).append((stay, life))
         else:
-            free.append((stay, life))
+            own.append([(stay, life)])
     return [
-        (worker if len(own) == 1 else f"{worker}, {place}", lane)
-        for worker, own in by_worker.items()
+        (host if len(own) == 1 else f"{host}, {place}", lane)
+        for host, own in by_host.items()
         for place, lane in enumerate(own, start=1)
     ]
+
+
+def _follows(stay: Stay, before: Stay) -> bool:
+    """Whether a stay may stand on the lane of another that began earlier."""
+    # Results are stamped in whole seconds: two trials of one process may seem to overlap by one.
+    return before.end <= stay.begin + (1.0 if before.worker == stay.worker else 0.0)
 
 
 def section(lives: Sequence[Life]) -> Section:
