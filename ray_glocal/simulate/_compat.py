@@ -178,6 +178,10 @@ class VirtualController(TuneController):  # type: ignore[misc]  # Ray ships no t
             return saved.future
         return saved
 
+    def save_end(self) -> None:
+        """Take the last snapshot, with the trials as they ended, as `tune.run` does."""
+        self.checkpoint(force=True, wait=True)
+
     def await_copy(self) -> None:
         """Wait until the experiment's state is copied, which Tune does in a thread."""
         with suppress(Exception):  # Tune logs it and goes on

@@ -136,7 +136,8 @@ def simulate(
         max_failures: How often a trial that failed is tried again; -1 for always.
         reuse_actors: Whether a worker's process serves one trial after the other.
         seed: Of failures, and of the global generators.
-        folder: Where the experiment's files go; a temporary folder by default.
+        folder: Where the experiment's files go, with a last snapshot: `report` reads the folder `simulation` in it. A
+            temporary folder by default.
 
     Returns:
         A `Simulation`: `best(time)` is the best value up to a time, or to the end, `finals()` the last of each trial.
@@ -182,6 +183,8 @@ def simulate(
             )
             try:
                 _run(controller, clock, budget)
+                if folder is not None:
+                    controller.save_end()
             finally:
                 controller.await_copy()
                 actors.cleanup()

@@ -30,7 +30,7 @@ def test_what_it_raises_is_its_trials_error(reuse, tmp_path):
     told = run(raising, num_samples=3, reuse_actors=reuse, folder=tmp_path)
     assert told.statuses == ("ERROR",) * 3
     assert {result.iteration for result in told.results} == {1, 2, 3}
-    written = [file.read_text() for file in tmp_path.rglob("error.txt")]
+    written = [file.read_text() for file in (tmp_path / "simulation").rglob("error.txt")]
     assert len(written) == 3
     assert all("ZeroDivisionError: the user's own" in text for text in written)
 

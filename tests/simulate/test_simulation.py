@@ -1,5 +1,6 @@
 """Experiments on the virtual clock: arithmetic of their length, failures, determinism, and Tune's own schedulers."""
 
+import json
 import math
 import os
 import random
@@ -328,3 +329,12 @@ def test_what_cannot_be_simulated_is_refused(make, text):
     with pytest.raises(ArgumentError) as caught:
         make()
     assert text in str(caught.value)
+
+
+def test_the_last_snapshot_in_the_folder_tells_the_ends_of_all_trials(tmp_path):
+    told = run(ASHAScheduler(max_t=LENGTH), folder=tmp_path)
+    (file,) = (tmp_path / "simulation").glob("experiment_state-*.json")
+    known = [[json.loads(text) for text in row] for row in json.loads(file.read_text())["trial_data"]]
+    assert [state["status"] for state, _ in known] == ["TERMINATED"] * 12
+    last = sorted(metadata["last_result"]["loss"] for _, metadata in known)
+    assert last == sorted(told.finals().values())
