@@ -22,6 +22,14 @@ ENDINGS = [
     ("completed", "ERROR", True, True, "failed"),
     (None, "ERROR", False, False, "failed"),
     ("live", "RUNNING", True, False, "running"),
+    ("completed", "RUNNING", True, False, "done"),  # Tune's snapshot is older
+    ("completed", "PENDING", True, False, "done"),
+    ("completed", "PAUSED", True, False, "done"),
+    ("errored", "PENDING", True, True, "failed"),
+    ("lost", "RUNNING", True, False, "lost"),
+    (None, "RUNNING", True, True, "running"),  # it may have come back after the error
+    (None, "", True, True, "failed"),
+    (None, "", False, True, "failed"),
     ("retrying", "PENDING", True, True, "waiting"),
     (None, "PAUSED", True, False, "paused"),
     ("completed", "", True, False, "done"),
