@@ -151,7 +151,8 @@ class Summary:
         counts = Counter(trial.status for trial in self.trials)
         endings = ", ".join(f"{count} {status}" for status, count in counts.items())
         among = f" ({endings})" if endings else ""
-        return f"{self.name}: {len(self.trials)} trials{among}; {direction} {self.metric} wins\n{self.path}"
+        trials = "1 trial" if len(self.trials) == 1 else f"{len(self.trials)} trials"
+        return f"{self.name}: {trials}{among}; {direction} {self.metric} wins\n{self.path}"
 
     def _table(self, limit: int) -> str:
         heads = ("trial", "configuration", "status", "steps", "best", "last", "forecast", "why")

@@ -13,6 +13,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.names import DECISIONS_FILE, EXPERIMENT_STATE, LEDGER_FILE, SEARCHER_STATE, SIGN, VAL_LOSS
 from ray_glocal.report import trial as trials
 from ray_glocal.report.folder import TRIAL_FILES, RemoteFolder, opened
+from ray_glocal.report.recorded import Reports, State, unlogged
 from ray_glocal.report.trial import TUNES, Run, number
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import Reported, Settled
@@ -35,6 +36,7 @@ class Experiment:
         ledger: Our memory of it; None where neither our scheduler nor our searcher took part.
         decisions: Rows of our scheduler's table, in the user's units; empty without it.
         scheduler: Whether our scheduler has left a file.
+        guessed: Whether nobody said the mode.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Experiment:
     ledger: Ledger | None = field(default=None, compare=False)
     decisions: tuple[dict[str, Any], ...] = ()
     scheduler: bool = False
+    guessed: bool = False
 
     @property
     def sign(self) -> float:
@@ -83,11 +86,12 @@ def read(results: object, metric: str | None = None, mode: str | None = None) ->
         raise ArgumentError("mode", "be 'min' or 'max'", mode, "Say whether a small or a large metric is good.")
     folder = opened(results)
     ledger = ledger_in(folder)
-    metric, mode = aim(results, ledger, metric, mode)
-    runs = _runs(folder, ledger)
+    metric, said = _said(results, ledger, metric, mode)
+    mode = said or "min"
+    runs = _runs(folder, ledger, metric, mode)
     _check_metric(metric, runs)
     ours = bool({DECISIONS_FILE, LEDGER_FILE} & set(folder.files()))
-    return Experiment(folder.name, folder.address, metric, mode, runs, ledger, _decisions(folder), ours)
+    return Experiment(folder.name, folder.address, metric, mode, runs, ledger, _decisions(folder), ours, said is None)
 
 
 def ledger_in(folder: RemoteFolder) -> Ledger | None:
@@ -106,14 +110,22 @@ def ledger_in(folder: RemoteFolder) -> Ledger | None:
     return None
 
 
-def aim(results: object, ledger: Ledger | None, metric: str | None = None, mode: str | None = None) -> tuple[str, str]:
-    """What is optimised: as asked for, else as the ledger says, else as Tune was told."""
+def aim(results: object, ledger: Ledger) -> tuple[str, str]:
+    """What is optimised: as the ledger says, else as Tune was told."""
+    metric, said = _said(results, ledger)
+    return metric, said or "min"
+
+
+def _said(
+    results: object, ledger: Ledger | None, metric: str | None = None, mode: str | None = None
+) -> tuple[str, str | None]:
+    """What is optimised: as asked for, else as the ledger says, else as Tune was told; None for a mode nobody said."""
     settled = dict(_signs(ledger)) if ledger is not None else {}
     recorded = next(iter(settled), None) or getattr(results, "default_metric", None)
     name = metric or recorded or VAL_LOSS
     if mode is None and name in settled:
         mode = "min" if settled[name] > 0 else "max"
-    return name, mode or getattr(results, "default_mode", None) or "min"
+    return name, mode or getattr(results, "default_mode", None)
 
 
 def _check_metric(metric: str, runs: Sequence[Run]) -> None:
@@ -131,35 +143,42 @@ def _signs(ledger: Ledger) -> list[tuple[str, float]]:
     return [(e.name.removeprefix(SIGN), e.value) for e in settings]
 
 
-def _runs(folder: RemoteFolder, ledger: Ledger | None) -> tuple[Run, ...]:
-    states = _states(folder)
+def _runs(folder: RemoteFolder, ledger: Ledger | None, metric: str, mode: str) -> tuple[Run, ...]:
+    states = {state.place: state for state in _states(folder)}
+    folders = {inside.name: inside for inside in folder.folders()}
+    record = ledger.trial if ledger is not None else _unknown
     found: dict[str, Run] = {}
-    for inside in folder.folders():
-        if not TRIAL_FILES & set(inside.files()):
-            continue
-        state = states.get(inside.name, {})
-        record = ledger.trial if ledger is not None else _unknown
-        run = trials.read(inside, record, state.get("trial_id") or inside.name, str(state.get("status", "")))
-        found[run.id] = run
-    order = [state["trial_id"] for state in states.values()] + list(found)
+    for name, inside in folders.items():
+        if TRIAL_FILES & set(inside.files()):
+            state = states.get(name, State())
+            run = trials.read(inside, record, state.trial or _owner(name, ledger), state.status)
+            found[run.id] = run
+    settled = _signs(ledger) if ledger is not None else []
+    reports = Reports(ledger, *next(iter(settled), (metric, 1.0 if mode == "min" else -1.0)))
+    found |= unlogged(found, tuple(states.values()), reports, folders)
+    order = [state.trial for state in states.values()] + list(found)
     return tuple(found[name] for name in dict.fromkeys(order) if name in found)
+
+
+def _owner(name: str, ledger: Ledger | None) -> str:
+    """The trial in a folder of which Tune's snapshot knows nothing, by the ledger; else the folder's name."""
+    known = ledger.trials if ledger is not None else ()
+    return next((trial for trial in known if f"_{trial}_" in name), name)
 
 
 def _unknown(trial: str) -> None:
     """What is known of a trial without a ledger."""
 
 
-def _states(folder: RemoteFolder) -> dict[str, dict[str, Any]]:
-    """Tune's own record of each trial, by the name of its folder; empty where there is none that can be read."""
+def _states(folder: RemoteFolder) -> list[State]:
+    """Tune's own record of each trial; empty where there is none that can be read."""
     names = [name for name in folder.files() if name.startswith(EXPERIMENT_STATE)]
     if not names:
-        return {}
+        return []
     try:
-        rows = json.loads(folder.content(names[-1]))["trial_data"]
-        states = [json.loads(row[0]) for row in rows]
-        return {state["relative_logdir"]: state for state in states if "trial_id" in state}
+        return [State.of(row[0], row[1]) for row in json.loads(folder.content(names[-1]))["trial_data"]]
     except (ValueError, KeyError, TypeError, IndexError):
-        return {}  # Ray's own format, which it may change: the results tell the rest
+        return []  # Ray's own format, which it may change: the results tell the rest
 
 
 def _decisions(folder: RemoteFolder) -> tuple[dict[str, Any], ...]:

@@ -33,6 +33,33 @@ def silence(runs: Sequence[Run], going: int) -> tuple[str, ...]:
     )
 
 
+def _guess(experiment: Experiment) -> str:
+    """That nobody said whether a small or a large value is good, unless its name does."""
+    if not experiment.guessed or "loss" in experiment.metric.lower():
+        return ""
+    return (
+        f"nothing here says whether a small or a large {experiment.metric} is good, so the smallest counts as the "
+        'best. Where a large one is, give --mode max (in Python mode="max").'
+    )
+
+
+def _unlogged(experiment: Experiment) -> str:
+    """That Tune's loggers did not keep what trials reported, and what is missing for it."""
+    count = sum(not run.logged for run in experiment.runs)
+    if not count:
+        return ""
+    known = f"{experiment.metric}, adapted values and costs are the ledger's, the rest is of"
+    if experiment.ledger is None:
+        known = "all that is known of them is"
+    return (
+        f"{count} of {len(experiment.runs)} trials left no result.json (TUNE_DISABLE_AUTO_CALLBACK_LOGGERS=1 switches "
+        f"it off): {known} the last result in Tune's snapshot. Training losses, other metrics, warnings and times "
+        "before a trial's last result are missing: curves lack the training loss, the chart of workers shows a trial "
+        "as one bar, that of the cost as one step, and work that was done again after a failure does not count. "
+        "RunConfig(callbacks=[ray.tune.logger.JsonLoggerCallback()]) keeps result.json."
+    )
+
+
 def gaps(experiment: Experiment, *, counted: bool) -> tuple[str, ...]:
     """What an experiment does not record, in sentences.
 
@@ -40,7 +67,7 @@ def gaps(experiment: Experiment, *, counted: bool) -> tuple[str, ...]:
         experiment: The experiment.
         counted: Whether every trial counts its inner-step equivalents.
     """
-    notes = []
+    notes = [note for note in (_guess(experiment), _unlogged(experiment)) if note]
     if not experiment.scheduled and any(run.rows for run in experiment.runs):
         notes.append(
             "no GlocalScheduler judged these trials, so forecasts and the reasons for ending a trial are not recorded; "

@@ -7,7 +7,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,7 @@ from ray_glocal.scheduling.ledger import Record
 
 ANCESTOR = "glocal_ancestor"  # a key that earlier versions put into configurations
 ERROR_FILE = "error.txt"
+RESULTS = frozenset({"result.json", "progress.csv"})  # files of Tune's loggers
 # What Tune itself puts into results:
 _TIMES = ("timestamp", "time_this_iter_s", "time_total_s", "time_since_restore", "iterations_since_restore")
 _COUNTS = (TRAINING_ITERATION, TIMESTEPS, "timesteps_since_restore", "timesteps_this_iter", "episodes_total")
@@ -54,6 +55,7 @@ class Run:
         folder: Where it lies.
         ancestor: The trial that it started from, if any.
         error: What Tune wrote of its failures; empty where it had none.
+        logged: Whether one of Tune's loggers kept its results; `ray_glocal.report.recorded` tells what is known else.
     """
 
     id: str
@@ -64,6 +66,7 @@ class Run:
     folder: RemoteFolder | None = field(default=None, compare=False, repr=False)
     ancestor: Ancestor | None = None
     error: str = field(default="", repr=False)
+    logged: bool = True
 
     @property
     def failed(self) -> bool:
@@ -160,11 +163,18 @@ def read(folder: RemoteFolder, record: Callable[[str], Record | None], name: str
     known = record(trial)
     config = {name: value for name, value in recorded.items() if name.split("/")[0] != ANCESTOR}
     results = tuple({k: v for k, v in row.items() if not k.startswith("config/")} for row in rows)
-    error = folder.content(ERROR_FILE).decode("utf-8", errors="replace") if ERROR_FILE in files else ""
-    return Run(trial, config, results, status, known, folder, _ancestor(recorded, known), error)
+    logged = bool(RESULTS & set(files))
+    return Run(
+        trial, config, results, status, known, folder, ancestor_of(recorded, known), error_of(folder, files), logged
+    )
 
 
-def _ancestor(config: Mapping[str, Any], record: Record | None) -> Ancestor | None:
+def error_of(folder: RemoteFolder, files: Collection[str]) -> str:
+    """What Tune wrote of the failures of the trial in a folder that holds `files`; empty where it had none."""
+    return folder.content(ERROR_FILE).decode("utf-8", errors="replace") if ERROR_FILE in files else ""
+
+
+def ancestor_of(config: Mapping[str, Any], record: Record | None) -> Ancestor | None:
     """The ancestor that the ledger knows, or a configuration of an earlier version names."""
     if record is not None and record.added.ancestor:
         return Ancestor(record.added.ancestor, record.added.weights or config.get(f"{ANCESTOR}/checkpoint"))

@@ -63,23 +63,40 @@ class Experiment:
             self.scheduler.on_trial_complete(self, self.trials[name], row or {})
         self.trials[name].status = "TERMINATED"
 
-    def write(self, state=True):
-        """Leave trial folders and Tune's own record behind."""
+    def write(self, state=True, logged=True):
+        """Leave trial folders and Tune's own record behind, and what Tune's loggers write."""
         for name, trial in self.trials.items():
             place = self.folder / f"train_{name}_x"
             place.mkdir(exist_ok=True)
-            (place / "params.json").write_text(json.dumps(trial.config))
             if name in self.errors:
                 (place / "error.txt").write_text("".join(self.errors[name]))
-            (place / "result.json").write_text("".join(json.dumps(row) + "\n" for row in self.rows[name]))
+            if logged:
+                (place / "params.json").write_text(json.dumps(trial.config))
+                (place / "result.json").write_text("".join(json.dumps(row) + "\n" for row in self.rows[name]))
         if state:
-            trials = [
-                {"trial_id": name, "status": trial.status, "relative_logdir": f"train_{name}_x"}
-                for name, trial in self.trials.items()
-            ]
-            record = {"trial_data": [[json.dumps(trial), "{}"] for trial in trials]}
-            (self.folder / "experiment_state-2026.json").write_text(json.dumps(record))
+            self.snapshot()
         return self.folder
+
+    def snapshot(self):
+        """Leave what Tune knows now."""
+        known = [
+            (
+                {
+                    "trial_id": name,
+                    "status": trial.status,
+                    "relative_logdir": f"train_{name}_x",
+                    "config": trial.config,
+                },
+                {
+                    "last_result": {**self.rows[name][-1], "time_total_s": 0.5 * len(self.rows[name])}
+                    if self.rows[name]
+                    else {}
+                },
+            )
+            for name, trial in self.trials.items()
+        ]
+        record = {"trial_data": [[json.dumps(trial), json.dumps(metadata)] for trial, metadata in known]}
+        (self.folder / "experiment_state-2026.json").write_text(json.dumps(record))
 
 
 def session(value, cost, lr=0.25, **more):
@@ -88,7 +105,7 @@ def session(value, cost, lr=0.25, **more):
     return {**told, "forecast/final_loss": value / 2, "forecast/deviation": 0.0, "total_steps": 3, **more}
 
 
-def judged(folder, **options):
+def judged(folder, logged=True, **options):
     """Six trials of three steps under our scheduler: the first is the best, and the later are pruned."""
     experiment = Experiment(folder, options)
     for i, name in enumerate("abcdef"):
@@ -101,10 +118,10 @@ def judged(folder, **options):
                 break
         else:
             experiment.end(name)
-    return experiment.write()
+    return experiment.write(logged=logged)
 
 
-def stock(folder):
+def stock(folder, logged=True):
     """Three trials under somebody else's scheduler, one of them stopped early."""
     experiment = Experiment(folder)
     for name, last in (("x", 4), ("y", 4), ("z", 1)):
@@ -112,4 +129,4 @@ def stock(folder):
         for step in range(1, last + 1):
             experiment.report(name, step, {"x": 1.0, "y": 2.0, "z": 3.0}[name] / step)
         experiment.end(name)
-    return experiment.write()
+    return experiment.write(logged=logged)

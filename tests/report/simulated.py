@@ -53,7 +53,7 @@ def trace(config, steps, seed):
     return rows
 
 
-def experiment(folder, trials, seed=0):
+def experiment(folder, trials, seed=0, logged=True):
     """Simulate it, and leave in `folder` what Tune and our scheduler would; the folder of results comes back."""
     search = GlocalSearch(SPACE, metric="val_loss", mode="min", seed=seed)
     scheduler = GlocalScheduler(metric="val_loss", mode="min", search=search)
@@ -68,7 +68,7 @@ def experiment(folder, trials, seed=0):
         cluster=Cluster(WORKERS, start=20.0, failures=1e-5),
         max_failures=3,
         seconds=lambda config, result: 30.0,
-        callbacks=[JsonLoggerCallback()],
+        callbacks=[JsonLoggerCallback()] if logged else [],
         folder=folder,
     )
     results = next(Path(folder).rglob("driver_artifacts"))

@@ -116,6 +116,24 @@ def test_only_the_best_trials_are_listed(tmp_path):
     assert told.text(trials=2).splitlines()[6] == "... and 4 more"
 
 
+@pytest.mark.parametrize(
+    ("key", "mode", "told"), [("accuracy", None, 1), ("accuracy", "min", 0), ("val_loss", None, 0)]
+)
+def test_a_direction_that_nobody_said_is_noted(tmp_path, key, mode, told):
+    experiment = recordings.Experiment(tmp_path, key=key, mode="max")
+    experiment.add("a")
+    experiment.report("a", 1, 0.5)
+    notes = [note for note in summary(experiment.write(), metric=key, mode=mode).notes if "--mode max" in note]
+    assert len(notes) == told
+
+
+def test_a_direction_that_the_ledger_knows_is_none_to_note(tmp_path):
+    experiment = recordings.Experiment(tmp_path, {}, key="accuracy", mode="max")
+    experiment.add("a")
+    experiment.report("a", 1, 0.5)
+    assert not any("--mode" in note for note in summary(experiment.write()).notes)
+
+
 def test_a_negative_number_of_trials_is_refused(tmp_path):
     with pytest.raises(ArgumentError, match="`trials` must be 0 or more; got -2"):
         summary(recordings.judged(tmp_path)).text(trials=-2)

@@ -100,7 +100,7 @@ def test_what_a_killed_driver_left_is_reported_with_its_page(looks, capsys):
     assert out.endswith(f"Page: {folder / 'report.html'}\n")
     assert (folder / "report.html").stat().st_size > 1e6
     told = summary(folder)
-    for run in read(folder).runs:
+    for run in (run for run in read(folder).runs if run.logged):  # Tune may not have copied a folder yet
         lines = (Path(run.folder.path) / "result.json").read_text().splitlines(keepends=True)
         rows = [json.loads(line) for line in lines if line.endswith("\n")]
         (trial,) = (trial for trial in told.trials if trial.id == run.id)

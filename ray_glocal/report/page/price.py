@@ -45,12 +45,13 @@ def spent(experiment: Experiment) -> Spent:
 
 def _moments(run: Run, metric: str) -> list[tuple[float, float, float | None]]:
     """Time of each result, what was paid since the one before, and the value."""
-    paid = [0.0, *steps_paid(run)]
-    found = [
-        (number(row, "timestamp"), after - before, number(row, metric))
-        for row, before, after in zip(run.rows, paid[:-1], paid[1:], strict=True)
+    timed = [
+        (time, paid, number(row, metric))
+        for row, paid in zip(run.rows, steps_paid(run), strict=True)
+        if (time := number(row, "timestamp")) is not None
     ]
-    return [(time, more, value) for time, more, value in found if time is not None]
+    before = [0.0, *(paid for _, paid, _ in timed)]
+    return [(time, paid - earlier, value) for (time, paid, value), earlier in zip(timed, before, strict=False)]
 
 
 def section(metric: str, cost: TotalCost, totals: Spent) -> Section:
