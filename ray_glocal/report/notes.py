@@ -48,7 +48,7 @@ def _unlogged(experiment: Experiment) -> str:
     count = sum(not run.logged for run in experiment.runs)
     if not count:
         return ""
-    known = f"{experiment.metric}, adapted values and costs are the ledger's, the rest is of"
+    known = "what the scheduler optimises, adapted values and costs are the ledger's, the rest is of"
     if experiment.ledger is None:
         known = "all that is known of them is"
     return (

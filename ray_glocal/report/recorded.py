@@ -136,6 +136,6 @@ def _run(
 
 
 def _begun(run: Run) -> bool:
-    """Whether anybody knows more of a trial than that it waits."""
-    ended = run.record is not None and not run.record.running
-    return bool(run.rows or run.error or ended or run.status not in ("", "PENDING"))
+    """Whether anything shows that a trial was started: Tune calls those done that still waited when all was stopped."""
+    failed = run.record is not None and run.record.status in ("errored", "lost")
+    return bool(run.rows or run.error or failed or run.status in ("RUNNING", "PAUSED", "ERROR"))

@@ -114,6 +114,19 @@ def test_what_tune_pickles_is_left_alone(tmp_path):
     assert "odd" not in run.rows[0]
 
 
+@pytest.mark.parametrize("status", ["PENDING", "TERMINATED"])  # as Tune calls it when all is stopped
+def test_a_trial_that_was_never_started_is_not_listed(tmp_path, status):
+    folder = recordings.stock(tmp_path)
+    file = folder / "experiment_state-2026.json"
+    record = json.loads(file.read_text())
+    waiting = {"trial_id": "w", "status": status, "relative_logdir": "train_w_x", "config": {}}
+    record["trial_data"].append([json.dumps(waiting), json.dumps({"last_result": {"trial_id": "w"}})])
+    file.write_text(json.dumps(record))
+    told = summary(folder)
+    assert {trial.id for trial in told.trials} == {"x", "y", "z"}
+    assert not any("result.json" in note for note in told.notes)
+
+
 def test_a_folder_that_the_snapshot_does_not_know_is_one_trial_of_the_ledger(tmp_path):
     experiment = recordings.Experiment(tmp_path, {})
     experiment.add("a")
