@@ -1,16 +1,13 @@
-"""The table of the README, read from the comparison's page: `python docs/results.py` writes it, `--check` compares."""
+"""What pages say of the comparison, read from its own page."""
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "examples" / "studies" / "results" / "compare" / "held-out" / "README.md"
-README = ROOT / "README.md"
-BEGIN, END = "<!-- results: written by docs/results.py -->\n", "<!-- end of results -->"
+COMPARED = ROOT / "examples" / "studies" / "results" / "compare"
+PAGE = COMPARED / "held-out" / "README.md"
 ROWS = 10  # lines of the table
 OURS = "glocal"
 
@@ -36,6 +33,11 @@ def table(page: str, head: str) -> list[list[str]]:
 def _plain(cell: str) -> str:
     """A number without its interval."""
     return cell.split(" [")[0]
+
+
+def shown() -> str:
+    """The results of the held-out suite."""
+    return results(PAGE.read_text())
 
 
 def results(page: str) -> str:
@@ -65,31 +67,8 @@ def _sentences(page: str, shown: int) -> list[str]:
     return [f"{head} {losses} {', '.join(told)}." if lost else head]
 
 
-def conclusions(page: str) -> str:
+def conclusions() -> str:
     """The list that the page concludes with, which the study computed from its rows."""
+    page = PAGE.read_text()
     rest = page[page.index("### Conclusions") :].split("\n### ")[0]
     return rest.removeprefix("### Conclusions").strip()
-
-
-def written(readme: str, told: str) -> str:
-    """The README with the results in their place."""
-    before, rest = readme.split(BEGIN)
-    return f"{before}{BEGIN}{told}\n{END}{rest.split(END)[1]}"
-
-
-def main() -> int:
-    """Write or check; 1 where the README tells other results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; 1 where the README is out of date")
-    readme = README.read_text()
-    fresh = written(readme, results(PAGE.read_text()))
-    if not parser.parse_args().check:
-        README.write_text(fresh)
-    elif fresh != readme:
-        print("README.md tells other results than the page: run `python docs/results.py`.", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,7 +8,6 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 FENCE = re.compile(r"(?:<!-- block: ([a-z ]+) -->\n)?^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-INCLUDED = re.compile(r'^--8<-- "([^"]+)"$', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -28,11 +27,6 @@ class Block:
     language: str
     marks: tuple[str, ...]
     text: str
-
-    @property
-    def code(self) -> str:
-        """Its text with the files that it includes."""
-        return INCLUDED.sub(lambda found: (ROOT / found[1]).read_text(), self.text)
 
 
 def blocks(page: Path) -> list[Block]:

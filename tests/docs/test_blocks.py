@@ -32,7 +32,7 @@ def run(page, results=None, without=()):
         if block in without:
             continue
         told |= experiment(results) if block.marks[0] == "experiment" else getattr(SETUPS, block.marks[0])()
-        code = "\n" * block.line + shortened(block.code)  # lines of errors are those of the page
+        code = "\n" * block.line + shortened(block.text)  # lines of errors are those of the page
         exec(compile(code, block.page, "exec"), told)
     return told
 
@@ -87,7 +87,7 @@ def results(local_ray, tmp_path_factory):
     where = tmp_path_factory.mktemp("experiment")
     told = {"__name__": "__main__", **SETUPS.readme(), "tune": tune, "kept": tune.RunConfig(storage_path=str(where))}
     (block,) = [block for block in PYTHON if block.page == "README.md"]
-    code = shortened(block.code).replace("tune_config=config)", "tune_config=config, run_config=kept)")
+    code = shortened(block.text).replace("tune_config=config)", "tune_config=config, run_config=kept)")
     code = code.replace("print(best_config(", "results = (").replace(".fit()))", ".fit())")
     exec(compile(code, block.page, "exec"), told)
     return told["results"]

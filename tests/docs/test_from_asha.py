@@ -17,9 +17,10 @@ def test_few_lines_differ():
     assert f": {added} lines added" in (ROOT / "README.md").read_text()
 
 
-def test_the_page_asks_for_the_number():
+def test_the_page_has_both_scripts_whole():
     page = (DOCS / "from-asha" / "index.md").read_text()
-    assert "<!-- lines changed -->" in page
+    for script in ("asha.py", "glocal.py"):
+        assert f"```python\n{(DOCS / 'from-asha' / script).read_text()}```" in page
 
 
 @pytest.mark.cluster
