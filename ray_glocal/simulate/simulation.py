@@ -181,11 +181,13 @@ def simulate(
                 stopper=experiment.stopper,
                 reuse_actors=reuse_actors,
             )
+            controller.setup_experiments([experiment], total_num_samples=search.total_samples)
             try:
                 _run(controller, clock, budget)
                 if folder is not None:
                     controller.save_end()
             finally:
+                controller.end_experiment_callbacks()
                 controller.await_copy()
                 actors.cleanup()
         last = len(recorder.numbers)

@@ -259,11 +259,17 @@ def test_a_session_learns_as_in_a_plain_loop_also_where_its_worker_dies(cluster,
         assert math.isfinite(losses[-1])
 
 
-def test_callbacks_hear_every_result_when_it_arrives():
+def test_callbacks_are_set_up_hear_every_result_when_it_arrives_and_the_end():
     """As Tune calls its own: a result of a trial at a time, in the order of the virtual clock."""
-    heard = []
+    heard, around = [], []
 
     class Hears(tune.Callback):
+        def setup(self, stop=None, num_samples=None, total_num_samples=None, **_):
+            around.append((num_samples, total_num_samples, len(heard)))
+
+        def on_experiment_end(self, trials, **_):
+            around.append((len(trials), len(heard)))
+
         def on_trial_result(self, iteration, trials, trial, result, **_):
             heard.append((result["timestamp"], trial.config["pace"], result["score"]))
 
@@ -276,3 +282,4 @@ def test_callbacks_hear_every_result_when_it_arrives():
     simulate(train, space, seconds=lambda config, result: config["pace"], **settings)
     assert [told[:2] for told in sorted(heard)] == [(2, 2), (3, 3), (4, 2), (6, 2), (6, 3), (9, 3)]
     assert [stamp for stamp, *_ in heard] == sorted(stamp for stamp, *_ in heard)
+    assert around == [(1, 2, 0), (2, 6)]
