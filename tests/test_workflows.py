@@ -1,5 +1,6 @@
 """The workflow files: they are what their schema allows, run what CI runs, and publish without a stored password."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,9 +47,22 @@ def test_there_is_one_for_changes_and_one_for_releases():
 
 
 def test_changes_are_judged_by_the_script_that_people_run():
-    (job,) = workflow("ci")["jobs"].values()
-    assert "bash .ci/run" in commands(job)
+    assert "bash .ci/run" in commands(workflow("ci")["jobs"]["run"])
     assert workflow("ci")["permissions"] == {"contents": "read"}
+
+
+def test_the_wheel_runs_alone_on_every_python_that_it_names_and_with_the_lowest_versions():
+    job = workflow("ci")["jobs"]["versions"]
+    project = (ROOT / "pyproject.toml").read_text()
+    pythons = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', project)
+    (lowest,) = job["strategy"]["matrix"]["include"]
+    assert job["strategy"]["matrix"]["python"] == pythons
+    assert f'requires-python = ">={pythons[0]}"' in project
+    assert lowest["python"] == pythons[0]
+    declared = re.search(r"^dependencies = \[(.*?)^\]", project, re.MULTILINE | re.DOTALL)[1]
+    wanted = set(re.findall(r'"(.*)"', declared.replace(">=", "==")))
+    assert {re.sub(r"(\.0)+$", "", name) for name in lowest["versions"].split()} == wanted
+    assert any(command.startswith("bash .ci/versions ") for command in commands(job))
 
 
 def test_a_release_is_built_and_looked_at_before_it_is_published():

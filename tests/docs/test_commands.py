@@ -58,7 +58,7 @@ def of_pip(rest):
 
 COMMANDS = {
     "make": lambda rest: [pytest.fail(f"no target {word}") for word in rest if word not in TARGETS],
-    "bash": lambda rest: [pytest.fail(f"no file {word}") for word in rest if not (ROOT / word).is_file()],
+    "bash": lambda rest: [pytest.fail(f"no file {word}") for word in rest[:1] if not (ROOT / word).is_file()],
     "pip": of_pip,
     "python": of_python,
 }
