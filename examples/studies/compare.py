@@ -29,7 +29,7 @@ from comparison.methods import ABLATIONS, METHODS, OURS, RIVALS, version
 from comparison.page import page, quick_agreement
 from comparison.prices import write
 from comparison.singles import Single, described
-from study import Row, Study, commit, read, study
+from study import Row, Study, read, study
 from suites import SUITES, suite, task
 
 BUDGET, WORKERS, SEEDS = 8, 4, 3  # whole trainings, trials at a time, and seeds of an experiment
@@ -154,7 +154,7 @@ def main() -> None:
     if told.options["quick"]:
         whole = told.out.with_name(name) / "rows.parquet"
         text += "\n\n" + quick_agreement(rows, read(whole) if whole.exists() else [], [*RIVALS, next(iter(OURS))])
-    text = f"Written at commit {commit()}; the rules are in `examples/studies/comparison`.\n\n{text}"
+    text = f"The rules are in `examples/studies/comparison`.\n\n{text}"
     told.publish(f"Comparison: the {name} suite", text, published, figures(rows, list(RIVALS), list(OURS)))
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from counted import PLAIN, counted
 from ray_glocal import GlocalSession, Hyperparameter, Settings
 from ray_glocal.session.pacing.cost import PROBE, REPORT, SEARCH, UPKEEP, WINDOW
-from study import Row, Study, commit, markdown, study
+from study import Row, Study, markdown, study
 from tasks.data import digits, fashion
 from tasks.split import Shuffled
 
@@ -195,7 +195,7 @@ def _conclusion(rows: Sequence[Row]) -> str:
 def main() -> None:
     told: Study = study("penalties", __doc__, seeds=3)
     rows = told.rows(cases(range(1 if told.smoke else told.options["seeds"]))[: 5 if told.smoke else None], run)
-    told.publish("Penalties from starts that are far off", f"Written at commit {commit()}.\n\n{text(rows)}", rows)
+    told.publish("Penalties from starts that are far off", text(rows), rows)
 
 
 if __name__ == "__main__":

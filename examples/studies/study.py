@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,7 +86,7 @@ class Study:
         return self.out / "cells" / f"{_digest(cell)}.parquet"
 
     def publish(self, title: str, text: str, rows: Sequence[Row], draw: Draw | dict[str, Draw] | None = None) -> None:
-        """Write `README.md` (what was asked, the command, the text with its tables), `rows.parquet` and the figures.
+        """Write `README.md` (title, command, date, commit, the text with its tables), `rows.parquet` and the figures.
 
         Args:
             title: Of the page.
@@ -96,7 +97,7 @@ class Study:
         self.out.mkdir(parents=True, exist_ok=True)
         _write(self.out / "rows.parquet", list(rows))
         words = [f"python examples/studies/{self.name}.py", "--smoke" if self.smoke else "", self.command]
-        parts = [f"# {title}", f"```\n{' '.join(filter(None, words))}\n```", text]
+        parts = [f"# {title}", f"```\n{' '.join(filter(None, words))}\n```", _written(), text]
         for name, drawn in (draw if isinstance(draw, dict) else {"figure": draw} if draw else {}).items():
             _save(self.out / f"{name}.png", drawn)
             parts.append(f"![The {name.replace('-', ' ')}]({name}.png)")
@@ -154,6 +155,12 @@ def commit() -> str:
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=HOME
     )
     return told.stdout.strip()
+
+
+def _written() -> str:
+    """When a page is written, and at which commit."""
+    at = commit()
+    return f"Written {datetime.now(timezone.utc):%Y-%m-%d}{f' at commit {at}' if at else ''}."
 
 
 def read(place: Path) -> list[Row]:

@@ -1,6 +1,7 @@
 """The tasks that all studies share, and the store of their rows."""
 
 import math
+import re
 import shutil
 from dataclasses import dataclass, replace
 
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from study import Study, markdown
+from study import HOME, Study, markdown
 from tasks import TASKS, Shuffled, loss, mean_loss
 
 
@@ -80,4 +81,12 @@ def test_a_page_holds_its_table_and_figure(tmp_path):
     assert table.splitlines()[2] == "| x | 0.123 |"
     Study("squares", tmp_path, smoke=True, workers=1).publish("Squares", table, [{"a": 1}], lambda f: f.subplots())
     assert (tmp_path / "figure.png").stat().st_size > 1000
-    assert "squares.py --smoke" in (tmp_path / "README.md").read_text()
+    page = (tmp_path / "README.md").read_text()
+    assert "squares.py --smoke" in page
+    assert re.search(r"^Written \d{4}-\d\d-\d\d", page, re.MULTILINE)
+
+
+def test_every_published_page_tells_a_commit():
+    pages = sorted((HOME / "results").rglob("README.md"))
+    assert len(pages) > 15
+    assert not [page for page in pages if not re.search(r" at commit [0-9a-f]{7}", page.read_text())]
