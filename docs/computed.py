@@ -53,6 +53,10 @@ ASKED: dict[str, Callable[[], str]] = {
     "pages of the studies": listed,
     "results of the comparison": results.shown,
     "conclusions of the comparison": results.conclusions,
+    "losses by kind of space": results.kinds,
+    "agreement of the quick form": results.agreement,
+    "simulated and real losses": results.simulated_and_real,
+    "price of a hypergradient": results.price,
     "lines changed": changed_lines.sentence,
 }
 

@@ -5,6 +5,7 @@ import re
 
 import changed_lines
 import computed
+import pyarrow.parquet as pq
 import pytest
 from blocks import DOCS, PAGES, ROOT
 
@@ -53,6 +54,35 @@ def test_a_part_is_computed_anew_within_a_line_and_on_lines_of_its_own():
     assert own.endswith("```\n\n<!-- end -->")
     with pytest.raises(KeyError, match="nothing"):
         computed.fresh("<!-- computed: nothing --><!-- end -->")
+
+
+def incumbents(page, task, method):
+    """By the rows beside a page: test losses at the lowest validation loss within the budget, mean over the seeds."""
+    rows = pq.read_table(page.with_name("rows.parquet")).to_pylist()
+    own = [row for row in rows if (row["section"], row["task"], row["method"]) == ("search", task, method)]
+    within = [row for row in own if row["cost"] <= row["budget"]]
+    seeds = sorted({row["seed"] for row in within})
+    picked = [min((row for row in within if row["seed"] == seed), key=lambda row: row["val"]) for seed in seeds]
+    return sum(row["test"] for row in picked) / len(seeds)
+
+
+def test_simulated_and_real_losses_are_those_of_the_rows():
+    told = re.findall(r"([\w+-]+) (\.\d+) and (\.\d+)", results.simulated_and_real())
+    assert [name for name, *_ in told] == ["glocal", "asha+averaging", "random"]
+    for name, *losses in told:
+        rows = [incumbents(page, "digits-relu", name) for page in (results.TUNING, results.REAL)]
+        assert [float(loss) for loss in losses] == pytest.approx(rows, abs=0.0006)
+
+
+def test_what_is_said_by_kind_of_space_is_on_the_pages():
+    said, spaces = results.kinds(), re.findall(r"^\| (?:Few|Many|Weights) .*$", results.PAGE.read_text(), re.MULTILINE)
+    for space in spaces:
+        final = space.split("|")[-3].split("[")[0]
+        assert f"{float(final):.2f}".lstrip("0") in said
+    rank, loss = re.search(r"the rank is ([\d.]+), the loss ([\d.]+)\.", said).groups()
+    conclusions = results.TUNING.read_text()
+    assert float(rank) == pytest.approx(float(re.search(r"mean rank ([\d.]+)", conclusions)[1]), abs=0.05)
+    assert float(loss) == pytest.approx(float(re.search(r"1/2, ([\d.]+) \[[^]]*\] at 1\.", conclusions)[1]), abs=0.005)
 
 
 def test_no_page_holds_what_only_the_site_would_put_in():
