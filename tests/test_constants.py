@@ -89,6 +89,7 @@ FACTS = {
         session/first_order/adaptation.py: TWENTIETHS 4
         session/pacing/cost.py: FORWARD REPLAY HESSIAN_PRODUCT
         session/settings.py: 4
+        schedule/files.py: FORMAT VERSION
         session/state/checkpoint.py: VERSION
         validation/recording.py: 4
     """,
@@ -103,6 +104,7 @@ FACTS = {
     "a sentence's own, a mark, or what stands for nothing": """
         hypergradient/problem/trained.py: SHOWN
         koopman/selection.py: 0.001
+        schedule/schedule.py: _LISTED
         scheduling/journal.py: _RARE
         session/windows/recorder.py: NEVER
         tune/preflight.py: _NAMED

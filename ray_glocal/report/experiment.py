@@ -13,7 +13,7 @@ from ray_glocal.errors import ArgumentError
 from ray_glocal.names import DECISIONS_FILE, EXPERIMENT_STATE, LEDGER_FILE, SEARCHER_STATE, SIGN, VAL_LOSS
 from ray_glocal.report import trial as trials
 from ray_glocal.report.folder import TRIAL_FILES, RemoteFolder, opened
-from ray_glocal.report.recorded import Reports, State, unlogged
+from ray_glocal.report.recorded import LedgerReports, State, unlogged
 from ray_glocal.report.trial import TUNES, Run, number
 from ray_glocal.scheduling import journal
 from ray_glocal.scheduling.event import Reported, Settled
@@ -154,7 +154,7 @@ def _runs(folder: RemoteFolder, ledger: Ledger | None, metric: str, mode: str) -
             run = trials.read(inside, record, state.trial or _owner(name, ledger), state.status)
             found[run.id] = run
     settled = _signs(ledger) if ledger is not None else []
-    reports = Reports(ledger, *next(iter(settled), (metric, 1.0 if mode == "min" else -1.0)))
+    reports = LedgerReports(ledger, *next(iter(settled), (metric, 1.0 if mode == "min" else -1.0)))
     found |= unlogged(found, tuple(states.values()), reports, folders)
     order = [state.trial for state in states.values()] + list(found)
     return tuple(found[name] for name in dict.fromkeys(order) if name in found)

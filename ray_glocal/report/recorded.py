@@ -59,7 +59,7 @@ def _without_pickles(node: dict[str, Any]) -> dict[str, Any] | None:
 
 
 @dataclass(frozen=True)
-class Reports:
+class LedgerReports:
     """What the ledger keeps of results.
 
     Args:
@@ -102,7 +102,7 @@ class Reports:
 
 
 def unlogged(
-    runs: Mapping[str, Run], states: Sequence[State], reports: Reports, folders: Mapping[str, RemoteFolder]
+    runs: Mapping[str, Run], states: Sequence[State], reports: LedgerReports, folders: Mapping[str, RemoteFolder]
 ) -> dict[str, Run]:
     """Trials without a file of results that have begun, by id.
 

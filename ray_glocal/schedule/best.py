@@ -180,9 +180,9 @@ def best_config(results: object, *, metric: str | None = None, mode: str | None 
     line = lineage(experiment, best_run(experiment))
     if not has_session(line[-1].checkpoint):
         return _gathered(experiment, line, [], None, "")
-    sessions, error = handed_down(line)
-    if error is not None:
-        return _gathered(experiment, line, sessions, None, str(error))
+    sessions, unreadable = handed_down(line)
+    if unreadable is not None:
+        return _gathered(experiment, line, sessions, None, str(unreadable))
     try:
         return _gathered(experiment, line, sessions, joined([recorded for recorded, _ in sessions]), "")
     except ArgumentError as mismatch:  # of an earlier release's trace

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ray_glocal.errors import ArgumentError, CheckpointError
 from ray_glocal.names import SESSION_FILE, TRACE_FILE
@@ -23,10 +23,10 @@ def best_schedule(results: object, metric: str | None, mode: str | None) -> Lear
     if not has_session(line[-1].checkpoint):
         remedy = "A trial leaves one by `tune.report(session.metrics(), checkpoint=session.checkpoint())`."
         raise ArgumentError("results", f"hold a session's checkpoint of its best trial {run.id}", _place(line), remedy)
-    found, error = handed_down(line)
-    if error is not None:
-        raise error
-    return joined([recorded for recorded, _ in found])
+    found = handed_down(line)
+    if found.unreadable is not None:
+        raise found.unreadable
+    return joined([recorded for recorded, _ in found.sessions])
 
 
 def has_session(checkpoint: RemoteFolder | None) -> bool:
@@ -34,14 +34,18 @@ def has_session(checkpoint: RemoteFolder | None) -> bool:
     return checkpoint is not None and SESSION_FILE in checkpoint.files()
 
 
-def handed_down(line: Sequence[Generation]) -> tuple[list[tuple[Recorded, Generation]], CheckpointError | None]:
+class Inheritance(NamedTuple):
+    """Sessions that went on with each other's weights, the eldest first, and why the next elder's cannot be read."""
+
+    sessions: list[tuple[Recorded, Generation]]
+    unreadable: CheckpointError | None
+
+
+def handed_down(line: Sequence[Generation]) -> Inheritance:
     """Of a line of descent the part in which each trial began with the weights of the one before, as sessions do it.
 
     Args:
         line: The eldest first; the last has a session's checkpoint.
-
-    Returns:
-        The sessions, as far as they can be read, and why the next one cannot; None where all can.
     """
     found: list[tuple[Recorded, Generation]] = []
     ours: Mapping[str, Any] | None = None
@@ -51,12 +55,12 @@ def handed_down(line: Sequence[Generation]) -> tuple[list[tuple[Recorded, Genera
         try:
             recorded, weights = _saved(each)
         except CheckpointError as error:
-            return found, error
+            return Inheritance(found, error)
         if ours is not None and not fits(weights, ours):
             break
         found.insert(0, (recorded, each))
         ours = weights
-    return found, None
+    return Inheritance(found, None)
 
 
 def _saved(generation: Generation) -> tuple[Recorded, Mapping[str, Any]]:

@@ -38,6 +38,7 @@ HALF = 0.5  # share of training that may pass below it; untested
 
 AHEAD = 32  # batches in a row that a loop may ask for ahead of the steps that it takes; untested
 MOST_STEPS = 10_000_000  # of a training: schedules are foreseen step by step; untested
+MOST_VALUES = 2_000_000  # of `entries` in all rows of a trace, 16 MB: 1,000 entries at 2,000 changes; untested
 MANY = 16  # entries: a larger hyperparameter has one row, of norms and of all its values; untested
 
 # ---- defaults that depend on others ----

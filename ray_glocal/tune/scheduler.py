@@ -128,14 +128,13 @@ class GlocalScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
             Terms(grace_period, reduction_factor, max_t, tuple(rules), chosen, time_attr), self._logbook
         )
         self._read_by = time_attr, forecast_of, bounds
-        self._checkpoints, self._preflight = checkpoints, preflight
+        self._checkpoints, self._preflight, self._added = checkpoints, preflight, 0
         self._retention: Retention | None = None  # none before an experiment begins, or where all are kept
         self._folder: Path | None = None
         self._gathering = False  # whether an experiment has begun of which Tune may still name trials that it restores
         self._tabled = 0  # decisions already in the table's file
         self._running: dict[str, Trial] = {}
         self._order: dict[str, int] = {}  # places in Tune's list of trials: one that comes again goes to its end
-        self._added = 0
         self._agreement = Agreement(self._logbook)
         self._agreement.find(search)
         self._agreement.take(metric, mode)

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from pyarrow import fs
-from session.first_order import sessions
 
 import ray_glocal
 from ray_glocal import LearnedSchedule, best_config
@@ -18,94 +17,9 @@ from ray_glocal.__main__ import main
 from ray_glocal.errors import ArgumentError, CheckpointError
 from ray_glocal.names import SESSION_FILE, TRACE_FILE
 from ray_glocal.report.folder import RemoteFolder
-from ray_glocal.session.adapted import Adapted
 
-from .test_sessions import MANY, anew, told_as_witnessed, trained, weighted
-from .witness import Witness
-
-STEPS = 100
-
-
-class Experiment:
-    """Trains trials one after the other, and leaves behind what Tune would."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        folder.mkdir(parents=True)
-        (folder / "experiment_state-2026.json").write_text(json.dumps({"trial_data": []}))
-
-    def trial(
-        self,
-        name,
-        *,
-        ancestor=None,
-        handed=STEPS,
-        features=sessions.FEATURES,
-        reports=(STEPS,),
-        worse=0.0,
-        bad=(),
-        many=False,
-        **config,
-    ):
-        """Whose checkpoints are those of its reports; the witness of its training."""
-        elder = None if ancestor is None else self.place(ancestor, handed)
-        model = sessions.Network()
-        model.first = torch.nn.Linear(features, 16)
-        hyper = (sessions.rate(1e-3 if ancestor is None else 0.05), *([MANY] if many else []))
-        adapted = Adapted(hyper, None if elder is None else SimpleNamespace(as_directory=lambda: _Held(elder)))
-        session = sessions.session(adapted, model=model, total_steps=STEPS, train=weighted if many else cut, val=cut)
-        session.restore(None)
-        witness, rows = Witness(session), []
-        place = self.folder / f"train_{name}"
-        place.mkdir()
-        for until in reports:
-            trained(session, until=until, bad=bad, witness=witness)
-            session.save(self.place(name, until))
-            rows.append({**session.metrics(), "trial_id": name, "training_iteration": until})
-            rows[-1]["val_loss"] += worse
-        config = {"kind": {"name": "sgd"}, "lr": float(hyper[0].start), **config}
-        if ancestor is not None:
-            config["glocal_ancestor"] = {"trial": ancestor, "checkpoint": str(elder)}
-        (place / "params.json").write_text(json.dumps(config))
-        (place / "result.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        return witness
-
-    def place(self, name, step):
-        return self.folder / f"train_{name}" / f"checkpoint_{step:06d}"
-
-
-class _Held:
-    def __init__(self, folder):
-        self.folder = folder
-
-    def __enter__(self):
-        return str(self.folder)
-
-    def __exit__(self, *_):
-        pass
-
-
-def cut(model, batch):
-    """The loss of as many features as the model has; beyond all measure where a batch says so."""
-    loss = sessions.plain_loss(model, [batch[0][:, : model.first.in_features], batch[1]])
-    return loss * (1e4 if batch[2].min() >= 10 else 1.0)
-
-
-@pytest.fixture(scope="module")
-def family(tmp_path_factory):
-    """A stranger, and three generations, of which the last is the best; its parent ran on after it was born."""
-    torch.set_num_threads(1)
-    experiment = Experiment(tmp_path_factory.mktemp("results") / "mine")
-    witnesses = {"stranger": experiment.trial("stranger", worse=3.0, width=1)}
-    witnesses["elder"] = experiment.trial("elder", worse=2.0, width=16)
-    witnesses["parent"] = experiment.trial("parent", ancestor="elder", reports=(60, STEPS), worse=1.0, width=16)
-    witnesses["heir"] = experiment.trial("heir", ancestor="parent", handed=60, reports=(50, STEPS), width=16)
-    return experiment, witnesses
-
-
-def inherited(witnesses, name):
-    """What a trial of the family noted down of the steps that came to the heir."""
-    return [note for note in witnesses[name].taken if name != "parent" or note[0] < 60]
+from .experiments import STEPS, Experiment, inherited
+from .test_sessions import MANY, anew, told_as_witnessed
 
 
 def test_the_schedule_of_an_heir_begins_with_its_ancestors(family):
@@ -241,7 +155,7 @@ def test_options_stay_at_the_end_of_the_addresses_of_folders(family):
 @pytest.mark.parametrize("most", [2_000_000, 100])
 def test_many_entries_are_handed_down_with_their_values(tmp_path, monkeypatch, capsys, most):
     """Or, where there are more than a trace holds, with those of the end, and that is said."""
-    monkeypatch.setattr("ray_glocal.session.state.trace.MOST", most)
+    monkeypatch.setattr("ray_glocal.session.state.trace.MOST_VALUES", most)
     experiment, out = Experiment(tmp_path / "mine"), tmp_path / "s.json"
     witnesses = [experiment.trial("elder", worse=1.0, many=True, bad=((60, 70),))]
     witnesses.append(experiment.trial("heir", ancestor="elder", worse=-1.0, many=True))

@@ -196,7 +196,7 @@ def test_a_session_with_many_entries_that_was_resumed_twice_is_told_as_one_that_
 
 def test_of_more_entries_than_a_trace_holds_the_values_of_the_end_stand_at_each_step(monkeypatch, tmp_path):
     """And so it stays where a session goes on from its checkpoint."""
-    monkeypatch.setattr("ray_glocal.session.state.trace.MOST", 100)
+    monkeypatch.setattr("ray_glocal.session.state.trace.MOST_VALUES", 100)
     session = sessions.session((sessions.rate(), MANY), train=weighted)
     witness = trained(session, until=120)
     session.save(tmp_path)
@@ -204,7 +204,7 @@ def test_of_more_entries_than_a_trace_holds_the_values_of_the_end_stand_at_each_
     session.restore(tmp_path)
     later = Witness(session)
     later.taken = witness.taken
-    monkeypatch.setattr("ray_glocal.session.state.trace.MOST", 10_000)
+    monkeypatch.setattr("ray_glocal.session.state.trace.MOST_VALUES", 10_000)
     trained(session, until=200, witness=later)
     learned = LearnedSchedule.from_session(session)
     assert learned.unfollowed == ("weights",)

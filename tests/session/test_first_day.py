@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Subset, SubsetRandomSampler
 from ray_glocal.errors import ArgumentError
 from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.session import Settings
+from ray_glocal.session.pacing.budget import Budget
 
 from .cases import WAYS, Run, differences, drive, entropy, windows
 from .first_day import batches, data, network, session_of
@@ -139,13 +140,19 @@ def test_an_optimizer_that_is_watched_can_be_copied_and_saved():
 # ---- nothing adapted ----
 
 
+@pytest.fixture
+def cheap(monkeypatch):
+    """Reports, which by a real clock cost too much on a busy machine, and that is said beside the rest."""
+    monkeypatch.setattr(Budget, "exceeded", lambda *_: "")
+
+
 SCARCE = (
     "`overhead` allows 25 % of 100 steps, 24.3 of them once reports are paid, and a hypergradient costs about 34. "
     "Train longer, raise `Settings(overhead=...)`, or set `Settings(window=..., search_window=...)` to fewer steps."
 )
 
 
-def test_a_session_that_can_buy_no_window_says_so_at_its_start_at_its_end_and_in_its_metrics(caplog):
+def test_a_session_that_can_buy_no_window_says_so_at_its_start_at_its_end_and_in_its_metrics(cheap, caplog):
     session = session_of(network(), total=100, settings=windows(report_every=100))
     for batch in session.batches(batches()):
         session.step(batch)
@@ -157,7 +164,7 @@ def test_a_session_that_can_buy_no_window_says_so_at_its_start_at_its_end_and_in
     assert caplog.messages == told["warning"].splitlines()
 
 
-def test_so_does_one_by_a_duty_cycle():
+def test_so_does_one_by_a_duty_cycle(cheap):
     settings = windows(window=64, search_window=64, duty_cycle=0.5)
     session = session_of(network(), total=60, settings=settings)
     session.step(batches()[0])
@@ -168,7 +175,7 @@ def test_so_does_one_by_a_duty_cycle():
     )
 
 
-def test_one_whose_windows_never_came_says_so_at_its_end(caplog):
+def test_one_whose_windows_never_came_says_so_at_its_end(cheap, caplog):
     hyper = [Hyperparameter("weight_decay", 0.1, 1e-6, 1.0, "log")]
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), 0.01, weight_decay=0.1)
@@ -190,7 +197,7 @@ def test_a_session_that_can_buy_no_first_order_hypergradient_speaks_of_no_window
     assert end.startswith(f"Nothing was adapted: there was no hypergradient. {why}")
 
 
-def test_else_how_many_windows_there_will_be_is_logged(caplog):
+def test_else_how_many_windows_there_will_be_is_logged(cheap, caplog):
     caplog.set_level(logging.INFO)
     session = session_of(network(), total=1000, settings=windows())
     session.step(batches()[0])

@@ -173,7 +173,7 @@ def long(step, name, count):
 
 def test_values_of_many_entries_are_held_as_long_as_there_is_room(tmp_path, monkeypatch):
     """The hyperparameter that has the most of them goes first, and does not come back."""
-    monkeypatch.setattr("ray_glocal.session.state.trace.MOST", 120)
+    monkeypatch.setattr("ray_glocal.session.state.trace.MOST_VALUES", 120)
     trace = Trace()
     for step in (1, 2, 3):
         trace.append([row(step), long(step, "few", 20), long(step, "many", 30)])

@@ -26,6 +26,7 @@ from ray_glocal.names import (
     TRAJECTORY,
     VALUE,
 )
+from ray_glocal.session.tuning import MOST_VALUES
 
 SCHEMA = pa.schema(
     [
@@ -42,8 +43,6 @@ SCHEMA = pa.schema(
         (ENTRIES, pa.list_(pa.float64())),
     ]
 )
-
-MOST = 2_000_000  # values in `entries` of all rows together, 16 MB: 1,000 entries at 2,000 changes
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ class Trace:
         self.rows += rows
         for row in rows:
             self._held[row.hyperparameter] += len(row.entries or ())
-        while self._held.total() > MOST:
+        while self._held.total() > MOST_VALUES:
             ((largest, _),) = self._held.most_common(1)
             self._without.add(largest)
             del self._held[largest]
