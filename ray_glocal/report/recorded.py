@@ -7,13 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ray_glocal.names import COST_STEPS, HYPER, STEP, TOTAL_STEPS
+from ray_glocal.names import COST_STEPS, HYPER, STEP, TOTAL_STEPS, TRAINING_ITERATION
 from ray_glocal.report.folder import RemoteFolder
 from ray_glocal.report.trial import Row, Run, ancestor_of, error_of, flat, number
 from ray_glocal.scheduling.event import Reported
 from ray_glocal.scheduling.ledger import Ledger, Record
-
-_ITERATION = "training_iteration"
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ class LedgerReports:
             reports: The ledger's.
             last: The last result that Tune's snapshot holds; its time is that of all results together.
         """
-        clock = _ITERATION if _ITERATION in last and STEP not in last else STEP
+        clock = TRAINING_ITERATION if TRAINING_ITERATION in last and STEP not in last else STEP
         rows: dict[float, Row] = {each.step: self._row(each, clock) for each in reports}
         end = number(last, clock)
         if end is not None:
