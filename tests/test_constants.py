@@ -104,6 +104,7 @@ FACTS = {
     "a sentence's own, a mark, or what stands for nothing": """
         hypergradient/problem/trained.py: SHOWN
         koopman/selection.py: 0.001
+        schedule/best.py: _LISTED
         schedule/schedule.py: _LISTED
         scheduling/journal.py: _RARE
         session/windows/recorder.py: NEVER

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Sessions = Sequence[tuple[Recorded, Generation]]
+_LISTED = 40  # choices that its text names; `chosen` holds all
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,11 @@ class BestConfig:
         return layout.paragraph(f"Best: trial {self.trial}, {self.metric} {layout.shown(self.value)}, {of}.")
 
     def _choices(self) -> str:
-        width = max(map(len, self.chosen), default=0)
-        return "\n".join(f"  {name.ljust(width)}  {_value(value)}" for name, value in self.chosen.items())
+        shown = dict(islice(self.chosen.items(), _LISTED))
+        width = max(map(len, shown), default=0)
+        lines = [layout.cut(f"  {name.ljust(width)}  {_value(value)}", layout.WIDTH) for name, value in shown.items()]
+        rest = len(self.chosen) - len(shown)
+        return "\n".join([*lines, f"  and {rest:,} more: best_config(results).chosen"] if rest else lines)
 
     def _values(self) -> str:
         many = {f"{name}.norm": name for name in self.values}  # what metrics call those of many entries

@@ -83,6 +83,17 @@ def test_its_text_is_a_page(family):
     ]
 
 
+def test_of_many_choices_its_text_names_some_and_no_line_is_long(tmp_path):
+    experiment = Experiment(tmp_path / "mine")
+    experiment.trial("one", note="x" * 500, **{f"choice{n}": n for n in range(60)})
+    best = best_config(experiment.folder)
+    assert len(best.chosen) == 62
+    lines = str(best).split("\n\n")[1].splitlines()
+    assert lines[0] == "  kind/name  sgd"
+    assert (len(lines), lines[-1]) == (41, "  and 22 more: best_config(results).chosen")
+    assert max(map(len, lines)) == 100
+
+
 @pytest.mark.parametrize("heir", [False, True], ids=["alone", "heir"])
 def test_steps_that_were_taken_back_are_told_so_that_the_sum_comes_out(tmp_path, heir):
     experiment = Experiment(tmp_path / "mine")
