@@ -27,8 +27,8 @@ def pages() -> list[Path]:
 
 
 def places() -> dict[str, Path]:
-    """Folder of each study's page, by its name on the site."""
-    found = sorted(STUDIES.rglob("README.md"))
+    """Folder of each study's page, by its name on the site; of short runs to try a study there are none."""
+    found = sorted(page for page in STUDIES.rglob("README.md") if not page.parent.name.endswith("-smoke"))
     return {"-".join(page.parent.relative_to(STUDIES).parts): page.parent for page in found}
 
 

@@ -43,7 +43,7 @@ def dated(name: str, folder: Path) -> str:
     rows = str(folder / "rows.parquet")
     if _git("rev-parse", "--is-shallow-repository") != "false":
         return ""
-    if _git("status", "--porcelain", "--", rows):
+    if _git("status", "--porcelain", "--", rows) or not _git("log", "-1", "--", rows):
         return "*Its rows are not committed yet.*"
     commit, date = _git("log", "-1", "--format=%h %cs", "--", rows).split()
     parts = [f"ray_glocal/{part}" for part in MEASURED[name]]

@@ -32,8 +32,18 @@ def test_rows_are_dated_by_their_own_commit_and_what_they_measure(monkeypatch):
     assert "nothing changed `ray_glocal/hypergradient` or `ray_glocal/koopman`" in dates.dated("quadratic", Path())
     told["status"] = " M rows.parquet"
     assert dates.dated("engine", Path()) == "*Its rows are not committed yet.*"
+    told["status"], told["log"] = "", ""  # git ignores them
+    assert dates.dated("engine", Path()) == "*Its rows are not committed yet.*"
     told["rev-parse"] = "true"  # a shallow clone
     assert dates.dated("engine", Path()) == ""
+
+
+def test_a_short_run_to_try_a_study_has_no_page(monkeypatch, tmp_path):
+    for name in ("bed", "bed-smoke"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "README.md").write_text("# A page\n")
+    monkeypatch.setattr(computed, "STUDIES", tmp_path)
+    assert list(computed.places()) == ["bed"]
 
 
 @pytest.mark.parametrize(
