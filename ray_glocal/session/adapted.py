@@ -26,7 +26,8 @@ class Adapted:
 
     Args:
         hyperparameters: What is adapted.
-        ancestor: Checkpoint of the trial whose weights a fresh session starts from, where their shapes fit.
+        ancestor: Checkpoint of the trial whose weights a fresh session starts from, and whose values of tensors, where
+            their shapes fit.
         package: What `GlocalSession.checkpoint` makes of a folder; `ray.tune.Checkpoint.from_directory` under Tune.
     """
 

@@ -15,6 +15,7 @@ from ray_glocal.session.adaptation import Adaptation
 from ray_glocal.session.averaged import AveragedWeights
 from ray_glocal.session.course import Course
 from ray_glocal.session.reports import Reports
+from ray_glocal.session.rows import moved_rows
 from ray_glocal.session.state import checkpoint
 from ray_glocal.session.state.buffers import set_transient_buffers, transient_buffers
 from ray_glocal.session.state.plain import check_plain, decoded, encoded
@@ -67,7 +68,7 @@ class Checkpointing:
         self._load_plain({**plain, **resume})
 
     def inherit(self, folder: Path) -> None:
-        """Take an ancestor's weights if every one fits; a half-inherited network is worse than a fresh one.
+        """Take an ancestor's tensors, and its weights if every one fits; a half-inherited network is worse than none.
 
         Its learning rate came along with them, so that its order of magnitude need not be searched for.
 
@@ -75,12 +76,25 @@ class Checkpointing:
             CheckpointError: The folder holds no session that can be read.
         """
         course, theirs = self.course, checkpoint.read(folder)
+        self._take_tensors(theirs["values"])
         if checkpoint.fits(theirs["model"], course.problem.model.state_dict()):
             course.problem.model.load_state_dict(theirs["model"])
             course.guard.inherit(theirs["guard"])
             course.inherited = theirs["inherited"] + theirs["step"] - theirs["began"]
             course.averages.restart()
             self.adaptation.inherit()
+
+    def _take_tensors(self, theirs: Values) -> None:
+        """Take the values of an ancestor's tensors of the same shape: no configuration hands them down, as all else."""
+        course, problem = self.course, self.course.problem
+        tensors = [hyper for hyper in problem.hyperparameters if hyper.value.dim()]
+        known = [hyper for hyper in tensors if hyper.name in theirs and theirs[hyper.name].shape == hyper.value.shape]
+        if not known:
+            return
+        values = {**course.values, **{hyper.name: hyper.clip(theirs[hyper.name]) for hyper in known}}
+        told = "is taken over from the ancestor", "is the trial's own"
+        course.trace.append(moved_rows(course.step_count, problem, course.values, values, *told))
+        course.set_values(values)
 
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint must have in common with the session that goes on from it."""

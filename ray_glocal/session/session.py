@@ -364,7 +364,7 @@ class GlocalSession:
             self._discard = None
 
     def restore(self, source: str | Path | CheckpointFolder | None) -> None:
-        """Go on from a checkpoint; on a fresh start (`None`) take the ancestor's weights if there are any to be read.
+        """Go on from a checkpoint; on a fresh start (`None`) take the ancestor's weights and tensors, if there are any.
 
         Args:
             source: A folder, an object with `as_directory()` such as `ray.tune.Checkpoint`, or `None`.

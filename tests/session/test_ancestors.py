@@ -5,13 +5,15 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
+from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.names import SESSION_FILE
 from ray_glocal.session.adapted import Adapted
 from ray_glocal.session.state.checkpoint import read
 
-from .cases import LIVELY, WAYS, Network, Run, differences
+from .cases import LIVELY, WAYS, Network, Run, differences, drive
 from .test_checkpoint_refusals import saved
 
 
@@ -47,6 +49,53 @@ def test_an_ancestors_weights_are_taken_where_they_fit(tmp_path, way):
     assert not session.problem.optimizer.state
     assert not session.trace.rows
     assert not session.metrics()["searching"]  # the learning rate came along with the weights
+
+
+def weighing(model, batch, hyper):
+    return (F.cross_entropy(model(batch[0]), batch[1], reduction="none") * hyper["weights"][batch[1]]).mean()
+
+
+def weighed(settings, start, shape=(4,), upper=1.0, ancestor=None):
+    """A session that adapts weights of classes beside the learning rate, and its run."""
+    run = Run(settings=settings, train=weighing, val=lambda model, batch: F.cross_entropy(model(batch[0]), batch[1]))
+    lr = Hyperparameter("lr", 0.1, 1e-4, 1.0, "log")
+    weights = Hyperparameter("weights", torch.full(shape, start), 0.0, upper, "logit")
+    session = run.session(hyper=Adapted((lr, weights), ancestor=None if ancestor is None else Folder(ancestor)))
+    session.restore(None)
+    return session, run
+
+
+@pytest.mark.parametrize("fresh", [False, True], ids=["its weights", "fresh weights"])
+@pytest.mark.parametrize("way", WAYS)
+def test_tensors_which_no_configuration_holds_are_an_ancestors_own(tmp_path, way, fresh):
+    elder, run = weighed(WAYS[way], 0.5)
+    drive(elder, elder.batches(run.loader), 40)
+    elder.save(tmp_path)
+    learned = elder.values["weights"]
+    assert not torch.equal(learned, torch.full((4,), 0.5, dtype=torch.float64))
+    if fresh:
+        plain = torch.load(tmp_path / SESSION_FILE, weights_only=True)
+        plain["model"] = {f"other.{name}": value for name, value in plain["model"].items()}
+        torch.save(plain, tmp_path / SESSION_FILE)
+    heir, run = weighed(WAYS[way], 0.25, ancestor=tmp_path)
+    assert torch.equal(heir.values["weights"], learned)
+    assert float(heir.values["lr"]) == pytest.approx(0.1)  # the configuration's
+    reasons = {row.hyperparameter: row.reason for row in heir.trace.rows}
+    assert reasons["lr"] == "is the trial's own"
+    assert all(row.value == 0.25 for row in heir.trace.rows if row.hyperparameter != "lr")
+    assert reasons["weights[0]"] == f"is taken over from the ancestor; moves to {float(learned[0]):.4g}"
+    heir.step(next(heir.batches(run.loader)))
+    assert torch.equal(heir.values["weights"], learned)
+
+
+def test_tensors_of_another_shape_or_beyond_the_bounds_are_not(tmp_path):
+    elder, _ = weighed(WAYS["first-order"], 0.9)
+    elder.save(tmp_path)
+    other, _ = weighed(WAYS["first-order"], 0.25, shape=(5,), ancestor=tmp_path)
+    assert other.values["weights"].tolist() == [0.25] * 5
+    assert not other.trace.rows
+    narrow, _ = weighed(WAYS["first-order"], 0.25, upper=0.5, ancestor=tmp_path)
+    assert narrow.values["weights"].tolist() == [0.5] * 4
 
 
 def wider():

@@ -86,6 +86,7 @@ class FirstOrder:
     def begin(self, batch: Any) -> None:
         """Find out where the search for the learning rate begins."""
         course = self.course
+        self._began = Beginning(0, course.values)
         if not self.searching or not self.foreseen() or not repeatable(self.problem, course.notices):
             return
         self._probed = probe(self.problem, batch, course.values)
