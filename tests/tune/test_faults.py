@@ -25,6 +25,7 @@ from experiments import (
     leave_a_whole_snapshot,
     memory,
     said,
+    snapshot,
     wait,
 )
 from frail import STEPS
@@ -133,9 +134,9 @@ def test_a_driver_killed_between_its_files_is_restored_from_what_does_not_agree(
     experiment, kept = tmp_path / "experiment", tmp_path / "kept"
     wait(tmp_path, process, lambda: memory(experiment).proposals == 3 and copied(experiment, kept))
     wait(tmp_path, process, lambda: memory(experiment).proposals >= 5)
+    freeze_between_writes(process.pid, experiment, lambda: snapshot(experiment)[2])
     process.kill()
     process.join()
-    assert leave_a_whole_snapshot(experiment)
     for file in list(kept.glob(THEIRS if newer == "memory" else OURS)):
         file.replace(experiment / file.name)
     outcome = stage.run(tmp_path, **plan)
@@ -159,9 +160,9 @@ def test_a_driver_killed_between_its_files_has_forgotten_no_result_when_it_is_re
     experiment, kept = tmp_path / "experiment", tmp_path / "kept"
     wait(tmp_path, process, lambda: len(steps_of_the_second(experiment)) in (4, 5) and copied(experiment, kept))
     wait(tmp_path, process, lambda: len(steps_of_the_second(experiment)) >= 7)  # and no rung since
+    freeze_between_writes(process.pid, experiment, lambda: snapshot(experiment)[2])
     process.kill()
     process.join()
-    assert leave_a_whole_snapshot(experiment)
     for file in list(kept.glob(OURS)):
         file.replace(experiment / file.name)
     outcome = stage.run(tmp_path, pace=0.05, resume=True)
