@@ -43,9 +43,10 @@ def dated(name: str, folder: Path) -> str:
     rows = str(folder / "rows.parquet")
     if _git("rev-parse", "--is-shallow-repository") != "false":
         return ""
-    if _git("status", "--porcelain", "--", rows) or not _git("log", "-1", "--", rows):
+    committed = _git("log", "-1", "--format=%h %cs", "--", rows)
+    if not committed or _git("status", "--porcelain", "--", rows):
         return "*Its rows are not committed yet.*"
-    commit, date = _git("log", "-1", "--format=%h %cs", "--", rows).split()
+    commit, date = committed.split()
     parts = [f"ray_glocal/{part}" for part in MEASURED[name]]
     since = int(_git("rev-list", "--count", f"{commit}..HEAD", "--", *parts))
     changed = f"{since} commit{'s' * (since != 1)} changed" if since else "nothing changed"

@@ -40,13 +40,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Links from where the text lies become links from where the site has it; a study's page gets its date."""
-    place = page.file.src_uri
-    told = linked(markdown, place, sources())
-    if not place.startswith("results/") or place not in sources():
+    place, known = page.file.src_uri, sources()
+    told = linked(markdown, place, known)
+    if not place.startswith("results/") or place not in known:
         return told
     heading, rest = told.split("\n", 1)
-    source = sources()[place]
-    return f"{heading}\n\n{dates.dated(PurePosixPath(place).parent.name, source.parent)}\n{rest}"
+    return f"{heading}\n\n{dates.dated(PurePosixPath(place).parent.name, known[place].parent)}\n{rest}"
 
 
 def linked(markdown: str, place: str, known: dict[str, Path]) -> str:

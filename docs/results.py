@@ -45,8 +45,7 @@ def shown() -> str:
 
 def results(page: str) -> str:
     """A table of ranks and losses of the best methods and ours, with what it is of."""
-    ranks, losses = table(page, "| method | 1/6 |"), table(page[page.index("### Final loss") :], "| method |")
-    final = {row[0]: row[-1] for row in losses[1:]}
+    ranks, final = table(page, "| method | 1/6 |"), _final(page)
     middle, end = ranks[0].index("1/3"), ranks[0].index("1")
     shown = ranks[1:][:ROWS]
     if OURS not in [row[0] for row in shown]:
@@ -55,7 +54,7 @@ def results(page: str) -> str:
     lines = [heads, "|---|---|---|---|"]
     for row in shown:
         name = f"**{row[0]}**" if row[0] == OURS else row[0]
-        lines.append(f"| {name} | {_plain(row[middle])} | {row[end]} | {final[row[0]]} |")
+        lines.append(f"| {name} | {_plain(row[middle])} | {row[end]} | {final[row[0]][-1]} |")
     return "\n".join([*_sentences(page, len(shown) - 1), "", *lines])
 
 

@@ -189,6 +189,15 @@ def drive(session: GlocalSession, batches: Any, until: int | None = None) -> lis
     return reports
 
 
+def run_saved(folder: Path, at: int = 20, **arguments: Any) -> Run:
+    """A run whose session trained up to a step and was saved."""
+    run = Run(**arguments)
+    session = run.session()
+    drive(session, session.batches(run.loader), at)
+    session.save(folder)
+    return run
+
+
 def without_seconds(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if name not in SECONDS}
 

@@ -18,17 +18,9 @@ from ray_glocal.session import GlocalSession
 from ray_glocal.session.adapted import Adapted
 from ray_glocal.session.state import checkpoint
 
-from .cases import QUIET, WAYS, Run, differences, drive
+from .cases import QUIET, WAYS, Run, differences, drive, run_saved
 
 both = pytest.mark.parametrize("settings", WAYS.values(), ids=WAYS)
-
-
-def saved(folder, at=20, **arguments):
-    run = Run(**arguments)
-    session = run.session()
-    drive(session, session.batches(run.loader), at)
-    session.save(folder)
-    return run
 
 
 def resumes(folder):
@@ -49,7 +41,7 @@ class Elsewhere:
 @both
 @pytest.mark.parametrize("place", [str, lambda folder: folder, Elsewhere])
 def test_the_weights_of_an_ended_trial_are_there_for_everybody(tmp_path, place, settings):
-    run = saved(tmp_path / "ended", settings=settings)
+    run = run_saved(tmp_path / "ended", settings=settings)
     for file in resumes(tmp_path / "ended"):
         file.unlink()
     assert differences(dict(run.model.state_dict()), ray_glocal.weights(place(tmp_path / "ended"))) == []
@@ -87,7 +79,7 @@ def test_a_sessions_own_average_is_what_it_reports_on(tmp_path, settings):
 
 
 def test_averaged_weights_that_are_not_there(tmp_path):
-    saved(tmp_path)
+    run_saved(tmp_path)
     text = (
         r"`source` must hold averaged weights; got .* Leave `averaged` out: .* none, by `Settings\(averaging=False\)`."
     )
@@ -97,7 +89,7 @@ def test_averaged_weights_that_are_not_there(tmp_path):
 
 @both
 def test_a_descendant_needs_the_weights_alone(tmp_path, settings):
-    ancestor = saved(tmp_path / "ended", settings=settings)
+    ancestor = run_saved(tmp_path / "ended", settings=settings)
     for file in resumes(tmp_path / "ended"):
         file.unlink()
     run = Run(settings=settings)
@@ -110,7 +102,7 @@ def test_a_descendant_needs_the_weights_alone(tmp_path, settings):
 
 @both
 def test_an_ended_trial_is_not_resumed_and_the_way_out_is_said(tmp_path, settings):
-    saved(tmp_path, settings=settings)
+    run_saved(tmp_path, settings=settings)
     (resume,) = resumes(tmp_path)
     resume.unlink()
     text = (
@@ -126,7 +118,7 @@ def test_an_ended_trial_is_not_resumed_and_the_way_out_is_said(tmp_path, setting
 
 
 def test_a_damaged_part_is_named(tmp_path):
-    saved(tmp_path)
+    run_saved(tmp_path)
     (resume,) = resumes(tmp_path)
     resume.write_bytes(resume.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match=f"`source` must hold a readable file '{resume.name}'; got") as caught:
@@ -161,7 +153,7 @@ def test_what_is_no_checkpoint_is_refused():
 
 @pytest.mark.parametrize("damage", ["gone", "cut off", "another table"])
 def test_a_damaged_trace_is_named_and_the_weights_stay(tmp_path, damage):
-    saved(tmp_path)
+    run_saved(tmp_path)
     trace = tmp_path / TRACE_FILE
     if damage == "gone":
         trace.unlink()
@@ -179,7 +171,7 @@ def test_a_damaged_trace_is_named_and_the_weights_stay(tmp_path, damage):
 
 
 def test_a_session_of_the_other_way_is_not_gone_on_with(tmp_path):
-    saved(tmp_path, settings=WAYS["windows"])
+    run_saved(tmp_path, settings=WAYS["windows"])
     with pytest.raises(CheckpointError, match="hypergradients"):
         Run(settings=WAYS["first-order"]).session().restore(tmp_path)
 

@@ -14,16 +14,13 @@ from ray_glocal.hypergradient import Hyperparameter
 from ray_glocal.names import SESSION_FILE
 from ray_glocal.session.state.checkpoint import read
 
-from .cases import PROMPT, WAYS, Run, differences, drive
+from .cases import PROMPT, WAYS, Run, differences, drive, run_saved
 
 LR = Hyperparameter("lr", 0.1, 1e-4, 1.0, "log")
 
 
 def saved(folder, at=20, **arguments):
-    run = Run(**arguments)
-    session = run.session()
-    drive(session, session.batches(run.loader), at)
-    session.save(folder)
+    run_saved(folder, at, **arguments)
     return folder
 
 
